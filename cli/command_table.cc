@@ -1,0 +1,37 @@
+#include "cli/command_table.h"
+
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "proto/messages.h"
+
+#ifndef CANDOR_VERSION
+#define CANDOR_VERSION "0.0.0"
+#endif
+#ifndef CANDOR_COMMIT
+#define CANDOR_COMMIT "unknown"
+#endif
+
+namespace candor::cli {
+
+const std::vector<Command>& Commands() {
+  static const std::vector<Command> commands = {
+      // {"run", Group::kStart, "run a recipe on this machine: stages in order, live progress, report", RunRun},
+      {"sft", Group::kStart, "supervised fine-tuning of a model on prompt/completion rows", nullptr},
+      {"generate", Group::kLook, "answer a question with a model, with its confidence", nullptr},
+      {"eval", Group::kLook, "accuracy and calibration of a model on a data set, with intervals", nullptr},
+      // {"calibration", Group::kLook, "calibration of anybody's rows of confidence and correctness, with a diagram", RunCalibration},
+      {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
+      {"score", Group::kTools, "log-probabilities of given completions", nullptr},
+      // {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
+      {"rollout", Group::kRole, "role: a rollout worker of a run", nullptr},
+      {"trainer", Group::kRole, "role: one learner rank of a run", nullptr},
+  };
+  return commands;
+}
+
+const char* VersionText() { return CANDOR_VERSION; }
+
+void PrintVersion() { std::printf("candor %s (%s), protocol %u\n", CANDOR_VERSION, CANDOR_COMMIT, kProtocolVersion); }
+
+}  // namespace candor::cli

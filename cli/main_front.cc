@@ -1,0 +1,73 @@
+// candor: the front program. It holds everything that needs no LibTorch and starts in milliseconds; commands that need a model are handed to candor-torch, which stands beside it.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/command_table.h"
+#include "core/options.h"
+#include "core/result.h"
+
+namespace {
+
+using candor::cli::Command;
+using candor::cli::Group;
+
+void PrintGroup(Group group, const char* title) {
+  std::printf("\n%s\n", title);
+  for (const Command& command : candor::cli::Commands())
+    if (command.group == group) std::printf("  %-12s %s\n", command.name, command.summary);
+}
+
+void PrintHelp() {
+  std::printf("candor %s - reinforcement learning that trains language models to know what they know\n\nUsage: candor COMMAND [ARGUMENTS]   (candor COMMAND --help explains one)\n",
+              candor::cli::VersionText());
+  PrintGroup(Group::kStart, "Start");
+  PrintGroup(Group::kLook, "Look");
+  PrintGroup(Group::kTools, "Tools");
+  std::printf(
+      "\nExamples\n"
+      "  candor run recipes/tiny.toml                     a first look, under a minute\n"
+      "  candor run recipes/cities.toml                   the main job\n"
+      "  candor init my-task --model M --data rows.jsonl  your own model and data\n"
+      "  candor calibration answers.jsonl                 is anybody's confidence worth anything?\n");
+}
+
+int Unknown(const std::string& name) {
+  std::vector<std::string> known;
+  for (const Command& command : candor::cli::Commands()) known.push_back(command.name);
+  std::string nearest = candor::NearestName(name, known);
+  std::fprintf(stderr, "candor: unknown command '%s'%s\n", name.c_str(), nearest.empty() ? "; see candor --help" : ("; did you mean '" + nearest + "'?").c_str());
+  return static_cast<int>(candor::ExitCode::kUsage);
+}
+
+int ExecTorch(int argc, char** argv) {
+  std::error_code error;
+  std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  std::string torch = (self.parent_path() / "candor-torch").string();
+  std::vector<char*> arguments{torch.data()};
+  for (int i = 1; i < argc; ++i) arguments.push_back(argv[i]);
+  arguments.push_back(nullptr);
+  ::execv(torch.c_str(), arguments.data());
+  std::fprintf(stderr, "candor: cannot start %s: %s; build it with tools/build.sh\n", torch.c_str(), std::strerror(errno));
+  return static_cast<int>(candor::ExitCode::kFailed);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2 || std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0 || std::strcmp(argv[1], "help") == 0) {
+    PrintHelp();
+    return argc < 2 ? static_cast<int>(candor::ExitCode::kUsage) : 0;
+  }
+  if (std::strcmp(argv[1], "--version") == 0) {
+    candor::cli::PrintVersion();
+    return 0;
+  }
+  for (const Command& command : candor::cli::Commands())
+    if (std::strcmp(argv[1], command.name) == 0) return command.run ? command.run(argc - 1, argv + 1) : ExecTorch(argc, argv);
+  return Unknown(argv[1]);
+}

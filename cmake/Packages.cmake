@@ -1,0 +1,36 @@
+# One interface target pkg_<name> for every outside package that tools/layers.txt may name.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+function(candor_package name)
+  add_library(pkg_${name} INTERFACE)
+  target_link_libraries(pkg_${name} INTERFACE ${ARGN})
+endfunction()
+function(candor_pkgconfig name module)
+  pkg_check_modules(${name}_pc REQUIRED IMPORTED_TARGET ${module})
+  candor_package(${name} PkgConfig::${name}_pc)
+endfunction()
+
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+candor_package(spdlog spdlog::spdlog fmt::fmt)
+candor_package(tomlplusplus)   # header only: /usr/include/toml++
+candor_package(expected)       # header only: tl/expected.hpp
+candor_package(nlohmann)       # header only: nlohmann/json.hpp
+candor_package(threads Threads::Threads)
+candor_package(dl ${CMAKE_DL_LIBS})
+candor_package(cli11)          # header only: CLI/CLI.hpp
+candor_pkgconfig(xxhash libxxhash)
+candor_pkgconfig(zmq libzmq)
+candor_pkgconfig(re2 re2)
+candor_pkgconfig(curl libcurl)
+candor_package(gmp gmp)
+candor_package(rocksdb rocksdb)
+candor_package(httplib cpp-httplib)
+pkg_check_modules(icu_pc REQUIRED IMPORTED_TARGET icu-uc icu-i18n)
+candor_package(icu PkgConfig::icu_pc)
+find_package(Protobuf REQUIRED)
+candor_package(protobuf protobuf::libprotobuf)
+
+include(cmake/Torch.cmake)
+include(cmake/TokenizerRust.cmake)

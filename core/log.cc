@@ -1,0 +1,29 @@
+#include "core/log.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+namespace candor {
+
+Status StartLog(const std::string& worker, const std::string& file, bool to_stderr) {
+  std::vector<spdlog::sink_ptr> sinks;
+  try {
+    if (to_stderr) sinks.push_back(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    if (!file.empty()) sinks.push_back(std::make_shared<spdlog::sinks::basic_file_sink_mt>(file));
+  } catch (const spdlog::spdlog_ex& error) {
+    return Fail(ErrorCode::kIo, std::string("cannot open the log: ") + error.what(), file, "check that the run directory is writable");
+  }
+  auto logger = std::make_shared<spdlog::logger>("candor", sinks.begin(), sinks.end());
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l " + worker + " %v");
+  const char* level = std::getenv("CANDOR_LOG");
+  logger->set_level(level ? spdlog::level::from_str(level) : spdlog::level::info);
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+  return {};
+}
+
+}  // namespace candor
