@@ -19,6 +19,10 @@ candor_package(expected)       # header only: tl/expected.hpp
 candor_package(nlohmann)       # header only: nlohmann/json.hpp
 candor_package(threads Threads::Threads)
 candor_package(dl ${CMAKE_DL_LIBS})
+# MPI and NCCL are opened by name at run time; only their headers are needed here.
+find_path(CANDOR_MPI_INCLUDE mpi.h HINTS /usr/lib/x86_64-linux-gnu/openmpi/include /usr/lib/aarch64-linux-gnu/openmpi/include PATH_SUFFIXES mpi openmpi REQUIRED)
+add_library(pkg_mpi INTERFACE)
+target_include_directories(pkg_mpi SYSTEM INTERFACE ${CANDOR_MPI_INCLUDE})
 candor_package(cli11)          # header only: CLI/CLI.hpp
 candor_pkgconfig(xxhash libxxhash)
 candor_pkgconfig(zmq libzmq)

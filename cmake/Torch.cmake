@@ -20,3 +20,7 @@ target_compile_options(pkg_torch INTERFACE
   "SHELL:-idirafter ${CANDOR_TORCH_DIR}/include" "SHELL:-idirafter ${CANDOR_TORCH_DIR}/include/torch/csrc/api/include")
 target_link_libraries(pkg_torch INTERFACE ${CANDOR_TORCH_DIR}/lib/libtorch_cpu.so ${CANDOR_TORCH_DIR}/lib/libc10.so OpenMP::OpenMP_CXX)
 target_link_options(pkg_torch INTERFACE "LINKER:-rpath,${CANDOR_TORCH_DIR}/lib" "LINKER:-rpath,${_cuda_lib}" "LINKER:-rpath-link,${_cuda_lib}" "LINKER:--allow-shlib-undefined")
+
+# NCCL's header from its wheel and the CUDA run-time headers that it includes; the libraries are opened by name.
+add_library(pkg_nccl INTERFACE)
+target_include_directories(pkg_nccl SYSTEM INTERFACE ${_site}/nvidia/nccl/include ${_site}/nvidia/cu13/include)

@@ -18,19 +18,18 @@ std::string Place(const toml::node& node) {
   return fmt::format("{}:{}", *source.path, source.begin.line);
 }
 
-// Tables merge, everything else is replaced.
-void Merge(toml::table& into, const toml::table& from) {
+// Tables merge, everything else is replaced. Nodes are moved: a copy would forget its place in the file.
+void Merge(toml::table& into, toml::table&& from) {
   for (auto&& [key, node] : from) {
-    if (const toml::table* sub = node.as_table())
+    if (toml::table* sub = node.as_table())
       if (toml::node* existing = into.get(key.str()))
         if (toml::table* target = existing->as_table()) {
-          Merge(*target, *sub);
+          Merge(*target, std::move(*sub));
           continue;
         }
-    into.insert_or_assign(key.str(), node);
+    node.visit([&](auto&& concrete) { into.insert_or_assign(key.str(), std::move(concrete)); });
   }
 }
-
 
 class Binder {
  public:
@@ -214,7 +213,7 @@ Status RecipeSource::AddFile(const std::string& path) {
       CANDOR_TRY(AddFile((std::filesystem::path(path).parent_path() / *name).string()));
       parsed.erase("base");
     }
-    Merge(impl_->root, parsed);
+    Merge(impl_->root, std::move(parsed));
   } catch (const toml::parse_error& error) {
     return ParseError(error, path);
   }
@@ -243,7 +242,6 @@ Status RecipeSource::AddOverride(std::string_view override_text) {
   } catch (const toml::parse_error&) {  // not TOML as it stands: a bare word
   }
   try {
-    toml::table one;
     Merge(impl_->root, toml::parse(key + " = '''" + value + "'''", name));
   } catch (const toml::parse_error& error) {
     return ParseError(error, name);

@@ -1,0 +1,176 @@
+#include "cli/supervisor.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <fstream>
+
+#include "core/log.h"
+
+extern char** environ;
+
+namespace candor::cli {
+
+namespace {
+
+std::vector<std::string> JoinEnvironment(const std::map<std::string, std::string>& extra) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry; ++entry) {
+    std::string_view text(*entry);
+    if (!extra.count(std::string(text.substr(0, text.find('='))))) all.emplace_back(text);
+  }
+  for (const auto& [key, value] : extra) all.push_back(key + "=" + value);
+  return all;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (std::string& text : strings) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// In the child, after fork: only calls that are safe there.
+[[noreturn]] void ExecChild(const std::vector<char*>& arguments, const std::vector<char*>& environment, int log_fd, bool own_group, pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, own_group ? SIGTERM : SIGKILL);
+  if (::getppid() != parent) ::_exit(127);  // the parent died before prctl
+  if (own_group) ::setpgid(0, 0);
+  if (log_fd >= 0) {
+    ::dup2(log_fd, STDOUT_FILENO);
+    ::dup2(log_fd, STDERR_FILENO);
+    int null = ::open("/dev/null", O_RDONLY);
+    ::dup2(null, STDIN_FILENO);
+  }
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execvpe(arguments[0], arguments.data(), environment.data());
+  ::dprintf(STDERR_FILENO, "candor: cannot start %s: %s\n", arguments[0], std::strerror(errno));
+  ::_exit(127);
+}
+
+Result<pid_t> Fork(std::vector<std::string> command, const std::map<std::string, std::string>& extra, int log_fd, bool own_group) {
+  std::vector<std::string> environment = JoinEnvironment(extra);
+  std::vector<char*> arguments = Pointers(command), variables = Pointers(environment);
+  const pid_t parent = ::getpid();
+  pid_t pid = ::fork();
+  if (pid < 0) return Fail(ErrorCode::kIo, fmt::format("cannot fork: {}", std::strerror(errno)), command[0]);
+  if (pid == 0) ExecChild(arguments, variables, log_fd, own_group, parent);
+  return pid;
+}
+
+int CodeOf(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+
+}  // namespace
+
+Status Supervisor::Spawn(Child& child) {
+  int fd = ::open(LogPath(child.spec.name).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (fd < 0) return Fail(ErrorCode::kIo, fmt::format("cannot open the log: {}", std::strerror(errno)), LogPath(child.spec.name));
+  auto pid = Fork(child.spec.command, child.spec.environment, fd, true);
+  ::close(fd);
+  if (!pid) return Fail(pid.error());
+  ::setpgid(*pid, *pid);
+  child.pid = *pid;
+  child.restart_at_ms = -1;
+  return {};
+}
+
+Status Supervisor::Start(ChildSpec spec) {
+  children_.push_back({std::move(spec)});
+  return Spawn(children_.back());
+}
+
+std::vector<ChildEvent> Supervisor::Poll() {
+  std::vector<ChildEvent> events;
+  for (Child& child : children_) {
+    int status = 0;
+    if (child.pid > 0 && ::waitpid(child.pid, &status, WNOHANG) == child.pid) {
+      ::kill(-child.pid, SIGKILL);  // what it left behind in its group
+      child.pid = -1;
+      child.exit_code = CodeOf(status);
+      ChildEvent event{child.spec.name, child.exit_code, false, false};
+      if (child.exit_code != 0 && child.spec.restart) {
+        if (child.restarts < child.spec.restarts_max) {
+          child.restart_at_ms = clock_.SteadyMs() + std::min<int64_t>(30'000, 200LL << std::min(child.restarts, 8));
+          ++child.restarts;
+          event.restarted = true;
+        } else {
+          event.gave_up = true;
+        }
+      }
+      events.push_back(std::move(event));
+    }
+    if (child.pid < 0 && child.restart_at_ms >= 0 && clock_.SteadyMs() >= child.restart_at_ms)
+      if (Status started = Spawn(child); !started) LogError(started.error(), "restarting " + child.spec.name), child.restart_at_ms = clock_.SteadyMs() + 1000;
+  }
+  return events;
+}
+
+bool Supervisor::Running(const std::string& name) const { return PidOf(name) > 0; }
+bool Supervisor::AnyRunning() const {
+  return std::any_of(children_.begin(), children_.end(), [](const Child& child) { return child.pid > 0 || child.restart_at_ms >= 0; });
+}
+std::optional<int> Supervisor::ExitCodeOf(const std::string& name) const {
+  for (const Child& child : children_)
+    if (child.spec.name == name && child.pid < 0 && child.restart_at_ms < 0) return child.exit_code;
+  return std::nullopt;
+}
+pid_t Supervisor::PidOf(const std::string& name) const {
+  for (const Child& child : children_)
+    if (child.spec.name == name) return child.pid;
+  return -1;
+}
+
+void Supervisor::Stop(int grace_ms) {
+  for (Child& child : children_) {
+    child.restart_at_ms = -1;
+    if (child.pid > 0) ::kill(-child.pid, SIGTERM);
+  }
+  const int64_t deadline = clock_.SteadyMs() + grace_ms;
+  for (bool killed = false;;) {
+    bool left = false;
+    for (Child& child : children_) {
+      int status = 0;
+      if (child.pid > 0 && ::waitpid(child.pid, &status, WNOHANG) == child.pid) child.exit_code = CodeOf(status), child.pid = -1;
+      left = left || child.pid > 0;
+    }
+    if (!left) return;
+    if (!killed && clock_.SteadyMs() > deadline) {
+      for (Child& child : children_)
+        if (child.pid > 0) ::kill(-child.pid, SIGKILL);
+      killed = true;
+    }
+    ::usleep(10'000);
+  }
+}
+
+Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment) {
+  CANDOR_ASSIGN(pid_t pid, Fork(command, environment, -1, false));
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0)
+    if (errno != EINTR) return Fail(ErrorCode::kIo, std::string("waitpid: ") + std::strerror(errno), command[0]);
+  return CodeOf(status);
+}
+
+std::string TailOfFile(const std::string& path, size_t lines) {
+  std::ifstream file(path);
+  std::deque<std::string> tail;
+  for (std::string line; std::getline(file, line);) {
+    tail.push_back(line);
+    if (tail.size() > lines) tail.pop_front();
+  }
+  std::string text;
+  for (const std::string& line : tail) text += "  " + line + "\n";
+  return text;
+}
+
+}  // namespace candor::cli

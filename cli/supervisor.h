@@ -1,0 +1,71 @@
+// Child processes of a run on this machine: started in their own process groups with a log file each, watched, restarted with a back-off when they die, stopped together.
+// Children die with their parent (PR_SET_PDEATHSIG). Thread rule: one thread.
+#pragma once
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/result.h"
+
+namespace candor::cli {
+
+struct ChildSpec {
+  std::string name;                               // "rollout-0": its log is LOG_DIR/<name>.log
+  std::vector<std::string> command;               // command[0] is looked up on PATH unless it holds a slash
+  std::map<std::string, std::string> environment; // added to ours
+  bool restart = true;                            // start again when it ends with anything but success
+  int restarts_max = 20;                          // in all; reached: the run fails and names it
+};
+
+// What happened to a child since the last look.
+struct ChildEvent {
+  std::string name;
+  int exit_code = 0;  // 128 + signal when it was killed
+  bool restarted = false;
+  bool gave_up = false;
+};
+
+class Supervisor {
+ public:
+  Supervisor(std::string log_dir, const Clock& clock) : log_dir_(std::move(log_dir)), clock_(clock) {}
+  ~Supervisor() { Stop(2000); }
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  Status Start(ChildSpec spec);
+  // Reaps what ended and restarts what is due.
+  std::vector<ChildEvent> Poll();
+  bool Running(const std::string& name) const;
+  bool AnyRunning() const;
+  // nullopt while it runs.
+  std::optional<int> ExitCodeOf(const std::string& name) const;
+  pid_t PidOf(const std::string& name) const;
+  // SIGTERM to every group, SIGKILL to what is left after grace_ms.
+  void Stop(int grace_ms);
+  std::string LogPath(const std::string& name) const { return log_dir_ + "/" + name + ".log"; }
+
+ private:
+  struct Child {
+    ChildSpec spec;
+    pid_t pid = -1;  // -1: not running
+    int exit_code = 0;
+    int restarts = 0;
+    int64_t restart_at_ms = -1;  // -1: no restart is due
+  };
+  Status Spawn(Child& child);
+
+  std::string log_dir_;
+  const Clock& clock_;
+  std::vector<Child> children_;
+};
+
+// Runs one command to its end with its output on ours; the exit code.
+Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {});
+// The last `lines` lines of a log, for error messages.
+std::string TailOfFile(const std::string& path, size_t lines);
+
+}  // namespace candor::cli

@@ -1,0 +1,49 @@
+// What an objective learns from, as text: a sum of named reward channels such as "accuracy", "accuracy + brier" or "0.5*format + 0.5*accuracy + 0.5*brier".
+//
+//   expression = term { ("+" | "-") term }      term = factor { "*" factor }      factor = number | name | "-" factor | "(" expression ")"
+//   name       = letter or "_", then letters, digits, "_", "." or "/"
+//
+// Three names stand for published rewards and are expanded when parsed (q = confidence, a = correct, F = format held; RLCR is arXiv 2507.16806):
+//   rlcr_paper  accuracy + brier - 1                      R = a - (q - a)^2, from -1 to 1; an invalid completion gets the least, -1
+//   rlcr_code   0.5*format + 0.5*accuracy + 0.5*brier     the weights of damanimehul/RLCR configs/Qwen-7B/*/RLCR.yaml; an invalid completion gets 0, the worst valid one 0.5
+//   rlvr_code   0.5*format + 0.5*accuracy                 the same code's baseline
+//
+// The value of a trace is missing (nullopt) when any channel it names is missing: an unknown label is never a zero. Pure, any thread.
+#pragma once
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+
+namespace candor {
+
+class ChannelExpression {
+ public:
+  // Errors show the text with the place of the fault.
+  static Result<ChannelExpression> Parse(std::string_view text);
+
+  // nullopt when a channel is missing or the value is not finite.
+  std::optional<double> Evaluate(const std::map<std::string, double>& channels) const;
+  // The channels it reads, each once, in order of first use.
+  const std::vector<std::string>& names() const { return names_; }
+  const std::string& text() const { return text_; }
+
+ private:
+  friend class ChannelExpressionParser;
+  enum class Op : unsigned char { kNumber, kChannel, kAdd, kSubtract, kMultiply, kNegate };
+  struct Instruction {
+    Op op;
+    double number = 0.0;  // kNumber
+    size_t channel = 0;   // kChannel: index into names_
+  };
+  ChannelExpression() = default;
+
+  std::string text_;
+  std::vector<std::string> names_;
+  std::vector<Instruction> program_;  // postfix
+};
+
+}  // namespace candor
