@@ -16,14 +16,22 @@ namespace candor::cli {
 
 const std::vector<Command>& Commands() {
   static const std::vector<Command> commands = {
-      // {"run", Group::kStart, "run a recipe on this machine: stages in order, live progress, report", RunRun},
+      {"run", Group::kStart, "run a recipe on this machine: its stages in order, live progress, report", RunRun},
+      {"check", Group::kStart, "explain what a recipe trains and refuse what is known to miscalibrate", RunCheck},
       {"sft", Group::kStart, "supervised fine-tuning of a model on prompt/completion rows", nullptr},
-      {"generate", Group::kLook, "answer a question with a model, with its confidence", nullptr},
+      {"generate", Group::kLook, "answer questions with a model, with its confidence", nullptr},
       {"eval", Group::kLook, "accuracy and calibration of a model on a data set, with intervals", nullptr},
-      // {"calibration", Group::kLook, "calibration of anybody's rows of confidence and correctness, with a diagram", RunCalibration},
+      {"calibration", Group::kLook, "calibration of anybody's rows of confidence and correctness, with a diagram", RunCalibration},
+      {"compare", Group::kLook, "several runs side by side, with paired differences", RunCompare},
+      {"report", Group::kLook, "a run as one self-contained HTML page", RunReport},
+      {"ledger", Group::kLook, "what became of every group of a run, and whether the books balance", RunLedger},
       {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
-      // {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
+      {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
+      {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},
+      {"doctor", Group::kTools, "open every library that a run may need and name what is missing", RunDoctor},
+      {"coordinator", Group::kRole, "role: leases, ledger, calibration record of a run", RunCoordinatorRole},
+      {"reward", Group::kRole, "role: a reward worker of a run", RunRewardRole},
       {"rollout", Group::kRole, "role: a rollout worker of a run", nullptr},
       {"trainer", Group::kRole, "role: one learner rank of a run", nullptr},
   };

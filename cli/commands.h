@@ -5,6 +5,15 @@
 namespace candor::cli {
 
 int RunCalibration(int argc, const char* const* argv);
+int RunCheck(int argc, const char* const* argv);
+int RunCompare(int argc, const char* const* argv);
+int RunCoordinatorRole(int argc, const char* const* argv);
+int RunDoctor(int argc, const char* const* argv);
+int RunLedger(int argc, const char* const* argv);
+int RunReport(int argc, const char* const* argv);
+int RunRewardRole(int argc, const char* const* argv);
+int RunRun(int argc, const char* const* argv);
 int RunTokenize(int argc, const char* const* argv);
+int RunVerifier(int argc, const char* const* argv);
 
 }  // namespace candor::cli

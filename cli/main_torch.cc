@@ -2,8 +2,10 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cli/command_table.h"
 #include "cli/torch/commands.h"
 #include "core/result.h"
+#include "model/torch_version.h"
 
 namespace {
 struct TorchCommand {
@@ -11,11 +13,16 @@ struct TorchCommand {
   int (*run)(int argc, const char* const* argv);
 };
 constexpr TorchCommand kCommands[] = {
-    {"", nullptr},
+    {"eval", candor::cli::RunEval},       {"export", candor::cli::RunExport},       {"generate", candor::cli::RunGenerate},    {"score", candor::cli::RunScore},
+    {"sft", candor::cli::RunSft},         {"rollout", candor::cli::RunRolloutRole}, {"trainer", candor::cli::RunTrainerRole},
 };
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc >= 2 && std::strcmp(argv[1], "--version") == 0) {
+    std::printf("candor-torch %s, LibTorch %s\n", candor::cli::VersionText(), candor::LibTorchVersion());
+    return 0;
+  }
   if (argc >= 2)
     for (const TorchCommand& command : kCommands)
       if (command.run && std::strcmp(argv[1], command.name) == 0) return command.run(argc - 1, argv + 1);

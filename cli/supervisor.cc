@@ -40,13 +40,13 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 }
 
 // In the child, after fork: only calls that are safe there.
-[[noreturn]] void ExecChild(const std::vector<char*>& arguments, const std::vector<char*>& environment, int log_fd, bool own_group, pid_t parent) {
+[[noreturn]] void ExecChild(const std::vector<char*>& arguments, const std::vector<char*>& environment, int output_fd, bool own_group, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, own_group ? SIGTERM : SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // the parent died before prctl
-  if (own_group) ::setpgid(0, 0);
-  if (log_fd >= 0) {
-    ::dup2(log_fd, STDOUT_FILENO);
-    ::dup2(log_fd, STDERR_FILENO);
+  if (output_fd >= 0) ::dup2(output_fd, STDOUT_FILENO);
+  if (own_group) {  // a daemon of the run: its log takes both streams
+    ::setpgid(0, 0);
+    ::dup2(output_fd, STDERR_FILENO);
     int null = ::open("/dev/null", O_RDONLY);
     ::dup2(null, STDIN_FILENO);
   }
@@ -58,13 +58,13 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   ::_exit(127);
 }
 
-Result<pid_t> Fork(std::vector<std::string> command, const std::map<std::string, std::string>& extra, int log_fd, bool own_group) {
+Result<pid_t> Fork(std::vector<std::string> command, const std::map<std::string, std::string>& extra, int output_fd, bool own_group) {
   std::vector<std::string> environment = JoinEnvironment(extra);
   std::vector<char*> arguments = Pointers(command), variables = Pointers(environment);
   const pid_t parent = ::getpid();
   pid_t pid = ::fork();
   if (pid < 0) return Fail(ErrorCode::kIo, fmt::format("cannot fork: {}", std::strerror(errno)), command[0]);
-  if (pid == 0) ExecChild(arguments, variables, log_fd, own_group, parent);
+  if (pid == 0) ExecChild(arguments, variables, output_fd, own_group, parent);
   return pid;
 }
 
@@ -153,8 +153,13 @@ void Supervisor::Stop(int grace_ms) {
   }
 }
 
-Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment) {
-  CANDOR_ASSIGN(pid_t pid, Fork(command, environment, -1, false));
+Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment, const std::string& output) {
+  int fd = -1;
+  if (!output.empty() && (fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) < 0)
+    return Fail(ErrorCode::kIo, fmt::format("cannot write: {}", std::strerror(errno)), output);
+  auto forked = Fork(command, environment, fd, false);
+  if (fd >= 0) ::close(fd);
+  CANDOR_ASSIGN(pid_t pid, std::move(forked));
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0)
     if (errno != EINTR) return Fail(ErrorCode::kIo, std::string("waitpid: ") + std::strerror(errno), command[0]);

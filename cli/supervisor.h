@@ -63,8 +63,8 @@ class Supervisor {
   std::vector<Child> children_;
 };
 
-// Runs one command to its end with its output on ours; the exit code.
-Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {});
+// Runs one command to its end; the exit code. Its standard output is ours, or goes to the file `output`.
+Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {}, const std::string& output = "");
 // The last `lines` lines of a log, for error messages.
 std::string TailOfFile(const std::string& path, size_t lines);
 

@@ -26,6 +26,14 @@ function(candor_add_layer folder)
       list(FILTER sources EXCLUDE REGEX "^${CMAKE_SOURCE_DIR}/${other}/")
     endif()
   endforeach()
+  # options.cc of a torch folder is a library of its own, without torch, so that the front program can bind and check every recipe.
+  if("torch" IN_LIST LAYER_${name}_PACKAGES AND EXISTS ${CMAKE_SOURCE_DIR}/${folder}/options.cc)
+    list(FILTER sources EXCLUDE REGEX "^${CMAKE_SOURCE_DIR}/${folder}/options.cc$")
+    add_library(candor_${name}_options STATIC ${CMAKE_SOURCE_DIR}/${folder}/options.cc)
+    target_include_directories(candor_${name}_options PUBLIC ${CMAKE_SOURCE_DIR})
+    target_link_libraries(candor_${name}_options PUBLIC candor_core PRIVATE candor_flags)
+    list(APPEND LAYER_${name}_FOLDERS ${name}_options)
+  endif()
   if(NOT sources)
     add_library(candor_${name} INTERFACE)
     set(kind INTERFACE)
@@ -60,6 +68,11 @@ endfunction()
 
 foreach(_layer IN LISTS CANDOR_LAYERS)
   candor_add_layer(${_layer})
+endforeach()
+foreach(_torch_folder rollout trainer)  # cli/recipe binds their options too
+  if(TARGET candor_${_torch_folder}_options)
+    target_link_libraries(candor_cli PUBLIC candor_${_torch_folder}_options)
+  endif()
 endforeach()
 
 # The wire contract: generated headers live in the build folder and only proto/ includes them.

@@ -30,7 +30,7 @@ candor_pkgconfig(re2 re2)
 candor_pkgconfig(curl libcurl)
 candor_package(gmp gmp)
 candor_package(rocksdb rocksdb)
-candor_package(httplib cpp-httplib)
+candor_pkgconfig(httplib cpp-httplib)  # its flags matter: they change the layout of its classes
 pkg_check_modules(icu_pc REQUIRED IMPORTED_TARGET icu-uc icu-i18n)
 candor_package(icu PkgConfig::icu_pc)
 find_package(Protobuf REQUIRED)

@@ -9,8 +9,8 @@
 namespace candor {
 
 namespace {
-constexpr int kMaxDepth = 64;          // nesting of parentheses and signs: bounds the recursion
-constexpr size_t kMaxText = 4096;      // a recipe's line, not a program
+constexpr int kMaxDepth = 64;      // nesting of parentheses and signs: bounds the recursion
+constexpr size_t kMaxText = 4096;  // a recipe's line, not a program
 constexpr std::pair<std::string_view, std::string_view> kNamedRewards[] = {
     {"rlcr_paper", "accuracy + brier - 1"},
     {"rlcr_code", "0.5*format + 0.5*accuracy + 0.5*brier"},
@@ -124,7 +124,8 @@ class ChannelExpressionParser {
 };
 
 Result<ChannelExpression> ChannelExpression::Parse(std::string_view text) {
-  if (text.size() > kMaxText) return Fail(ErrorCode::kInvalidInput, fmt::format("channel expression of {} characters; {} is the limit", text.size(), kMaxText));
+  if (text.size() > kMaxText)
+    return Fail(ErrorCode::kInvalidInput, fmt::format("channel expression of {} characters; {} is the limit", text.size(), kMaxText));
   ChannelExpression expression;
   expression.text_ = std::string(text);
   CANDOR_TRY(ChannelExpressionParser(text, expression).ParseAll());

@@ -1,12 +1,14 @@
-// What an objective learns from, as text: a sum of named reward channels such as "accuracy", "accuracy + brier" or "0.5*format + 0.5*accuracy + 0.5*brier".
+// What an objective learns from, as text: a sum of named reward channels such as "accuracy", "accuracy + brier" or "0.5*format +
+// 0.5*accuracy + 0.5*brier".
 //
 //   expression = term { ("+" | "-") term }      term = factor { "*" factor }      factor = number | name | "-" factor | "(" expression ")"
 //   name       = letter or "_", then letters, digits, "_", "." or "/"
 //
-// Three names stand for published rewards and are expanded when parsed (q = confidence, a = correct, F = format held; RLCR is arXiv 2507.16806):
+// Three names stand for published rewards and are expanded when parsed (q = confidence, a = correct, F = format held; RLCR is arXiv
+// 2507.16806):
 //   rlcr_paper  accuracy + brier - 1                      R = a - (q - a)^2, from -1 to 1; an invalid completion gets the least, -1
-//   rlcr_code   0.5*format + 0.5*accuracy + 0.5*brier     the weights of damanimehul/RLCR configs/Qwen-7B/*/RLCR.yaml; an invalid completion gets 0, the worst valid one 0.5
-//   rlvr_code   0.5*format + 0.5*accuracy                 the same code's baseline
+//   rlcr_code   0.5*format + 0.5*accuracy + 0.5*brier     the weights of damanimehul/RLCR configs/Qwen-7B/*/RLCR.yaml; an invalid
+//   completion gets 0, the worst valid one 0.5 rlvr_code   0.5*format + 0.5*accuracy                 the same code's baseline
 //
 // The value of a trace is missing (nullopt) when any channel it names is missing: an unknown label is never a zero. Pure, any thread.
 #pragma once

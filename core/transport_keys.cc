@@ -1,5 +1,5 @@
-// The keys of a run on disk: RUN_DIR/keys/<role>.key ("public <Z85>\nsecret <Z85>\n") and RUN_DIR/keys/token, all of mode 0600. A file that others may read is refused, since
-// whoever holds a role's secret key is that role.
+// The keys of a run on disk: RUN_DIR/keys/<role>.key ("public <Z85>\nsecret <Z85>\n") and RUN_DIR/keys/token, all of mode 0600. A file that
+// others may read is refused, since whoever holds a role's secret key is that role.
 #include "core/transport_keys.h"
 
 #include <fcntl.h>
@@ -51,7 +51,8 @@ std::string KeyPath(const std::string& run_dir, Role role) { return fmt::format(
 Result<KeyPair> ParseKey(const std::string& text, const std::string& path) {
   constexpr size_t kZ85 = 40;
   const std::string public_word = "public ", secret_word = "\nsecret ";
-  bool shaped = text.size() == public_word.size() + kZ85 + secret_word.size() + kZ85 + 1 && text.compare(0, public_word.size(), public_word) == 0 &&
+  bool shaped = text.size() == public_word.size() + kZ85 + secret_word.size() + kZ85 + 1 &&
+                text.compare(0, public_word.size(), public_word) == 0 &&
                 text.compare(public_word.size() + kZ85, secret_word.size(), secret_word) == 0 && text.back() == '\n';
   KeyPair pair;
   if (shaped) {
@@ -99,7 +100,8 @@ Result<RunKeys> MakeRunKeys() {
     keys.by_role.push_back(std::move(pair));
   }
   unsigned char bytes[kTokenBytes];
-  if (::getrandom(bytes, sizeof bytes, 0) != static_cast<ssize_t>(sizeof bytes)) return Fail(ErrorCode::kIo, "the system gave no random bytes for the run's token");
+  if (::getrandom(bytes, sizeof bytes, 0) != static_cast<ssize_t>(sizeof bytes))
+    return Fail(ErrorCode::kIo, "the system gave no random bytes for the run's token");
   for (unsigned char byte : bytes) keys.run_token += fmt::format("{:02x}", byte);
   return keys;
 }
@@ -108,10 +110,12 @@ Status WriteRunKeys(const RunKeys& keys, const std::string& run_dir) {
   if (keys.by_role.size() != kRoleCount) return Fail(ErrorCode::kInternal, "a run has one key pair for each role");
   std::string folder = run_dir + "/keys";
   CANDOR_TRY(MakeFolders(folder));
-  if (::chmod(folder.c_str(), 0700) != 0) return Fail(ErrorCode::kIo, fmt::format("cannot close the keys' folder to others: {}", std::strerror(errno)), folder);
+  if (::chmod(folder.c_str(), 0700) != 0)
+    return Fail(ErrorCode::kIo, fmt::format("cannot close the keys' folder to others: {}", std::strerror(errno)), folder);
   for (int i = 0; i < kRoleCount; ++i) {
     const KeyPair& pair = keys.by_role[static_cast<size_t>(i)];
-    CANDOR_TRY(WriteSecret(KeyPath(run_dir, static_cast<Role>(i)), fmt::format("public {}\nsecret {}\n", pair.public_key, pair.secret_key)));
+    CANDOR_TRY(
+        WriteSecret(KeyPath(run_dir, static_cast<Role>(i)), fmt::format("public {}\nsecret {}\n", pair.public_key, pair.secret_key)));
   }
   CANDOR_TRY(WriteSecret(folder + "/token", keys.run_token + "\n"));
   return SyncFolder(folder);
@@ -127,7 +131,8 @@ Result<RunKeys> ReadRunKeys(const std::string& run_dir) {
   }
   CANDOR_ASSIGN(keys.run_token, ReadSecret(run_dir + "/keys/token"));
   while (!keys.run_token.empty() && keys.run_token.back() == '\n') keys.run_token.pop_back();
-  if (keys.run_token.size() < 2 * kTokenBytes) return Fail(ErrorCode::kInvalidInput, "the run's token is too short", run_dir + "/keys/token");
+  if (keys.run_token.size() < 2 * kTokenBytes)
+    return Fail(ErrorCode::kInvalidInput, "the run's token is too short", run_dir + "/keys/token");
   return keys;
 }
 

@@ -1,5 +1,6 @@
-// Messages inside one process, for tests: the same interface and rules as the ZeroMQ transport (queues between a client and its server, an oversize message drops its sender,
-// a reply to a peer that is gone is kUnavailable), with messages dropped or doubled by a seeded rule. Servers and clients may live on different threads.
+// Messages inside one process, for tests: the same interface and rules as the ZeroMQ transport (queues between a client and its server, an
+// oversize message drops its sender, a reply to a peer that is gone is kUnavailable), with messages dropped or doubled by a seeded rule.
+// Servers and clients may live on different threads.
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -46,7 +47,8 @@ struct Hub {
 };
 
 template <typename Queue>
-auto PopWithin(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, Queue& queue, int timeout_ms) -> std::optional<typename Queue::value_type> {
+auto PopWithin(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, Queue& queue, int timeout_ms)
+    -> std::optional<typename Queue::value_type> {
   changed.wait_for(lock, std::chrono::milliseconds(timeout_ms), [&] { return !queue.empty(); });
   if (queue.empty()) return std::nullopt;
   auto item = std::move(queue.front());
@@ -93,7 +95,8 @@ class LocalClient final : public MessageClient {
   Status Send(std::string body) override {
     std::scoped_lock lock(hub_->mutex);
     ClientBox& self = hub_->clients.at(id_);
-    if (body.size() > self.max_bytes) return Fail(ErrorCode::kInvalidInput, "the message is larger than this connection allows", self.server);
+    if (body.size() > self.max_bytes)
+      return Fail(ErrorCode::kInvalidInput, "the message is larger than this connection allows", self.server);
     auto server = hub_->servers.find(self.server);
     if (server == hub_->servers.end() || !MayConnect(self.role, server->second.role)) return {};  // like a TCP peer that is not there (yet)
     if (body.size() > server->second.max_bytes) {
@@ -121,7 +124,8 @@ class LocalTransport final : public Transport {
     std::scoped_lock lock(hub_->mutex);
     std::string endpoint = address;
     if (endpoint.empty() || endpoint.ends_with(":0")) endpoint = "local://" + std::to_string(hub_->next_id++);
-    if (!hub_->servers.emplace(endpoint, ServerBox{self, max_message_bytes, {}}).second) return Fail(ErrorCode::kUnavailable, "the address is in use", endpoint);
+    if (!hub_->servers.emplace(endpoint, ServerBox{self, max_message_bytes, {}}).second)
+      return Fail(ErrorCode::kUnavailable, "the address is in use", endpoint);
     return std::make_unique<LocalServer>(hub_, endpoint);
   }
   Result<std::unique_ptr<MessageClient>> Connect(const std::string& endpoint, Role self, Role, size_t max_message_bytes) override {

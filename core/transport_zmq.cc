@@ -1,6 +1,7 @@
-// ZeroMQ with CURVE. One context and one authentication handler (ZAP) per Transport; the handler is bound before any other socket exists, because libzmq without one accepts every
-// key. It maps the client's public key to its role and refuses roles that have no business with the server's role, which the ZAP domain names. At start a stranger's key must be
-// refused and our own accepted, else there is no transport.
+// ZeroMQ with CURVE. One context and one authentication handler (ZAP) per Transport; the handler is bound before any other socket exists,
+// because libzmq without one accepts every key. It maps the client's public key to its role and refuses roles that have no business with
+// the server's role, which the ZAP domain names. At start a stranger's key must be refused and our own accepted, else there is no
+// transport.
 #include <fmt/format.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -21,12 +22,12 @@ namespace candor {
 namespace {
 
 constexpr size_t kKeyChars = 40;
-constexpr int kHeartbeatMs = 1000;         // a peer that vanished without closing its connection (power, network) is noticed
-constexpr int kHeartbeatTimeoutMs = 10000; // generous: an overloaded host is not a dead one
-constexpr int kHandshakeMs = 5000;         // a connection that does not finish its handshake is closed
+constexpr int kHeartbeatMs = 1000;          // a peer that vanished without closing its connection (power, network) is noticed
+constexpr int kHeartbeatTimeoutMs = 10000;  // generous: an overloaded host is not a dead one
+constexpr int kHandshakeMs = 5000;          // a connection that does not finish its handshake is closed
 constexpr int kReconnectMs = 100, kReconnectMaxMs = 2000;
-constexpr int kQueuedMessagesMax = 1024;   // per peer; beyond it Send says kUnavailable
-constexpr int64_t kCurveOverhead = 64;     // a CURVE frame is a little larger than its message
+constexpr int kQueuedMessagesMax = 1024;  // per peer; beyond it Send says kUnavailable
+constexpr int64_t kCurveOverhead = 64;    // a CURVE frame is a little larger than its message
 constexpr int kSelfTestMs = 10000;
 
 tl::unexpected<Error> ZmqError(const std::string& what, const std::string& where) {
@@ -84,7 +85,8 @@ std::string Decoded(const std::string& z85_key) {
 
 std::string DomainOf(Role server) { return std::string("candor/") + Name(server); }
 
-// The context and its authentication handler. Shared by every socket of the transport, so that it ends after the last of them, whatever the order of destruction.
+// The context and its authentication handler. Shared by every socket of the transport, so that it ends after the last of them, whatever the
+// order of destruction.
 class Context {
  public:
   explicit Context(const RunKeys& keys) : keys_(keys), handle_(zmq_ctx_new()) {
@@ -100,7 +102,8 @@ class Context {
 
   Status StartHandler() {
     if (!zmq_has("curve")) return Fail(ErrorCode::kInternal, "this libzmq was built without CURVE", "libzmq", "install Debian's libzmq5");
-    if (role_of_key_.size() != kRoleCount || role_of_key_.count("")) return Fail(ErrorCode::kInvalidInput, "the run's keys are not five different keys", "keys");
+    if (role_of_key_.size() != kRoleCount || role_of_key_.count(""))
+      return Fail(ErrorCode::kInvalidInput, "the run's keys are not five different keys", "keys");
     auto socket = std::make_shared<Socket>(handle_, ZMQ_REP);  // shared only because std::function must be copyable
     if (zmq_bind(socket->get(), "inproc://zeromq.zap.01") != 0) return ZmqError("cannot bind the authentication handler", "zap");
     handler_ = NamedThread("zap", [this, socket]() mutable {
@@ -127,7 +130,8 @@ class Context {
     frames.resize(std::max<size_t>(frames.size(), 7));
     std::optional<Role> role = RoleFor(frames[2], frames[5], frames[6]);
     if (!role) ++refused_;
-    const std::string reply[6] = {"1.0", frames[1], role ? "200" : "400", role ? "OK" : "unknown key or wrong role", role ? Name(*role) : "", ""};
+    const std::string reply[6] = {
+        "1.0", frames[1], role ? "200" : "400", role ? "OK" : "unknown key or wrong role", role ? Name(*role) : "", ""};
     for (int i = 0; i < 6; ++i)
       if (zmq_send(socket, reply[i].data(), reply[i].size(), i < 5 ? ZMQ_SNDMORE : 0) < 0) return zmq_errno() == EINTR;
     return true;
@@ -170,7 +174,8 @@ std::string Reachable(std::string endpoint) {
 
 class ZmqServer final : public MessageServer {
  public:
-  ZmqServer(std::shared_ptr<Context> context, size_t max_bytes) : context_(std::move(context)), socket_(context_->handle(), ZMQ_ROUTER), max_bytes_(max_bytes) {}
+  ZmqServer(std::shared_ptr<Context> context, size_t max_bytes)
+      : context_(std::move(context)), socket_(context_->handle(), ZMQ_ROUTER), max_bytes_(max_bytes) {}
 
   Status Bind(const std::string& address, Role self) {
     if (!socket_.get()) return ZmqError("cannot make a socket", address);
@@ -182,12 +187,13 @@ class ZmqServer final : public MessageServer {
     std::string bound = address.ends_with(":0") ? address.substr(0, address.size() - 1) + "*" : address;
     if (zmq_bind(socket_.get(), bound.c_str()) != 0) {
       int number = zmq_errno();
-      return Fail(number == EADDRINUSE ? ErrorCode::kUnavailable : ErrorCode::kInvalidInput, fmt::format("cannot listen: {}", zmq_strerror(number)), address,
-                  "use tcp://127.0.0.1:0 to pick a free port");
+      return Fail(number == EADDRINUSE ? ErrorCode::kUnavailable : ErrorCode::kInvalidInput,
+                  fmt::format("cannot listen: {}", zmq_strerror(number)), address, "use tcp://127.0.0.1:0 to pick a free port");
     }
     std::array<char, 512> text{};
     size_t length = text.size();
-    if (zmq_getsockopt(socket_.get(), ZMQ_LAST_ENDPOINT, text.data(), &length) != 0) return ZmqError("cannot tell where we listen", address);
+    if (zmq_getsockopt(socket_.get(), ZMQ_LAST_ENDPOINT, text.data(), &length) != 0)
+      return ZmqError("cannot tell where we listen", address);
     endpoint_ = Reachable(text.data());
     return {};
   }
@@ -211,8 +217,11 @@ class ZmqServer final : public MessageServer {
   }
 
   Status Send(const std::string& peer, std::string body) override {
-    if (body.size() > max_bytes_) return Fail(ErrorCode::kInvalidInput, fmt::format("a reply of {} bytes is over this server's {} bytes", body.size(), max_bytes_), endpoint_);
-    bool sent = zmq_send(socket_.get(), peer.data(), peer.size(), ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 && zmq_send(socket_.get(), body.data(), body.size(), ZMQ_DONTWAIT) >= 0;
+    if (body.size() > max_bytes_)
+      return Fail(ErrorCode::kInvalidInput, fmt::format("a reply of {} bytes is over this server's {} bytes", body.size(), max_bytes_),
+                  endpoint_);
+    bool sent = zmq_send(socket_.get(), peer.data(), peer.size(), ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
+                zmq_send(socket_.get(), body.data(), body.size(), ZMQ_DONTWAIT) >= 0;
     if (!sent) return Fail(ErrorCode::kUnavailable, fmt::format("the peer is gone: {}", zmq_strerror(zmq_errno())), endpoint_);
     return {};
   }
@@ -226,7 +235,8 @@ class ZmqServer final : public MessageServer {
 
 class ZmqClient final : public MessageClient {
  public:
-  ZmqClient(std::shared_ptr<Context> context, size_t max_bytes) : context_(std::move(context)), socket_(context_->handle(), ZMQ_DEALER), max_bytes_(max_bytes) {}
+  ZmqClient(std::shared_ptr<Context> context, size_t max_bytes)
+      : context_(std::move(context)), socket_(context_->handle(), ZMQ_DEALER), max_bytes_(max_bytes) {}
 
   Status Open(const std::string& endpoint, const KeyPair& self, const std::string& server_public_key) {
     if (!socket_.get()) return ZmqError("cannot make a socket", endpoint);
@@ -238,12 +248,14 @@ class ZmqClient final : public MessageClient {
                  socket_.SetText(ZMQ_CURVE_SECRETKEY, self.secret_key);
     if (!keyed) return ZmqError("the role's key was refused", endpoint);
     if (zmq_connect(socket_.get(), endpoint.c_str()) != 0)
-      return Fail(ErrorCode::kInvalidInput, fmt::format("cannot connect: {}", zmq_strerror(zmq_errno())), endpoint, "an endpoint looks like tcp://host:port");
+      return Fail(ErrorCode::kInvalidInput, fmt::format("cannot connect: {}", zmq_strerror(zmq_errno())), endpoint,
+                  "an endpoint looks like tcp://host:port");
     return {};
   }
   Status Send(std::string body) override {
     if (body.size() > max_bytes_)
-      return Fail(ErrorCode::kInvalidInput, fmt::format("a message of {} bytes is over this connection's {} bytes", body.size(), max_bytes_), endpoint_);
+      return Fail(ErrorCode::kInvalidInput,
+                  fmt::format("a message of {} bytes is over this connection's {} bytes", body.size(), max_bytes_), endpoint_);
     if (zmq_send(socket_.get(), body.data(), body.size(), ZMQ_DONTWAIT) < 0)
       return Fail(ErrorCode::kUnavailable, fmt::format("cannot send: {}", zmq_strerror(zmq_errno())), endpoint_);
     return {};
@@ -306,7 +318,8 @@ class ZmqTransport final : public Transport {
     while (heard.empty() && !late()) CANDOR_TRY(listen(5));
     CANDOR_TRY(listen(5));
     if (context_->refused() == 0 || heard != std::vector<std::string>{"known"})
-      return Fail(ErrorCode::kUnauthorized, "the transport let a stranger's key in, or kept a known one out", where, "check the installed libzmq; this process will not listen");
+      return Fail(ErrorCode::kUnauthorized, "the transport let a stranger's key in, or kept a known one out", where,
+                  "check the installed libzmq; this process will not listen");
     return {};
   }
 

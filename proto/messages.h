@@ -85,6 +85,7 @@ struct WorkerHeartbeat {
 struct HeartbeatReply {
   VersionInfo newest;
   std::vector<GroupId> cancelled;  // leases that are no longer this worker's
+  std::vector<std::string> reward_endpoints;  // reward workers now: a finished group goes to any of them when its lease's own does not answer
   bool finished = false;
 };
 struct GroupFailed {

@@ -1,11 +1,14 @@
-// ChatTemplate: messages to the text a chat model was trained on, by the model's own Jinja template, byte for byte as transformers' apply_chat_template renders it.
+// ChatTemplate: messages to the text a chat model was trained on, by the model's own Jinja template, byte for byte as transformers'
+// apply_chat_template renders it.
 //
-// Templates are untrusted programs: execution is bounded by fuel, recursion by a depth, output by a size; a template that exceeds them is an error, never a crash. (The memory of
-// intermediate strings is not bounded: do not render a template from a source you would not run at all.)
+// Templates are untrusted programs: execution is bounded by fuel, recursion by a depth, output by a size; a template that exceeds them is
+// an error, never a crash. (The memory of intermediate strings is not bounded: do not render a template from a source you would not run at
+// all.)
 //
 // Threads: immutable after loading; Render may be called from any thread at once.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,10 +30,10 @@ struct ChatMessage {
 Result<std::string> MessagesToJson(std::span<const ChatMessage> messages_N);
 
 struct RenderOptions {
-  bool add_generation_prompt = false;     // end with the opening of an assistant turn
-  std::string tools_json;                 // JSON array of tool schemas; "" = none
-  std::string extra_json;                 // JSON object of further template variables, e.g. {"enable_thinking": false}; "" = none
-  std::optional<int64_t> now_unix_s;      // what strftime_now sees, in UTC; by default the real local time
+  bool add_generation_prompt = false;      // end with the opening of an assistant turn
+  std::string tools_json = {};             // JSON array of tool schemas; "" = none
+  std::string extra_json = {};             // JSON object of further template variables, e.g. {"enable_thinking": false}; "" = none
+  std::optional<int64_t> now_unix_s = {};  // what strftime_now sees, in UTC; by default the real local time
 };
 
 struct RenderedChat {
@@ -41,13 +44,15 @@ struct RenderedChat {
 
 class ChatTemplate {
  public:
-  // Looks, in this order, for chat_template.jinja, chat_template.json and tokenizer_config.json's chat_template in a model folder; a file ending in .jinja is a template by itself.
-  // A folder without any gets the plain default (is_default()). Special tokens (bos_token, ...) come from tokenizer_config.json, then special_tokens_map.json.
+  // Looks, in this order, for chat_template.jinja, chat_template.json and tokenizer_config.json's chat_template in a model folder; a file
+  // ending in .jinja is a template by itself. A folder without any gets the plain default (is_default()). Special tokens (bos_token, ...)
+  // come from tokenizer_config.json, then special_tokens_map.json.
   static Result<ChatTemplate> Load(const std::string& path);
   // A template's source; `special_tokens_json` is an object such as {"bos_token": "<s>"}, "" = none.
   static Result<ChatTemplate> FromSource(std::string source, const std::string& name, const std::string& special_tokens_json = "");
 
-  // `messages_json`: array of {"role": .., "content": .., ..}; other keys (tool_calls, reasoning_content) are passed through. A template's raise_exception is an error with its words.
+  // `messages_json`: array of {"role": .., "content": .., ..}; other keys (tool_calls, reasoning_content) are passed through. A template's
+  // raise_exception is an error with its words.
   Result<RenderedChat> Render(std::string_view messages_json, const RenderOptions& options = {}) const;
   Result<RenderedChat> Render(std::span<const ChatMessage> messages_N, const RenderOptions& options = {}) const;
 
@@ -64,7 +69,12 @@ class ChatTemplate {
   static const char* DefaultSource();
 
  private:
+  struct Compiled;
+  struct FreeCompiled {
+    void operator()(Compiled* compiled) const;
+  };
   ChatTemplate() = default;
+  std::unique_ptr<Compiled, FreeCompiled> compiled_;
   std::string source_;
   std::string name_;            // file it came from, for errors
   std::string special_tokens_;  // JSON object

@@ -13,7 +13,8 @@ struct DataFile {
   double weight = 1.0;  // how often each of its rows occurs in one pass; 0.5 takes every other row
 };
 
-// Where to find a row's parts. Dotted names reach into objects ("reward_model.ground_truth"). "" = look for the usual names (text/rows.h lists them).
+// Where to find a row's parts. Dotted names reach into objects ("reward_model.ground_truth"). "" = look for the usual names (text/rows.h
+// lists them).
 struct FieldNames {
   std::string prompt;
   std::string answer;

@@ -1,5 +1,6 @@
-// The validated header of a .safetensors file: which tensor lies where. Checked by the `safetensors` crate: offsets cover the data without holes or overlaps, sizes fit shapes and
-// types, and the file is as long as the header says. Mapping the bytes is the caller's business (model/).
+// The validated header of a .safetensors file: which tensor lies where. Checked by the `safetensors` crate: offsets cover the data without
+// holes or overlaps, sizes fit shapes and types, and the file is as long as the header says. Mapping the bytes is the caller's business
+// (model/).
 //
 // Format: https://huggingface.co/docs/safetensors/index#format (8-byte little-endian header length, JSON header, data).
 #pragma once

@@ -1,4 +1,5 @@
-// Who may talk to whom: the right key is heard with its role, strangers and wrong roles are not, oversize messages drop their sender, and keys that others can read are refused.
+// Who may talk to whom: the right key is heard with its role, strangers and wrong roles are not, oversize messages drop their sender, and
+// keys that others can read are refused.
 #include "core/transport.h"
 
 #include <gtest/gtest.h>

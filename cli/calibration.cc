@@ -1,0 +1,122 @@
+// candor calibration FILE.jsonl: measures anybody's rows {"confidence": .., "correct": .., "slice"?, "prompt"?} and draws the reliability
+// diagram.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "calibration/summary.h"
+#include "calibration/svg_chart.h"
+#include "calibration/terminal_chart.h"
+#include "cli/commands.h"
+#include "core/result.h"
+
+namespace candor::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Rows, one JSON object per line:
+  {"confidence": 0.8, "correct": true, "slice": "geography", "prompt": "q17"}
+  confidence  a probability from 0 to 1; null or absent: none was given (counted, left out)
+  correct     true, false, or a number from 0 to 1 for partial credit
+  slice       optional: gets a line of its own
+  prompt      optional: rows with the same prompt are correlated, intervals resample prompts
+
+Examples:
+  candor calibration answers.jsonl
+  candor calibration answers.jsonl --json > metrics.json
+  candor calibration after.jsonl --versus before.jsonl --svg reliability.svg
+)";
+
+struct Arguments {
+  std::string path, versus, svg, risk_svg;
+  bool json = false, ascii = false;
+  int replicates = 200;
+};
+
+Status WriteFile(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (!file) return Fail(ErrorCode::kIo, "cannot write the picture", path, "check the folder and its permissions");
+  return {};
+}
+
+void PrintJson(const std::vector<calibration::Row>& rows, const calibration::CalibrationSummary& summary,
+               const calibration::SummaryOptions& options, const calibration::PairedComparison* comparison) {
+  nlohmann::json json = calibration::ToJson(summary);
+  const auto slices = calibration::ComputeSlices(rows, options);
+  if (!slices.empty()) json["slices"] = calibration::ToJson(slices);
+  if (comparison != nullptr) json["versus"] = calibration::ToJson(*comparison);
+  std::printf("%s\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+}
+
+void PrintTables(const Arguments& arguments, const std::vector<calibration::Row>& rows, const calibration::CalibrationSummary& summary,
+                 const calibration::SummaryOptions& options, const calibration::PairedComparison* comparison) {
+  const calibration::ChartOptions chart{40, arguments.ascii};
+  std::printf("%s: %s", arguments.path.c_str(), calibration::SummaryTable(summary).c_str());
+  if (summary.n > 0) {
+    std::printf("\n%s", calibration::DrawReliability(summary.bins10, chart).c_str());
+    std::printf("\n%s", calibration::DrawRiskCoverage(calibration::PointsOf(rows), chart).c_str());
+  }
+  const auto slices = calibration::ComputeSlices(rows, options);
+  if (!slices.empty()) std::printf("\n%s", calibration::SliceTable(slices).c_str());
+  if (comparison != nullptr)
+    std::printf("\nagainst %s: %s", arguments.versus.c_str(), calibration::ComparisonTable(*comparison, "before", "after").c_str());
+}
+
+Status Run(const Arguments& arguments) {
+  CANDOR_ASSIGN(const std::vector<calibration::Row> rows, calibration::ReadRows(arguments.path));
+  std::vector<calibration::ChartSeries> series;
+  std::optional<calibration::PairedComparison> comparison;
+  if (!arguments.versus.empty()) {
+    CANDOR_ASSIGN(const std::vector<calibration::Row> before, calibration::ReadRows(arguments.versus));
+    CANDOR_ASSIGN(comparison, calibration::ComparePaired(before, rows, {arguments.replicates, 0.95}));
+    series.push_back({"before", calibration::PointsOf(before)});
+  }
+  series.push_back({series.empty() ? "" : "after", calibration::PointsOf(rows)});
+  calibration::SummaryOptions options;
+  options.bootstrap_replicates = arguments.replicates;
+  options.intervals = arguments.replicates > 0;
+  const calibration::CalibrationSummary summary = calibration::ComputeSummary(rows, options);
+  const calibration::PairedComparison* versus = comparison ? &*comparison : nullptr;
+  if (arguments.json) {
+    PrintJson(rows, summary, options, versus);
+  } else {
+    PrintTables(arguments, rows, summary, options, versus);
+  }
+  if (!arguments.svg.empty()) CANDOR_TRY(WriteFile(arguments.svg, calibration::ReliabilitySvg(series)));
+  if (!arguments.risk_svg.empty()) CANDOR_TRY(WriteFile(arguments.risk_svg, calibration::RiskCoverageSvg(series)));
+  return {};
+}
+
+}  // namespace
+
+int RunCalibration(int argc, const char* const* argv) {
+  Arguments arguments;
+  CLI::App app(
+      "How well do stated confidences match what turned out right? Accuracy, Brier score, ECE beside what chance alone gives, ranking, and "
+      "a reliability diagram.",
+      "candor calibration");
+  app.add_option("FILE", arguments.path, "JSON lines with \"confidence\" and \"correct\"")->required();
+  app.add_flag("--json", arguments.json, "print every number as JSON; what is undefined is null");
+  app.add_option("--versus", arguments.versus, "an earlier file over the same prompts: prints paired differences with intervals");
+  app.add_option("--svg", arguments.svg, "write the reliability diagram to this file");
+  app.add_option("--risk-svg", arguments.risk_svg, "write the risk-coverage curve to this file");
+  app.add_option("--replicates", arguments.replicates, "bootstrap replicates of the intervals (0: none)")
+      ->check(CLI::Range(0, 10000))
+      ->capture_default_str();
+  app.add_flag("--ascii", arguments.ascii, "draw with plain characters");
+  app.footer(kExamples);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? static_cast<int>(ExitCode::kOk) : static_cast<int>(ExitCode::kUsage);
+  }
+  if (const Status status = Run(arguments); !status) {
+    std::fprintf(stderr, "candor calibration: %s\n", status.error().Message().c_str());
+    return static_cast<int>(ExitCodeOf(status.error().code));
+  }
+  return static_cast<int>(ExitCode::kOk);
+}
+
+}  // namespace candor::cli

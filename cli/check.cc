@@ -1,0 +1,47 @@
+// `candor check RECIPE`: explains what a recipe will do and refuses objectives that are known to miscalibrate, with the reason and the fix, unless the recipe allows them by name.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "cli/dry_run.h"
+#include "cli/lint.h"
+#include "cli/recipe.h"
+#include "core/options.h"
+
+namespace candor::cli {
+
+int RunCheck(int argc, const char* const* argv) {
+  std::vector<std::string> given;
+  bool reference = false;
+  CLI::App app{"Explains what each objective of a recipe trains and refuses combinations that are known to miscalibrate; a recipe may allow one by name: allow = [\"...\"].",
+               "candor check"};
+  app.add_option("recipe", given, "recipe files (merged left to right) and overrides a.b=c");
+  app.add_flag("--reference", reference, "print every key that a recipe may hold, with default, range and meaning (Markdown)");
+  app.footer("Examples:\n  candor check recipes/cities.toml\n  candor check recipes/cities.toml objective.0.weight=2\n  candor check --reference > recipe-reference.md");
+  CLI11_PARSE(app, argc, argv);
+  if (reference) {
+    Recipe recipe;
+    OptionTable table;
+    Declare(table, recipe);
+    std::printf("%s", ReferencePage(table).c_str());
+    return 0;
+  }
+  std::vector<std::string> files, overrides;
+  for (const std::string& one : given) (one.find('=') != std::string::npos ? overrides : files).push_back(one);
+  if (files.empty()) {
+    std::fprintf(stderr, "candor check: no recipe was named; for example: candor check recipes/cities.toml\n");
+    return static_cast<int>(ExitCode::kUsage);
+  }
+  auto recipe = LoadRecipe(files, overrides);
+  if (!recipe) {
+    std::fprintf(stderr, "candor check: %s\n", recipe.error().Message().c_str());
+    return static_cast<int>(ExitCodeOf(recipe.error().code));
+  }
+  std::printf("%s trains\n%s", recipe->run.name.c_str(), ExplainObjectives(*recipe).c_str());
+  std::vector<Finding> findings = Lint(*recipe);
+  for (const Finding& finding : findings) std::printf("\n%s\n", Describe(finding).c_str());
+  if (findings.empty()) std::printf("\nNothing known speaks against it.\n");
+  return Refused(findings) ? static_cast<int>(ExitCode::kInvalidInput) : 0;
+}
+
+}  // namespace candor::cli

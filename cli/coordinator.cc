@@ -1,0 +1,40 @@
+// candor coordinator: leases, plans, ledger and calibration record of a run. Started by `candor run`, or by hand or Slurm where it can be reached by all other roles.
+#include "cli/commands.h"
+#include "cli/recipe.h"
+#include "cli/role.h"
+#include "coordinator/server.h"
+
+namespace candor::cli {
+
+namespace {
+
+RunPlan PlanOf(const Recipe& recipe, const std::map<std::string, DataSet>& data) {
+  RunPlan plan;
+  plan.run_id = recipe.run.name;
+  plan.steps = static_cast<uint64_t>(recipe.trainer.steps);
+  plan.prompts_per_step = static_cast<uint32_t>(recipe.trainer.prompts_per_step);
+  plan.group_size = static_cast<uint32_t>(recipe.trainer.group_size);
+  plan.greedy_traces = static_cast<uint32_t>(recipe.rollout.greedy_traces);
+  plan.staleness = static_cast<uint64_t>(recipe.coordinator.staleness);
+  plan.deterministic = recipe.run.deterministic;
+  plan.seed = static_cast<uint64_t>(recipe.run.seed);
+  if (data.count("train")) plan.datasets.push_back({"train", static_cast<uint32_t>(data.at("train").rows.size()), 1.0});
+  for (const EvalSetOptions& eval : recipe.evals)
+    if (eval.every > 0) plan.evals.push_back({eval.name, static_cast<uint32_t>(data.at(eval.name).rows.size()), static_cast<uint64_t>(eval.every)});
+  return plan;
+}
+
+Status Serve(const RoleArguments& arguments) {
+  CANDOR_TRY(StartRoleLog(arguments, "coordinator"));
+  CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(arguments.run_dir));
+  CANDOR_ASSIGN(const auto data, LoadRunData(recipe));
+  return ServeCoordinator(PlanOf(recipe, data), recipe.coordinator, arguments.run_dir, {.stop = arguments.stop});
+}
+
+}  // namespace
+
+int RunCoordinatorRole(int argc, const char* const* argv) {
+  return RunRole("coordinator", "Role: leases prompts, plans steps, keeps the ledger and the calibration record of a run.", false, argc, argv, Serve);
+}
+
+}  // namespace candor::cli

@@ -1,0 +1,58 @@
+#include "cli/role.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "core/log.h"
+
+namespace candor::cli {
+
+namespace {
+std::atomic<bool> g_stop = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "set in a signal handler");
+void OnStop(int) { g_stop = true; }
+}  // namespace
+
+int RunRole(const std::string& role, const std::string& about, bool indexed, int argc, const char* const* argv, const RoleBody& body) {
+  RoleArguments arguments;
+  arguments.stop = &g_stop;
+  CLI::App app{about, "candor " + role};
+  app.add_option("--run-dir", arguments.run_dir, "the run's folder")->required();
+  if (indexed) app.add_option("--index", arguments.index, "which worker of this role, from 0")->check(CLI::Range(0, 1 << 20));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  struct sigaction action {};
+  action.sa_handler = OnStop;
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGINT, &action, nullptr);
+  Status served = body(arguments);
+  if (served) return 0;
+  if (served.error().code == ErrorCode::kCancelled) return static_cast<int>(ExitCode::kInterrupted);
+  LogError(served.error(), role);
+  std::fprintf(stderr, "candor %s: %s\n", role.c_str(), served.error().Message().c_str());
+  return static_cast<int>(ExitCodeOf(served.error().code));
+}
+
+Status StartRoleLog(const RoleArguments& arguments, const std::string& worker) {
+  return StartLog(worker, arguments.run_dir + "/logs/" + worker + ".log", ::isatty(STDERR_FILENO) != 0);
+}
+
+Result<std::map<std::string, DataSet>> LoadRunData(const Recipe& recipe) {
+  std::map<std::string, DataSet> sets;
+  const RowNeeds needs{.answer = true, .completion = false};
+  if (!recipe.data.train.empty()) {
+    CANDOR_ASSIGN(sets["train"], ReadDataSets(recipe.data.train, recipe.data.fields, needs));
+  }
+  for (const EvalSetOptions& eval : recipe.evals) {
+    CANDOR_ASSIGN(sets[eval.name], ReadDataSet(eval.path, recipe.data.fields, needs, eval.n));
+  }
+  return sets;
+}
+
+}  // namespace candor::cli

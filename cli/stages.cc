@@ -1,0 +1,231 @@
+#include "cli/stages.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/supervisor.h"
+#include "core/fs.h"
+#include "core/rng.h"
+#include "text/rows.h"
+
+namespace candor::cli {
+
+namespace {
+
+using nlohmann::json;
+
+// What a stage works on and where its result goes.
+struct StageJob {
+  const Recipe& recipe;
+  std::string model;   // folder it starts from
+  std::string folder;  // its place in the cache
+  std::string recipe_file;  // the recipe as the children read it
+  bool quiet;
+};
+
+Result<std::string> ModelHash(const std::string& model) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(model, error)) files.push_back(entry.path().string());
+  if (error) return Fail(ErrorCode::kNotFound, "there is no model folder", model, "see [prepare], or set `model`");
+  std::sort(files.begin(), files.end());
+  std::string all;
+  for (const std::string& file : files) {
+    CANDOR_ASSIGN(std::string hash, HashFileHex(file));
+    all += std::filesystem::path(file).filename().string() + hash;
+  }
+  return HashHex(all);
+}
+
+// Everything that goes into a stage's result.
+Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before) {
+  CANDOR_ASSIGN(std::string inputs, ModelHash(model));
+  Recipe part;  // the settings that matter to stages; everything else at its default
+  part.run.name = "stage", part.run.model = "model", part.run.dtype = recipe.run.dtype, part.run.seed = recipe.run.seed;
+  part.self_answers = recipe.self_answers, part.sft = recipe.sft, part.format = recipe.format;
+  if (stage != "warm_up") part.format.confidence = "verbal", part.format.slot_high.clear(), part.format.slot_low.clear();  // all arms share these stages
+  if (stage == "warm_up") part.warm_up = recipe.warm_up, part.reward = recipe.reward, part.data = recipe.data;
+  inputs += stage + ResolvedText(part) + rows_before;
+  for (const std::string& file : {stage == "self_answers" ? recipe.self_answers.rows : std::string(), stage == "self_answers" ? recipe.self_answers.few_shot : std::string(), stage == "warm_up" ? recipe.warm_up.rows : std::string()})
+    if (!file.empty()) {
+      CANDOR_ASSIGN(std::string hash, HashFileHex(file));
+      inputs += hash;
+    }
+  return HashHex(inputs).substr(0, 12);
+}
+
+Status RunChild(const std::vector<std::string>& command, const std::string& output, const std::string& what) {
+  CANDOR_ASSIGN(int code, RunToEnd(command, {}, output));
+  if (code == 0) return {};
+  if (code == 128 + 2 || code == 130) return Fail(ErrorCode::kCancelled, what + " was interrupted");
+  return Fail(ErrorCode::kInternal, fmt::format("{} ended with exit code {}", what, code), fmt::format("{}", fmt::join(command, " ")), "its own words stand above");
+}
+
+Result<std::vector<json>> ReadJsonLines(const std::string& path) {
+  CANDOR_ASSIGN(std::string bytes, ReadFile(path));
+  std::vector<json> lines;
+  std::istringstream stream(bytes);
+  for (std::string line; std::getline(stream, line);) {
+    json value = json::parse(line, nullptr, false);
+    if (!value.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", fmt::format("{}:{}", path, lines.size() + 1));
+    lines.push_back(std::move(value));
+  }
+  return lines;
+}
+
+// Few-shot questions -> the model's own greedy answers -> rows whose completions show the format.
+Status SelfAnswers(const StageJob& job) {
+  const SelfAnswerOptions& options = job.recipe.self_answers;
+  CANDOR_ASSIGN(DataSet shots, ReadDataSet(options.few_shot, {}, {.answer = true}));
+  CANDOR_ASSIGN(DataSet questions, ReadDataSet(options.rows, {}, {}));
+  json examples = json::array();
+  for (const DataRow& shot : shots.rows) {
+    examples.push_back({{"role", "user"}, {"content", shot.prompt}});
+    if (shot.answers.empty()) return Fail(ErrorCode::kInvalidInput, "a few-shot example needs an answer", shot.where);
+    examples.push_back({{"role", "assistant"}, {"content", shot.answers.front()}});
+  }
+  std::string prompts;
+  for (const DataRow& question : questions.rows) {
+    json messages = examples;
+    messages.push_back({{"role", "user"}, {"content", question.prompt}});
+    prompts += json{{"id", question.id}, {"prompt", messages}}.dump() + "\n";
+  }
+  const std::string asked = job.folder + "/prompts.jsonl", answered = job.folder + "/answers.jsonl";
+  CANDOR_TRY(WriteFileAtomic(asked, prompts));
+  CANDOR_TRY(RunChild({ProgramFolder() + "candor-torch", "generate", job.model, "--prompts", asked, "--temperature", "0", "--max-new-tokens", std::to_string(options.max_new_tokens),
+                       "--confidence", "none", "--system", "", "--dtype", job.recipe.run.dtype},
+                      answered, "the stage self_answers"));
+  CANDOR_ASSIGN(std::vector<json> replies, ReadJsonLines(answered));
+  std::map<std::string, std::string> question_of;
+  for (const DataRow& question : questions.rows) question_of[question.id] = question.prompt;
+  std::string rows;
+  for (size_t i = 0; i < replies.size(); ++i) {
+    const std::string answer = FirstLineAnswer(replies[i].value("text", ""));
+    if (answer.empty()) continue;
+    const double confidence = std::round(RandomUnit(static_cast<uint64_t>(job.recipe.run.seed), RngStream::kSftConfidence, i) * 100) / 100;
+    rows += json{{"id", replies[i].value("id", "")}, {"prompt", question_of[replies[i].value("id", "")]}, {"completion", FormatCompletion(job.recipe.format, answer, confidence)}}
+                .dump() +
+            "\n";
+  }
+  return WriteFileAtomic(job.folder + "/rows.jsonl", rows);
+}
+
+Status Sft(const StageJob& job, const std::string& rows, const std::vector<std::string>& overrides) {
+  std::vector<std::string> command{ProgramFolder() + "candor-torch", "sft", job.model, rows, job.folder + "/model", "--recipe", job.recipe_file};
+  command.insert(command.end(), overrides.begin(), overrides.end());
+  if (job.quiet) command.push_back("--quiet");
+  return RunChild(command, "", "supervised fine-tuning");
+}
+
+// Questions -> sampled and greedy answers of the fine-tuned model, verified -> labelled rows -> the slot's squared error with the answers as anchor.
+Status WarmUp(const StageJob& job) {
+  const WarmUpOptions& options = job.recipe.warm_up;
+  const std::string rows = options.rows.empty() ? job.recipe.data.train.front().path : options.rows, answered = job.folder + "/answers.jsonl";
+  CANDOR_TRY(RunChild({ProgramFolder() + "candor-torch", "eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions), "--samples",
+                       std::to_string(options.samples), "--temperature", fmt::format("{}", options.temperature), "--out", answered},
+                      "", "asking the fine-tuned model for the stage warm_up"));
+  CANDOR_ASSIGN(std::vector<json> answers, ReadJsonLines(answered));
+  std::string labelled;
+  for (const json& answer : answers) {
+    const std::string label = answer.value("label", "unknown");
+    if (label == "unknown" || answer.value("answer", "").empty()) continue;
+    labelled += json{{"prompt", answer.value("question", "")}, {"completion", answer.value("text", "")}, {"label", label == "correct" ? 1 : 0}}.dump() + "\n";
+  }
+  CANDOR_TRY(WriteFileAtomic(job.folder + "/rows.jsonl", labelled));
+  return Sft(job, job.folder + "/rows.jsonl",
+             {fmt::format("sft.lr={}", options.lr), fmt::format("sft.epochs={}", options.epochs), fmt::format("sft.anchor_weight={}", options.anchor_weight)});
+}
+
+}  // namespace
+
+std::string FirstLineAnswer(const std::string& reply) {
+  std::string line = reply.substr(0, reply.find('\n'));
+  auto strip = [&](const char* what) {
+    size_t begin = line.find_first_not_of(what), end = line.find_last_not_of(what);
+    line = begin == std::string::npos ? "" : line.substr(begin, end - begin + 1);
+  };
+  strip(" \t\r\"'*.");
+  return line.find_first_of("<>") == std::string::npos ? line : "";
+}
+
+std::string FormatCompletion(const FormatOptions& format, const std::string& answer, double confidence) {
+  std::string text;
+  for (const std::string& tag : format.tags) {
+    if (!text.empty()) text += "\n";
+    text += "<" + tag + ">" + (tag == "answer" ? answer : tag == "confidence" ? fmt::format("{:.2f}", confidence) : std::string("...")) + "</" + tag + ">";
+  }
+  return text;
+}
+
+namespace {
+
+// One stage through the cache: an unfinished folder of an earlier try is started afresh. Returns the folder.
+Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before, bool quiet,
+                                const std::function<Status(const StageJob&)>& work) {
+  CANDOR_ASSIGN(std::string hash, StageHash(stage, recipe, model, rows_before));
+  const std::string folder = recipe.run.stage_cache + "/" + stage + "-" + hash, part = folder + fmt::format(".part.{}", ::getpid());
+  if (FileExists(folder + "/done.json")) {
+    if (!quiet) std::fprintf(stderr, "stage %s: reusing %s\n", stage.c_str(), folder.c_str());
+    return folder;
+  }
+  if (!quiet) std::fprintf(stderr, "stage %s\n", stage.c_str());
+  CANDOR_TRY(MakeFolders(part));
+  Recipe shared = recipe;
+  CANDOR_TRY(WriteFileAtomic(part + "/recipe.toml", ResolvedText(shared)));
+  StageJob job{recipe, model, part, part + "/recipe.toml", quiet};
+  if (Status done = work(job); !done) {
+    (void)RemoveTree(part);
+    return Fail(done.error());
+  }
+  CANDOR_TRY(WriteFileAtomic(part + "/done.json", json{{"stage", stage}, {"model", model}}.dump()));
+  CANDOR_TRY(RemoveTree(folder));
+  std::error_code error;
+  std::filesystem::rename(part, folder, error);
+  if (error) return Fail(ErrorCode::kIo, "cannot keep the stage's result: " + error.message(), folder);
+  return folder;
+}
+
+}  // namespace
+
+Result<std::string> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet) {
+  std::string model = recipe.run.model, rows = recipe.sft_rows.path;
+  json record = json::array();
+  for (const std::string& stage : recipe.run.stages) {
+    if (stage == "rl") break;
+    std::string folder;
+    if (stage == "self_answers") {
+      CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, "", quiet, SelfAnswers));
+      rows = folder + "/rows.jsonl";
+    } else if (stage == "sft") {
+      if (rows.empty()) return Fail(ErrorCode::kInvalidInput, "the stage sft needs rows", "stages", "put self_answers before it, or name a file: sft_rows.path");
+      CANDOR_ASSIGN(std::string rows_hash, HashFileHex(rows));
+      CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, rows_hash, quiet, [&](const StageJob& job) { return Sft(job, rows, {}); }));
+      model = folder + "/model";
+    } else {
+      CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, "", quiet, WarmUp));
+      model = folder + "/model";
+    }
+    record.push_back({{"stage", stage}, {"folder", folder}});
+  }
+  CANDOR_TRY(WriteFileAtomic(run.Stages(), record.dump(1)));
+  return model;
+}
+
+Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when, const std::string& model, bool quiet) {
+  if (recipe.evals.empty() || FileExists(run.Answers(when))) return {};
+  if (!quiet) std::fprintf(stderr, "evaluating %s RL: %s\n", when.c_str(), model.c_str());
+  std::vector<std::string> command{ProgramFolder() + "candor-torch", "eval", model, "--recipe", run.Resolved(), "--out", run.Answers(when)};
+  if (quiet) command.push_back("--quiet");
+  return RunChild(command, "/dev/null", "the evaluation");
+}
+
+}  // namespace candor::cli

@@ -1,0 +1,138 @@
+// `candor sft MODEL DATA.jsonl OUT`: supervised fine-tuning, and the confidence slot's warm-up where rows have labels.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "cli/recipe.h"
+#include "cli/run_dir.h"
+#include "cli/torch/commands.h"
+#include "core/fs.h"
+#include "core/log.h"
+#include "trainer/sft.h"
+
+namespace candor::cli {
+
+namespace {
+
+std::atomic<bool> g_stop = false;
+void OnStop(int) { g_stop = true; }
+
+struct SftArguments {
+  std::string model, data, out, recipe;
+  std::vector<std::string> overrides;
+  bool quiet = false;
+};
+
+constexpr char kExamples[] = R"(Rows: {"prompt": .., "completion": ..}; with "label" (1, 0, "correct", "wrong") a row also trains the confidence slot.
+Examples:
+  candor sft models/smollm2 rows.jsonl models/tuned                          one pass with the defaults
+  candor sft models/smollm2 rows.jsonl models/tuned sft.lr=2e-5 sft.epochs=3
+  candor sft models/tuned labelled.jsonl models/warm --recipe cities.toml    format, slot and [sft] settings of a recipe
+  mpirun -n 2 candor-torch sft models/smollm2 rows.jsonl models/tuned sft.sharding=zero2)";
+
+Result<Recipe> SettingsOf(const SftArguments& arguments) {
+  if (!arguments.recipe.empty()) return LoadRecipe({arguments.recipe}, arguments.overrides);
+  RecipeSource source;
+  CANDOR_TRY(source.AddText("name = 'sft'\nmodel = 'unused'\nstages = []\n[format]\ntags = []\nconfidence = 'none'\nsystem_prompt = ''\n", "the defaults"));
+  for (const std::string& one : arguments.overrides) CANDOR_TRY(source.AddOverride(one));
+  Recipe recipe;
+  OptionTable table;
+  Declare(table, recipe);
+  CANDOR_TRY(source.Bind(table));
+  return recipe;
+}
+
+std::string TimeText(double seconds) {
+  const long whole = static_cast<long>(seconds + 0.5);
+  char text[32];
+  std::snprintf(text, sizeof text, "%ld:%02ld", whole / 60, whole % 60);
+  return text;
+}
+
+// One line that is rewritten on a terminal, else a line for every tenth of the way.
+class Progress {
+ public:
+  explicit Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(2) != 0), start_(Now()) {}
+  void Step(int64_t step, int64_t total, const SftStepResult& result) {
+    rows_ += result.rows;
+    const double elapsed = Now() - start_;
+    if (quiet_ || (!terminal_ && step != total && step * 10 / total == (step - 1) * 10 / total)) return;
+    std::string slot;
+    if (result.slot_confidence > 0.0) {
+      char text[64];
+      std::snprintf(text, sizeof text, "  slot %.4f  confidence %.3f", result.slot_loss, result.slot_confidence);
+      slot = text;
+    }
+    std::fprintf(stderr, "%ssft %ld/%ld  loss %.4f%s  lr %.1e  %.0f tok/s  %s left%s", terminal_ ? "\r\033[K" : "", static_cast<long>(step), static_cast<long>(total),
+                 result.token_loss, slot.c_str(), result.lr, rows_ / elapsed, TimeText(elapsed / static_cast<double>(step) * static_cast<double>(total - step)).c_str(),
+                 terminal_ && step != total ? "" : "\n");
+  }
+
+ private:
+  static double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+  bool quiet_, terminal_;
+  double start_, rows_ = 0.0;
+};
+
+Status Run(const SftArguments& arguments) {
+  CANDOR_ASSIGN(Recipe recipe, SettingsOf(arguments));
+  CANDOR_ASSIGN(DataSet rows, ReadDataSet(arguments.data, recipe.data.fields, {.answer = false, .completion = true}));
+  std::unique_ptr<Collective> collective;
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK") || std::getenv("PMI_RANK")) {
+    CANDOR_ASSIGN(collective, MakeMpiCollective());
+  } else {
+    collective = std::move(MakeLocalCollectives(1)[0]);
+  }
+  SftSetup setup;
+  CANDOR_ASSIGN(setup.model_folder, ModelFolderOf(arguments.model));
+  setup.out_folder = arguments.out;
+  setup.base_model = arguments.model;
+  setup.recipe_toml = arguments.recipe.empty() ? "" : ResolvedText(recipe);
+  setup.dtype = recipe.run.dtype;
+  setup.deterministic = recipe.run.deterministic;
+  setup.seed = static_cast<uint64_t>(recipe.run.seed);
+  setup.format = recipe.format;
+  setup.options = recipe.sft;
+  setup.rows = &rows;
+  setup.stop = &g_stop;
+  Progress progress(arguments.quiet);
+  setup.progress = [&](int64_t step, int64_t total, const SftStepResult& result) { progress.Step(step, total, result); };
+  Status done = RunSupervised(setup, *collective);
+  if (!done && collective->size() > 1) collective->Abort();
+  if (done && collective->rank() == 0 && !arguments.quiet) std::fprintf(stderr, "wrote %s\n", arguments.out.c_str());
+  return done;
+}
+
+}  // namespace
+
+int RunSft(int argc, const char* const* argv) {
+  SftArguments arguments;
+  CLI::App app{"Fine-tunes a model on rows with a prompt and a completion and writes a Hugging Face folder.", "candor sft"};
+  app.add_option("MODEL", arguments.model, "a Hugging Face folder, or a run's folder")->required();
+  app.add_option("DATA", arguments.data, "rows: a .jsonl file or a folder of them")->required();
+  app.add_option("OUT", arguments.out, "the folder to write")->required();
+  app.add_option("SETTINGS", arguments.overrides, "key=value, as in a recipe: sft.lr=2e-5 sft.steps=100 format.confidence=slot ...");
+  app.add_option("--recipe", arguments.recipe, "take format, [sft], dtype and seed from this recipe")->check(CLI::ExistingFile);
+  app.add_flag("--quiet", arguments.quiet, "no progress");
+  app.footer(kExamples);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  struct sigaction action {};
+  action.sa_handler = OnStop;
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGINT, &action, nullptr);
+  Status done = Run(arguments);
+  if (done) return 0;
+  std::fprintf(stderr, "candor sft: %s\n", done.error().Message().c_str());
+  return static_cast<int>(done.error().code == ErrorCode::kCancelled ? ExitCode::kInterrupted : ExitCodeOf(done.error().code));
+}
+
+}  // namespace candor::cli

@@ -1,0 +1,81 @@
+// candor trainer: the learner's ranks. Started by `candor run` (under mpirun when there are several), or by hand or Slurm on machines that see the run's folder.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+#include "cli/recipe.h"
+#include "cli/torch/commands.h"
+#include "core/log.h"
+#include "core/transport.h"
+#include "trainer/learner.h"
+
+namespace candor::cli {
+
+namespace {
+
+std::atomic<bool> g_stop = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "set in a signal handler");
+void OnStop(int) { g_stop = true; }
+
+// One rank under a launcher (mpirun, srun), else alone.
+Result<std::unique_ptr<Collective>> JoinRanks(int64_t ranks) {
+  const bool launched = std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK") || std::getenv("PMI_RANK");
+  if (launched) return MakeMpiCollective();
+  if (ranks > 1)
+    return Fail(ErrorCode::kInvalidInput, "the recipe asks for " + std::to_string(ranks) + " trainer ranks, but no launcher started them", "trainer.ranks",
+                "mpirun -n " + std::to_string(ranks) + " candor-torch trainer --run-dir DIR");
+  return std::move(MakeLocalCollectives(1)[0]);
+}
+
+Status Serve(const std::string& run_dir) {
+  CANDOR_ASSIGN(Recipe recipe, LoadResolvedRecipe(run_dir));
+  CANDOR_ASSIGN(std::unique_ptr<Collective> collective, JoinRanks(recipe.trainer.ranks));
+  const std::string worker = "trainer-" + std::to_string(collective->rank());
+  CANDOR_TRY(StartLog(worker, run_dir + "/logs/" + worker + ".log", ::isatty(2) != 0));
+  CANDOR_ASSIGN(const RunKeys keys, ReadRunKeys(run_dir));
+  CANDOR_ASSIGN(const auto transport, MakeZmqTransport(keys));
+  TrainerSetup setup;
+  setup.run_dir = run_dir;
+  setup.run_id = recipe.run.name;
+  setup.model_folder = recipe.run.model;
+  setup.recipe_toml = ResolvedText(recipe);
+  setup.dtype = recipe.run.dtype;
+  setup.deterministic = recipe.run.deterministic;
+  setup.format = recipe.format;
+  setup.options = recipe.trainer;
+  setup.objectives = recipe.objectives;
+  setup.transport = transport.get();
+  setup.stop = &g_stop;
+  Status served = ServeTrainer(setup, *collective);
+  if (!served && served.error().code != ErrorCode::kCancelled) collective->Abort();  // the other ranks need not wait for the deadline
+  return served;
+}
+
+}  // namespace
+
+int RunTrainerRole(int argc, const char* const* argv) {
+  std::string run_dir;
+  CLI::App app{"Role: learns from the scored groups of a run and publishes the weights; one process per rank.", "candor trainer"};
+  app.add_option("--run-dir", run_dir, "the run's folder")->required();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  struct sigaction action {};
+  action.sa_handler = OnStop;
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGINT, &action, nullptr);
+  Status served = Serve(run_dir);
+  if (served) return 0;
+  if (served.error().code == ErrorCode::kCancelled) return static_cast<int>(ExitCode::kInterrupted);
+  LogError(served.error(), "trainer");
+  std::fprintf(stderr, "candor trainer: %s\n", served.error().Message().c_str());
+  return static_cast<int>(ExitCodeOf(served.error().code));
+}
+
+}  // namespace candor::cli

@@ -1,0 +1,115 @@
+// candor verifier test: tries a recipe's verifiers, or one given on the command line, on data rows before a run depends on them.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "cli/recipe.h"
+#include "core/log.h"
+#include "core/options.h"
+#include "reward/verifier_trial.h"
+#include "text/rows.h"
+
+namespace candor::cli {
+namespace {
+
+constexpr const char* kExamples = R"(
+Each row's own answer is submitted and must be called correct; another row's answer, an empty one and nonsense must not be. The exit code is 1 when they are not.
+
+Examples:
+  candor verifier test recipe.toml --rows data/train.jsonl
+  candor verifier test --kind numeric --rows rows.jsonl
+  candor verifier test --command python3 my_reward.py --rows rows.jsonl
+  candor verifier test --command python3 reward/adapters/verl_compute_score.py my_module:compute_score --rows rows.jsonl
+  candor verifier test --url http://127.0.0.1:8000/grade --rows rows.jsonl --n 100
+
+A verifier reads one JSON line {"id", "prompt", "completion", "answer", "row"} per completion and writes one
+  {"id": the same, "label": "correct" | "wrong" | "unknown" | 0..1, "rewards": {"name": 0.5}, "reason": "why"}
+on stdout; notes go to stderr.
+)";
+
+struct Arguments {
+  std::vector<std::string> recipes;
+  std::string rows;
+  int64_t n = 20;
+  VerifierOptions verifier;
+};
+
+// The parts of a recipe that decide how an answer is graded.
+struct GradingOptions {
+  RewardOptions reward;
+  FormatOptions format;
+  DataOptions data;
+};
+
+Result<GradingOptions> ReadOptions(const Arguments& arguments) {
+  GradingOptions options;
+  if (arguments.recipes.empty()) {
+    options.format.tags.clear();
+    options.format.confidence = "none";
+    options.reward.verifiers.push_back(arguments.verifier);
+    return options;
+  }
+  CANDOR_ASSIGN(Recipe recipe, LoadRecipe(arguments.recipes, {}));
+  return GradingOptions{std::move(recipe.reward), std::move(recipe.format), std::move(recipe.data)};
+}
+
+Result<bool> Try(const Arguments& arguments) {
+  CANDOR_ASSIGN(GradingOptions options, ReadOptions(arguments));
+  CANDOR_ASSIGN(TagFormat format, TagFormat::From(options.format.tags, options.format.confidence));
+  DataSet set;
+  if (!arguments.rows.empty()) {
+    CANDOR_ASSIGN(set, ReadDataSet(arguments.rows, options.data.fields, {}, arguments.n));
+  } else {
+    CANDOR_ASSIGN(set, ReadDataSets(options.data.train, options.data.fields, {}));
+    if (set.rows.size() > static_cast<size_t>(arguments.n)) set.rows.resize(static_cast<size_t>(arguments.n));
+  }
+  CANDOR_ASSIGN(std::unique_ptr<Verifier> verifier, MakeVerifiers(options.reward));
+  TrialReport report = TryVerifier(*verifier, set.rows, format);
+  std::fputs(TrialTable(report).c_str(), stdout);
+  std::puts(report.ok() ? "ok" : "NOT ok");
+  return report.ok();
+}
+
+}  // namespace
+
+int RunVerifier(int argc, const char* const* argv) {
+  Arguments arguments;
+  arguments.verifier.name = "verifier";
+  CLI::App app{"Tries a verifier on data rows.", "candor verifier"};
+  app.require_subcommand(1);
+  CLI::App* test = app.add_subcommand("test", "submit right and wrong answers of some rows; print labels, rewards, reasons and latencies");
+  app.footer(kExamples);
+  test->footer(kExamples);
+  auto* recipe = test->add_option("recipe", arguments.recipes, "recipe files, merged left to right");
+  auto* kind = test->add_option("--kind", arguments.verifier.kind, "a built-in one: exact_match, accepted_set, f1, numeric, choice, math");
+  auto* command = test->add_option("--command", arguments.verifier.command, "a program and its arguments")->expected(-1)->excludes(recipe);
+  auto* url = test->add_option("--url", arguments.verifier.url, "an HTTP service")->excludes(recipe)->excludes(command);
+  kind->excludes(recipe)->excludes(url);
+  test->add_option("--rows", arguments.rows, "JSONL of rows (default: the recipe's training data)");
+  test->add_option("--n", arguments.n, "how many rows")->check(CLI::PositiveNumber)->capture_default_str();
+  test->add_option("--timeout", arguments.verifier.timeout_s, "seconds for one completion")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  if (!*recipe && !*kind && !*command && !*url) {
+    std::fprintf(stderr, "candor verifier test: name a recipe, or --kind, --command or --url; see candor verifier test --help\n");
+    return static_cast<int>(ExitCode::kUsage);
+  }
+  if (!*recipe && arguments.rows.empty()) {
+    std::fprintf(stderr, "candor verifier test: --rows F.jsonl is needed without a recipe\n");
+    return static_cast<int>(ExitCode::kUsage);
+  }
+  spdlog::set_level(spdlog::level::err);  // reasons are in the table
+  Result<bool> ok = Try(arguments);
+  if (!ok) {
+    std::fprintf(stderr, "candor verifier test: %s\n", ok.error().Message().c_str());
+    return static_cast<int>(ExitCodeOf(ok.error().code));
+  }
+  return *ok ? 0 : static_cast<int>(ExitCode::kFailed);
+}
+
+}  // namespace candor::cli

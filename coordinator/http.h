@@ -1,0 +1,39 @@
+// The HTTP interface: /healthz for anybody who can reach it; /metrics, /api/status, /api/metrics?from= and
+// /api/calibration?stream=&signal=&slice=&from=&to= for holders of the run's token (Authorization: Bearer, or ?token=). Own threads; it
+// only reads, through the functions it is given, which must be safe to call from any thread.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+
+namespace candor {
+
+struct HttpSource {
+  std::string token;
+  std::function<std::string()> status_json;
+  std::function<std::string()> prometheus;
+  std::function<Result<std::vector<std::string>>(uint64_t from_step)> metric_lines;
+  struct CalibrationQuery {
+    std::string stream, signal, slice;
+    uint64_t from = 0, to = UINT64_MAX;
+  };
+  std::function<Result<std::string>(const CalibrationQuery&)> calibration_json;
+};
+
+class HttpServer {
+ public:
+  // Port 0: any free one.
+  static Result<std::unique_ptr<HttpServer>> Start(const std::string& host, int port, int threads, HttpSource source);
+  ~HttpServer();
+  std::string url() const;
+
+ private:
+  struct Impl;
+  explicit HttpServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace candor

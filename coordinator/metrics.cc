@@ -1,0 +1,144 @@
+#include "coordinator/metrics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "core/fs.h"
+
+namespace candor {
+
+namespace {
+
+std::string LinePrefix(const std::string& file) { return "m" + file + '\0'; }
+
+// Names as users of other trainers know them.
+std::string MeanName(const std::string& sum) {
+  if (sum == "tokens") return "seq_len/all/mean";
+  if (sum == "truncated") return "is_truncated/all/mean";
+  return sum + "/mean";
+}
+
+void AddGroup(const GroupScored& header, StepId step, MetricLine& sums, MetricLine& line) {
+  for (const auto& [name, value] : header.sums) sums[name] += value;
+  line["groups/scored"] += 1;
+  line["traces"] += header.traces;
+  line["labels/correct"] += header.correct;
+  line["labels/wrong"] += header.wrong;
+  line["labels/unknown"] += header.unknown;
+  line["format_ok/all/mean"] += header.format_ok;
+  const double lag = static_cast<double>(step.value - 1) - static_cast<double>(header.oldest_version.value);
+  line["staleness/max"] = std::max(line["staleness/max"], lag);
+}
+
+}  // namespace
+
+MetricLine StepMetrics(const CoordinatorState& state, StepId step) {
+  MetricLine line, sums;
+  for (uint32_t position = 0; position < state.plan().prompts_per_step; ++position) {
+    auto found = state.groups().find(MakeGroupId(step.value, position));
+    if (found == state.groups().end()) continue;
+    const GroupState& group = found->second;
+    if (group.drop != DropReason::kNone) line[fmt::format("groups/drop/{}", Name(group.drop))] += 1;
+    if (group.header) AddGroup(*group.header, step, sums, line);
+  }
+  const double traces = line.count("traces") ? line["traces"] : 0;
+  if (traces > 0) {
+    line["format_ok/all/mean"] /= traces;
+    for (const auto& [name, sum] : sums) line[MeanName(name)] = sum / traces;
+  }
+  const double labelled = line["labels/correct"] + line["labels/wrong"];
+  if (labelled > 0) line["accuracy/all/mean"] = line["labels/correct"] / labelled;
+  return line;
+}
+
+namespace {
+void AddCalibration(const std::map<SeriesKey, calibration::CalSketch>& merged, const std::string& prefix, MetricLine& line) {
+  const std::string main = MainSignal(merged);
+  for (const auto& [series, sketch] : merged) {
+    if (!series.slice.empty()) continue;
+    if (series.signal == main) AddSketchMetrics(sketch, prefix + "/", line);
+    AddSketchMetrics(sketch, prefix + "/" + series.signal + "/", line);
+  }
+}
+}  // namespace
+
+MetricLine StepLine(const CoordinatorState& state, StepId step, const std::map<SeriesKey, calibration::CalSketch>& merged,
+                    double step_seconds, int64_t wall_ms) {
+  MetricLine line = StepMetrics(state, step);
+  AddCalibration(merged, "calibration/train", line);
+  if (auto report = state.reports().find(step); report != state.reports().end())
+    for (const auto& [name, value] : report->second.report.metrics) line[name] = value;  // the learner knows better what it did
+  line["step"] = static_cast<double>(step.value);
+  line["segment"] = static_cast<double>(state.segment().value);
+  if (step_seconds >= 0) line["time/step"] = step_seconds;
+  line["wall_s"] = static_cast<double>(wall_ms) / 1000.0;
+  return line;
+}
+
+MetricLine EvalLine(const std::string& eval, PolicyVersion version, const std::map<SeriesKey, calibration::CalSketch>& merged,
+                    int64_t wall_ms) {
+  MetricLine line;
+  AddCalibration(merged, "calibration/" + eval, line);
+  line["step"] = static_cast<double>(version.value);
+  line["wall_s"] = static_cast<double>(wall_ms) / 1000.0;
+  return line;
+}
+
+std::string ToJsonLine(const MetricLine& line) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& [name, value] : line) {
+    if (!std::isfinite(value)) continue;  // JSON has no word for it; a missing name says the same
+    if (value == std::floor(value) && std::fabs(value) < 1e15)
+      json[name] = static_cast<int64_t>(value);
+    else
+      json[name] = value;
+  }
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void PutLine(const std::string& file, uint64_t segment, uint64_t number, const std::string& tag, const std::string& json,
+             StoreBatch& batch) {
+  std::string key = LinePrefix(file);
+  AppendBigEndian(key, segment);
+  AppendBigEndian(key, number);
+  batch.puts.emplace_back(key + tag, json);
+}
+
+Result<std::vector<std::string>> ReadLines(const Store& store, const std::string& file, uint64_t from_step) {
+  std::vector<std::string> lines;
+  const std::string prefix = LinePrefix(file);
+  CANDOR_TRY(store.Scan(prefix, AfterPrefix(prefix), [&](std::string_view key, std::string_view value) {
+    key.remove_prefix(prefix.size());
+    if (key.size() >= 16 && ReadBigEndian(key.substr(8)) >= from_step) lines.emplace_back(value);
+    return true;
+  }));
+  return lines;
+}
+
+Status ProjectLines(const Store& store, const std::string& file, const std::string& path) {
+  CANDOR_ASSIGN(std::vector<std::string> lines, ReadLines(store, file, 0));
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  if (FileExists(path)) {
+    CANDOR_ASSIGN(std::string present, ReadFile(path));
+    if (present == text) return {};
+  } else if (text.empty()) {
+    return {};
+  }
+  return WriteFileAtomic(path, text);
+}
+
+Status AppendLine(const std::string& path, const std::string& json) {
+  std::FILE* file = std::fopen(path.c_str(), "ab");
+  if (!file) return Fail(ErrorCode::kIo, "cannot open for appending", path);
+  const std::string line = json + "\n";
+  const bool ok = std::fwrite(line.data(), 1, line.size(), file) == line.size();
+  if (std::fclose(file) != 0 || !ok) return Fail(ErrorCode::kIo, "cannot append a line", path, "free some space on this file system");
+  return {};
+}
+
+}  // namespace candor

@@ -1,0 +1,48 @@
+// Settings of the coordinator, with their option table (core/options.h).
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "core/options.h"
+
+namespace candor {
+
+struct CoordinatorOptions {
+  int64_t staleness = 1;
+  double lease_timeout_s = 30;
+  double progress_timeout_s = 300;
+  double restart_grace_s = 2;
+  double linger_s = 10;
+  std::string listen = "tcp://127.0.0.1:0";
+  std::string http_host = "127.0.0.1";
+  int64_t http_port = 0;
+  int64_t http_threads = 8;
+};
+
+inline void Declare(OptionTable& t, CoordinatorOptions& o) {
+  t.Section("coordinator", "Who generates what and when; the books; the HTTP interface.");
+  t.Int("staleness", &o.staleness,
+        {.min = 0, .max = 64, .unit = "steps", .help = "how many steps generation may run ahead of learning; 0 = synchronous"});
+  t.Double("lease_timeout_s", &o.lease_timeout_s,
+           {.min = 0.1, .max = 86400, .unit = "s", .help = "a worker silent for so long loses its groups to others"});
+  t.Double("progress_timeout_s", &o.progress_timeout_s,
+           {.min = 0.1,
+            .max = 86400,
+            .unit = "s",
+            .help = "a group whose worker lives but writes no token of it for so long is given to others"});
+  t.Double("restart_grace_s", &o.restart_grace_s,
+           {.min = 0,
+            .max = 600,
+            .unit = "s",
+            .help = "after a restart, time for workers to announce what they are at before new groups go out"});
+  t.Double("linger_s", &o.linger_s,
+           {.min = 0, .max = 86400, .unit = "s", .help = "how long a finished run still answers, so that every worker hears of the end"});
+  t.String("listen", &o.listen, {.help = "address of the control socket; tcp://0.0.0.0:0 for workers on other hosts"});
+  t.String("http_host", &o.http_host,
+           {.help = "address of the HTTP interface; anything but loopback lets other hosts ask (with the run's token)"});
+  t.Int("http_port", &o.http_port,
+        {.min = 0, .max = 65535, .help = "port of the HTTP interface; 0 = any free one, written to RUN_DIR/endpoint.<epoch>"});
+  t.Int("http_threads", &o.http_threads, {.min = 1, .max = 256, .unit = "threads", .help = "requests served at once"});
+}
+
+}  // namespace candor

@@ -1,0 +1,307 @@
+#include "coordinator/server.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "coordinator/http.h"
+#include "coordinator/ledger.h"
+#include "coordinator/status.h"
+#include "core/clock.h"
+#include "core/fs.h"
+#include "core/log.h"
+#include "core/rng.h"
+
+namespace candor {
+
+namespace {
+
+constexpr int kPollMs = 50;           // how soon a stop is noticed
+constexpr int64_t kTickMs = 100;      // how soon a silent worker is noticed
+constexpr int64_t kSnapshotMs = 250;  // age of what HTTP shows
+constexpr size_t kBatchMax = 256;     // messages under one sync of the log
+const std::string kMetricsFile = "metrics.jsonl", kEvalsFile = "evals.jsonl";
+
+struct PendingReply {
+  std::string peer;
+  std::string bytes;
+};
+
+// What HTTP threads may look at.
+class Snapshot {
+ public:
+  void Set(std::string status, std::string prometheus) {
+    std::scoped_lock lock(mutex_);
+    status_ = std::move(status);
+    prometheus_ = std::move(prometheus);
+  }
+  std::string status() const {
+    std::scoped_lock lock(mutex_);
+    return status_;
+  }
+  std::string prometheus() const {
+    std::scoped_lock lock(mutex_);
+    return prometheus_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::string status_ = "{}", prometheus_;
+};
+
+class CoordinatorServer {
+ public:
+  CoordinatorServer(const RunPlan& plan, const CoordinatorOptions& options, std::string run_dir, const ServeHooks& hooks, Ledger& ledger)
+      : options_(options),
+        run_dir_(std::move(run_dir)),
+        hooks_(hooks),
+        ledger_(ledger),
+        record_(ledger.store()),
+        state_(plan, LimitsOf(options), ledger.epoch()) {}
+
+  Status Recover();
+  Status Open(Transport& transport, const std::string& token);
+  Status Run();
+
+ private:
+  // One batch: messages in, records on disk, replies out.
+  Status Turn();
+  void Take(const IncomingMessage& incoming);
+  void Answer(const IncomingMessage& incoming, uint64_t sequence, MessageBody body);
+  void Gather(Actions actions);
+  Status CommitBatch();
+  Status WriteStepLine(StepId step, double seconds);
+  Status WriteEvalLine(GroupId any);
+  Status WriteLines();
+  void Refresh(bool force);
+  HttpSource SourceOf(const std::string& token);
+  bool Stopping() const { return hooks_.stop && hooks_.stop->load(); }
+  bool Over() const;
+
+  const CoordinatorOptions options_;
+  const std::string run_dir_;
+  const ServeHooks hooks_;
+  Ledger& ledger_;
+  CalibrationRecord record_;
+  CoordinatorState state_;
+  SystemClock clock_;
+  Snapshot snapshot_;
+  StatusExtras extras_;
+  std::unique_ptr<MessageServer> socket_;
+  std::unique_ptr<HttpServer> http_;
+
+  std::vector<LedgerRecord> records_;
+  StoreBatch with_;
+  std::vector<PendingReply> replies_;
+  std::vector<StepId> steps_done_;
+  std::vector<GroupId> evals_done_;
+  int64_t next_tick_ms_ = 0, next_snapshot_ms_ = 0, last_step_ms_ = -1, last_heard_ms_ = 0;
+};
+
+// The state from the ledger, and the lines that a crash kept from being written.
+Status CoordinatorServer::Recover() {
+  std::vector<StepId> done;
+  CANDOR_TRY(ledger_.ForEach([&](const LedgerRecord& record) {
+    if (auto* step = std::get_if<StepDone>(&record)) done.push_back(step->report.step);
+    return state_.Replay(record);
+  }));
+  extras_.started_ms = last_heard_ms_ = clock_.SteadyMs();
+  if (ledger_.records() > 0) state_.HoldLeasesUntil(clock_.SteadyMs() + static_cast<int64_t>(options_.restart_grace_s * 1000));
+  CANDOR_ASSIGN(std::vector<std::string> lines, ReadLines(ledger_.store(), kMetricsFile, 0));
+  if (lines.size() < done.size() && state_.last_done().value > 0)
+    CANDOR_TRY(WriteStepLine(state_.last_done(), -1));  // a step and its line are two commits: at most one lacks
+  CANDOR_TRY(ProjectLines(ledger_.store(), kMetricsFile, run_dir_ + "/" + kMetricsFile));
+  CANDOR_TRY(ProjectLines(ledger_.store(), kEvalsFile, run_dir_ + "/" + kEvalsFile));
+  spdlog::info("ledger of {} records: step {} of {}, version {}, segment {}", ledger_.records(), state_.last_done().value,
+               state_.plan().steps, state_.newest_version().value, state_.segment().value);
+  return {};
+}
+
+HttpSource CoordinatorServer::SourceOf(const std::string& token) {
+  HttpSource source;
+  source.token = token;
+  source.status_json = [this] { return snapshot_.status(); };
+  source.prometheus = [this] { return snapshot_.prometheus(); };
+  source.metric_lines = [this](uint64_t from) { return ReadLines(ledger_.store(), kMetricsFile, from); };
+  source.calibration_json = [this](const HttpSource::CalibrationQuery& q) -> Result<std::string> {
+    nlohmann::json out = nlohmann::json::array();
+    CANDOR_ASSIGN(std::vector<SeriesKey> all, record_.List());
+    for (const SeriesKey& series : all) {
+      if (series.stream != q.stream || series.slice != q.slice || (!q.signal.empty() && series.signal != q.signal)) continue;
+      CANDOR_ASSIGN(calibration::CalSketch sum, record_.Query(series, {q.from}, {q.to}));
+      MetricLine numbers;
+      AddSketchMetrics(sum, "", numbers);
+      nlohmann::json bins = nlohmann::json::array();
+      for (const auto& [cell, sums] : sum.cells())
+        bins.push_back({{"cell", cell},
+                        {"n", sums.n},
+                        {"labels", static_cast<double>(sums.y) * 1e-9},
+                        {"confidences", static_cast<double>(sums.p) * 1e-9}});
+      out.push_back({{"stream", series.stream}, {"signal", series.signal}, {"slice", series.slice}, {"metrics", numbers}, {"cells", bins}});
+    }
+    if (out.empty())
+      return Fail(ErrorCode::kNotFound, "nothing is recorded under this stream, signal and slice",
+                  q.stream + " " + q.signal + " " + q.slice);
+    return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  return source;
+}
+
+Status CoordinatorServer::Open(Transport& transport, const std::string& token) {
+  CANDOR_ASSIGN(socket_, transport.Listen(options_.listen, Role::kCoordinator, kMaxControlBytes));
+  CANDOR_ASSIGN(http_, HttpServer::Start(options_.http_host, static_cast<int>(options_.http_port), static_cast<int>(options_.http_threads),
+                                         SourceOf(token)));
+  extras_.endpoint = socket_->endpoint();
+  extras_.http = http_->url();
+  Refresh(true);
+  nlohmann::json address = {{"epoch", ledger_.epoch()}, {"endpoint", extras_.endpoint}, {"http", extras_.http}};
+  CANDOR_TRY(WriteFileAtomic(fmt::format("{}/endpoint.{}", run_dir_, ledger_.epoch()), address.dump() + "\n"));
+  spdlog::info("coordinator ready: epoch {} at {}, {}", ledger_.epoch(), extras_.endpoint, extras_.http);
+  return {};
+}
+
+void CoordinatorServer::Answer(const IncomingMessage& incoming, uint64_t sequence, MessageBody body) {
+  replies_.push_back({incoming.peer, Encode({state_.plan().run_id, sequence, "coordinator", std::move(body)})});
+}
+
+void CoordinatorServer::Take(const IncomingMessage& incoming) {
+  if (incoming.role != Role::kObserver) last_heard_ms_ = clock_.SteadyMs();
+  Result<Message> message = Decode(incoming.body);
+  if (!message) {
+    spdlog::warn("a {} sent a message that is refused: {}", Name(incoming.role), message.error().Message());
+    return Answer(incoming, 0, message.error());
+  }
+  if (message->run_id != state_.plan().run_id)
+    return Answer(incoming, message->sequence,
+                  Error{ErrorCode::kUnauthorized, fmt::format("this is run {}, not {}", state_.plan().run_id, message->run_id),
+                        "coordinator", "", false});
+  if (std::holds_alternative<StatusRequest>(message->body))
+    return Answer(incoming, message->sequence, StatusReply{StatusJson(state_, extras_, clock_.SteadyMs())});
+  const uint64_t request_id = SplitMix64(std::hash<std::string>{}(incoming.peer)) ^ message->sequence;
+  Actions actions = state_.Receive(incoming.role, request_id, message->body, clock_.SteadyMs());
+  if (actions.reply) Answer(incoming, message->sequence, std::move(*actions.reply));
+  Gather(std::move(actions));
+}
+
+void CoordinatorServer::Gather(Actions actions) {
+  for (const std::string& event : actions.events) spdlog::info("{}", event);
+  std::vector<std::string> complaints;
+  for (const GroupScored& scored : actions.observed) PutObservations(state_.plan(), scored, with_, complaints);
+  for (const std::string& complaint : complaints) spdlog::warn("{}", complaint);
+  for (LedgerRecord& record : actions.records) {
+    std::optional<GroupId> ended;
+    if (auto* scored = std::get_if<GroupScored>(&record)) ended = scored->group;
+    if (auto* dropped = std::get_if<GroupDropped>(&record)) ended = dropped->group;
+    if (ended && IsEvalGroup(*ended) && state_.OpenInEval(*ended) == 0) evals_done_.push_back(*ended);
+    if (auto* checkpoint = std::get_if<CheckpointDone>(&record)) {
+      if (Status dropped_keys = record_.DropCovered("train", checkpoint->step, with_); !dropped_keys)
+        LogError(dropped_keys.error(), "drop covered observations");
+    }
+    records_.push_back(std::move(record));
+  }
+  steps_done_.insert(steps_done_.end(), actions.steps_done.begin(), actions.steps_done.end());
+}
+
+Status CoordinatorServer::CommitBatch() {
+  CANDOR_TRY(ledger_.Commit(records_, std::move(with_)));
+  records_.clear();
+  with_ = {};
+  return {};
+}
+
+Status CoordinatorServer::WriteStepLine(StepId step, double seconds) {
+  CANDOR_ASSIGN(auto merged, record_.MergeStep("train", step));
+  MetricLine line = StepLine(state_, step, merged, seconds, clock_.WallMs());
+  StoreBatch batch;
+  CalibrationRecord::PutMerged(merged, step, state_.segment(), batch);
+  const std::string json = ToJsonLine(line);
+  PutLine(kMetricsFile, state_.segment().value, step.value, "", json, batch);
+  CANDOR_TRY(ledger_.Commit({}, std::move(batch)));
+  extras_.last_line = line;
+  extras_.last_step_seconds = seconds;
+  return AppendLine(run_dir_ + "/" + kMetricsFile, json);
+}
+
+Status CoordinatorServer::WriteEvalLine(GroupId any) {
+  const std::string& name = state_.plan().evals.at(EvalIndexOf(any)).name;
+  CANDOR_ASSIGN(auto merged, record_.MergeStep("eval/" + name, {EvalVersionOf(any).value}));
+  StoreBatch batch;
+  const std::string json = ToJsonLine(EvalLine(name, EvalVersionOf(any), merged, clock_.WallMs()));
+  PutLine(kEvalsFile, 0, EvalVersionOf(any).value, name, json, batch);
+  CANDOR_TRY(ledger_.Commit({}, std::move(batch)));
+  return AppendLine(run_dir_ + "/" + kEvalsFile, json);
+}
+
+Status CoordinatorServer::WriteLines() {
+  const int64_t now = clock_.SteadyMs();
+  for (StepId step : steps_done_) {
+    const double seconds = last_step_ms_ < 0 ? -1 : static_cast<double>(now - last_step_ms_) / 1000.0;
+    CANDOR_TRY(WriteStepLine(step, seconds));
+    last_step_ms_ = now;
+  }
+  for (GroupId any : evals_done_) CANDOR_TRY(WriteEvalLine(any));
+  steps_done_.clear();
+  evals_done_.clear();
+  return {};
+}
+
+Status CoordinatorServer::Turn() {
+  for (size_t taken = 0; taken < kBatchMax; ++taken) {
+    CANDOR_ASSIGN(auto incoming, socket_->Receive(taken == 0 ? kPollMs : 0));
+    if (!incoming) break;
+    Take(*incoming);
+    if (!steps_done_.empty()) break;  // its line shows the state of this moment
+  }
+  if (int64_t now = clock_.SteadyMs(); now >= next_tick_ms_) {
+    Gather(state_.Tick(now));
+    next_tick_ms_ = now + kTickMs;
+  }
+  CANDOR_TRY(CommitBatch());
+  CANDOR_TRY(WriteLines());
+  for (PendingReply& reply : replies_)
+    if (Status sent = socket_->Send(reply.peer, std::move(reply.bytes)); !sent)
+      spdlog::debug("a reply found nobody: {}", sent.error().Message());
+  replies_.clear();
+  Refresh(false);
+  return {};
+}
+
+void CoordinatorServer::Refresh(bool force) {
+  const int64_t now = clock_.SteadyMs();
+  if (!force && now < next_snapshot_ms_) return;
+  snapshot_.Set(StatusJson(state_, extras_, now), PrometheusText(state_, extras_, now));
+  next_snapshot_ms_ = now + kSnapshotMs;
+}
+
+// Workers leave once they hear of the end, and the learner may still have a checkpoint to report: when nobody speaks any more, it is over.
+bool CoordinatorServer::Over() const {
+  if (!state_.finished()) return false;
+  const double silent_s = static_cast<double>(clock_.SteadyMs() - last_heard_ms_) / 1000.0;
+  return silent_s >= options_.linger_s;
+}
+
+Status CoordinatorServer::Run() {
+  while (!Stopping() && !Over()) CANDOR_TRY(Turn());
+  spdlog::info(state_.finished() ? "coordinator ends: the run is finished" : "coordinator stops on request; the run can go on later");
+  return {};
+}
+
+}  // namespace
+
+Status ServeCoordinator(const RunPlan& plan, const CoordinatorOptions& options, const std::string& run_dir, const ServeHooks& hooks) {
+  CANDOR_ASSIGN(RunKeys keys, ReadRunKeys(run_dir));
+  std::unique_ptr<Transport> own;
+  if (!hooks.transport) {
+    CANDOR_ASSIGN(own, MakeZmqTransport(keys));
+  }
+  CANDOR_ASSIGN(std::unique_ptr<Ledger> ledger, Ledger::Open(run_dir, plan, fmt::format("pid {}\n", ::getpid())));
+  CoordinatorServer server(plan, options, run_dir, hooks, *ledger);
+  CANDOR_TRY(server.Recover());
+  CANDOR_TRY(server.Open(hooks.transport ? *hooks.transport : *own, keys.run_token));
+  return server.Run();
+}
+
+}  // namespace candor

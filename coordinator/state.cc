@@ -1,0 +1,271 @@
+// Records and their effects, and which rule answers which message. Apply is the only place where durable state changes: a rule first
+// commits a record, and replaying the records gives the same state.
+#include "coordinator/state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace candor {
+
+const char* Name(GroupPhase phase) {
+  static constexpr const char* kNames[] = {"open", "leased", "scored", "trained", "dropped", "evaluated"};
+  return kNames[static_cast<size_t>(phase)];
+}
+
+StateLimits LimitsOf(const CoordinatorOptions& options) {
+  StateLimits limits;
+  limits.lease_timeout_ms = static_cast<int64_t>(options.lease_timeout_s * 1000);
+  limits.progress_timeout_ms = static_cast<int64_t>(options.progress_timeout_s * 1000);
+  return limits;
+}
+
+CoordinatorState::CoordinatorState(RunPlan plan, StateLimits limits, uint64_t epoch)
+    : plan_(std::move(plan)), limits_(limits), order_(plan_), epoch_(epoch) {
+  CANDOR_CHECK(CheckRunPlan(plan_).has_value(), "a run plan is checked before it is used");
+  IssueWaves();
+}
+
+GroupState* CoordinatorState::Find(GroupId id) {
+  auto found = groups_.find(id);
+  return found == groups_.end() ? nullptr : &found->second;
+}
+
+VersionInfo CoordinatorState::NewestInfo() const { return versions_.empty() ? VersionInfo{} : versions_.rbegin()->second; }
+
+void CoordinatorState::SetPhase(GroupId id, GroupState& group, GroupPhase phase) {
+  if (group.phase == GroupPhase::kLeased && phase != GroupPhase::kLeased) Release(id, group);
+  auto ended = [](GroupPhase p) { return p == GroupPhase::kTrained || p == GroupPhase::kDropped || p == GroupPhase::kEvaluated; };
+  if (IsEvalGroup(id) && ended(phase) != ended(group.phase)) CountOpenEval(id, !ended(phase));
+  group.phase = phase;
+  if (phase == GroupPhase::kOpen)
+    open_.insert(id);
+  else
+    open_.erase(id);
+}
+
+void CoordinatorState::CountOpenEval(GroupId id, bool open) {
+  uint32_t& of_eval = open_by_eval_[id.value >> 32];
+  open ? ++of_eval : --of_eval;
+  open ? ++open_evals_ : --open_evals_;
+}
+
+uint32_t CoordinatorState::OpenInEval(GroupId any) const {
+  auto found = open_by_eval_.find(any.value >> 32);
+  return found == open_by_eval_.end() ? 0 : found->second;
+}
+
+// Waves are issued as far as the staleness bound lets them be leased, never taken back.
+void CoordinatorState::IssueWaves() {
+  const uint64_t through = std::min(plan_.steps, last_done_.value + 1 + plan_.staleness);
+  while (issued_.value < through) {
+    ++issued_.value;
+    for (uint32_t position = 0; position < plan_.prompts_per_step; ++position) {
+      GroupId id = MakeGroupId(issued_.value, position);
+      GroupState& group = groups_[id];
+      group.prompt = order_.At(issued_, position);
+      group.wave = issued_;
+      open_.insert(id);
+    }
+  }
+}
+
+void CoordinatorState::IssueEvals(PolicyVersion version) {
+  for (uint32_t e = 0; e < plan_.evals.size(); ++e) {
+    const EvalPlan& eval = plan_.evals[e];
+    if (!EvalIsDue(plan_, eval, version)) continue;
+    for (uint32_t row = 0; row < eval.rows; ++row) {
+      GroupId id = MakeEvalGroupId(e, version, row);
+      auto [at, fresh] = groups_.try_emplace(id);
+      if (!fresh) continue;  // announced before: a replayed step
+      at->second.prompt = {eval.name, row};
+      at->second.wave = {version.value};
+      open_.insert(id);
+      CountOpenEval(id, true);
+    }
+  }
+}
+
+// What each record does to the state.
+struct RecordApplier {
+  CoordinatorState& s;
+
+  void operator()(const GroupScored& r) const {
+    GroupState& group = Ensure(r.group);
+    group.header = std::make_shared<const GroupScored>(r);
+    group.drop = r.drop;
+    s.SetPhase(r.group, group, IsEvalGroup(r.group) ? GroupPhase::kEvaluated : GroupPhase::kScored);
+    if (IsEvalGroup(r.group)) group.header.reset();
+  }
+  void operator()(const GroupDropped& r) const {
+    GroupState& group = Ensure(r.group);
+    group.drop = r.reason;
+    s.SetPhase(r.group, group, GroupPhase::kDropped);
+  }
+  void operator()(const GroupReopened& r) const {
+    GroupState& group = s.groups_.at(r.group);
+    group.header.reset();
+    group.drop = DropReason::kNone;
+    s.SetPhase(r.group, group, GroupPhase::kOpen);
+  }
+  void operator()(const VersionAnnounce& r) const {
+    s.versions_[r.info.version] = r.info;
+    s.IssueEvals(r.info.version);
+  }
+  void operator()(const PlanLogged& r) const {
+    s.plans_[r.plan.step] = r;
+    s.next_plan_ = std::max(s.next_plan_, r.plan.plan.value + 1);
+  }
+  void operator()(const PlanVoided& r) const {
+    auto logged = s.plans_.find(r.step);
+    if (logged != s.plans_.end() && logged->second.plan.plan == r.plan) s.plans_.erase(logged);
+  }
+  void operator()(const TrainerStarted& r) const {
+    if (s.trainer_ && *s.trainer_ != r.incarnation) s.past_trainers_.insert(*s.trainer_);
+    s.trainer_ = r.incarnation;
+    if (s.segment_ != r.segment) {
+      s.segment_ = r.segment;
+      for (StepId step = r.step; step <= s.last_done_; ++step.value) Undo(step);
+      s.last_done_ = {r.step.value - 1};
+      s.finished_ = false;
+    }
+  }
+  void Undo(StepId step) const {
+    for (const PlannedGroup& planned : s.plans_.at(step).plan.groups)
+      s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kScored);
+    s.reports_.erase(step);
+  }
+  void operator()(const StepDone& r) const {
+    const StepId step = r.report.step;
+    for (const PlannedGroup& planned : s.plans_.at(step).plan.groups)
+      s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kTrained);
+    s.reports_[step] = r;
+    s.last_done_ = step;
+    s.IssueWaves();
+  }
+  // Nothing at or below the covered step can be asked for again: headers and plans go, ends stay.
+  void operator()(const CheckpointDone& r) const {
+    if (r.step <= s.covered_) return;
+    auto at = s.groups_.lower_bound(MakeGroupId(s.covered_.value + 1, 0));
+    for (; at != s.groups_.end() && at->second.wave <= r.step && !IsEvalGroup(at->first); ++at) at->second.header.reset();
+    s.covered_ = r.step;
+    s.plans_.erase(s.plans_.begin(), s.plans_.upper_bound(r.step));
+  }
+  void operator()(const RunFinished&) const { s.finished_ = s.last_done_.value >= s.plan_.steps; }  // a resume may ask for more steps
+
+  // Evaluations at what was the last version are not due any more when a resume asks for more steps; their results stay.
+  GroupState& Ensure(GroupId id) const {
+    auto [at, fresh] = s.groups_.try_emplace(id);
+    if (fresh) {
+      at->second.prompt = {s.plan_.evals.at(EvalIndexOf(id)).name, static_cast<uint32_t>(id.value)};
+      at->second.wave = {EvalVersionOf(id).value};
+      s.CountOpenEval(id, true);
+    }
+    return at->second;
+  }
+};
+
+void CoordinatorState::Apply(const LedgerRecord& record) { std::visit(RecordApplier{*this}, record); }
+
+void CoordinatorState::Commit(Actions& actions, LedgerRecord record) {
+  Apply(record);
+  actions.records.push_back(std::move(record));
+}
+
+namespace {
+// The group or step that a record needs to be there already.
+struct Needs {
+  std::optional<GroupId> group;
+  std::optional<StepId> planned_step;
+  std::vector<GroupId> planned;
+};
+Needs NeedsOf(const LedgerRecord& record) {
+  Needs needs;
+  if (auto* scored = std::get_if<GroupScored>(&record)) needs.group = scored->group;
+  if (auto* dropped = std::get_if<GroupDropped>(&record)) needs.group = dropped->group;
+  if (auto* reopened = std::get_if<GroupReopened>(&record)) needs.group = reopened->group;
+  if (auto* done = std::get_if<StepDone>(&record)) needs.planned_step = done->report.step;
+  if (auto* logged = std::get_if<PlanLogged>(&record))
+    for (const PlannedGroup& group : logged->plan.groups) needs.planned.push_back(group.group);
+  return needs;
+}
+}  // namespace
+
+Status CoordinatorState::Replay(const LedgerRecord& record) {
+  const Needs needs = NeedsOf(record);
+  auto known = [&](GroupId id) { return groups_.count(id) > 0 || (IsEvalGroup(id) && EvalIndexOf(id) < plan_.evals.size()); };
+  bool holds = (!needs.group || known(*needs.group)) && (!needs.planned_step || plans_.count(*needs.planned_step) > 0) &&
+               std::all_of(needs.planned.begin(), needs.planned.end(), known);
+  if (auto* started = std::get_if<TrainerStarted>(&record); started && started->segment != segment_) {
+    holds = holds && 0 < started->step.value && started->step <= last_done_;
+    for (StepId step = started->step; holds && step <= last_done_; ++step.value) holds = plans_.count(step) > 0;
+  }
+  if (!holds)
+    return Fail(ErrorCode::kInvalidInput, "the ledger does not fit this recipe", "ledger",
+                "resume with the recipe the run was started with (only its number of steps may grow)");
+  Apply(record);
+  return {};
+}
+
+Actions CoordinatorState::Receive(Role role, uint64_t request_id, const MessageBody& body, int64_t now_ms) {
+  Actions actions;
+  RuleResult reply = Dispatch(role, request_id, body, now_ms, actions);
+  FinishIfDone(actions);
+  actions.reply = reply ? std::move(*reply) : MessageBody(reply.error());
+  return actions;
+}
+
+Actions CoordinatorState::Tick(int64_t now_ms) {
+  Actions actions;
+  ExpireLeases(now_ms, actions);
+  FinishIfDone(actions);
+  return actions;
+}
+
+CoordinatorState::RuleResult CoordinatorState::Dispatch(Role role, uint64_t request_id, const MessageBody& body, int64_t now_ms,
+                                                        Actions& actions) {
+  const bool rollout = role == Role::kRollout, reward = role == Role::kReward, trainer = role == Role::kTrainer;
+  if (auto* m = std::get_if<Hello>(&body)) return OnHello(role, *m, now_ms, actions);
+  if (auto* m = std::get_if<LeaseRequest>(&body); m && rollout) return OnLeaseRequest(request_id, *m, now_ms);
+  if (auto* m = std::get_if<WorkerHeartbeat>(&body); m && (rollout || reward)) return OnHeartbeat(role, *m, now_ms);
+  if (auto* m = std::get_if<GroupFailed>(&body); m && (rollout || reward)) return OnGroupFailed(*m, actions);
+  if (auto* m = std::get_if<GroupScored>(&body); m && reward) return OnGroupScored(*m, now_ms, actions);
+  if (auto* m = std::get_if<PlanRequest>(&body); m && trainer) return OnPlanRequest(*m, now_ms, actions);
+  if (auto* m = std::get_if<PlanVote>(&body); m && trainer) return OnPlanVote(*m, actions);
+  if (auto* m = std::get_if<VersionAnnounce>(&body); m && trainer) return OnVersionAnnounce(*m, actions);
+  if (auto* m = std::get_if<StepDone>(&body); m && trainer) return OnStepDone(*m, actions);
+  if (auto* m = std::get_if<CheckpointDone>(&body); m && trainer) return OnCheckpointDone(*m, actions);
+  return Fail(ErrorCode::kUnauthorized, fmt::format("a {} may not send this message to the coordinator", Name(role)), "coordinator");
+}
+
+void CoordinatorState::FinishIfDone(Actions& actions) {
+  if (finished_ || last_done_.value < plan_.steps || open_evals_ > 0) return;
+  Commit(actions, RunFinished{});
+  actions.events.push_back("the run is finished");
+}
+
+void CoordinatorState::NoteWaiting(const std::string& who, const std::string& what, int64_t now_ms) {
+  if (what.empty()) {
+    waiting_.erase(who);
+    return;
+  }
+  Waiting& waiting = waiting_[who];
+  if (waiting.what != what) waiting = {what, now_ms};
+}
+
+PolicyVersion CoordinatorState::OldestVersionFor(const GroupState& group, GroupId id) const {
+  if (IsEvalGroup(id)) return EvalVersionOf(id);
+  const uint64_t behind = 1 + plan_.staleness;
+  return {group.wave.value > behind ? group.wave.value - behind : 0};
+}
+
+// Newer than wave - 1 only after the learner went back: versions of its earlier life are still in use.
+PolicyVersion CoordinatorState::NewestVersionFor(const GroupState& group, GroupId id) const {
+  if (IsEvalGroup(id)) return EvalVersionOf(id);
+  if (plan_.deterministic) return OldestVersionFor(group, id);
+  return std::max(PolicyVersion{group.wave.value - 1}, newest_version());
+}
+
+}  // namespace candor

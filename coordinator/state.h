@@ -1,0 +1,196 @@
+// The coordinator's mind: a state machine without I/O and without a clock. Receive and Tick take an event with its time and return what
+// must happen: ledger records to make durable first, then the reply. The shell (server.h) must not send the reply before the records are on
+// disk; when that fails it must die (crash-only), and the next incarnation rebuilds the state by Replay of the ledger.
+//
+// What always holds (checked by Accounting and by the simulation test):
+//   every issued group is in exactly one phase; trained, dropped and evaluated are ends, left only when a new life of the learner undoes
+//   its steps; wave s is leased only when s <= last done step + 1 + staleness, and only once a policy version that may write it is in the
+//   ledger; a step's plan names exactly the kept groups of its wave, in id order, and steps are done in order, each under the plan logged
+//   last.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/ledger_record.h"
+#include "coordinator/options.h"
+#include "coordinator/run_plan.h"
+#include "core/transport.h"
+#include "proto/messages.h"
+
+namespace candor {
+
+enum class GroupPhase : uint8_t { kOpen, kLeased, kScored, kTrained, kDropped, kEvaluated };
+const char* Name(GroupPhase phase);
+
+struct GroupState {
+  PromptRef prompt;
+  StepId wave;
+  GroupPhase phase = GroupPhase::kOpen;
+  DropReason drop = DropReason::kNone;  // kNoVariance while it is still trained (slot only); the reason when dropped
+  uint32_t failures = 0;                // how often a worker gave it back
+  std::shared_ptr<const GroupScored>
+      header;  // shared with copies of the state (tests); null before scoring and once a checkpoint covers the step
+  // The lease, while leased:
+  std::string worker, reward_endpoint;
+  uint64_t tokens_done = 0;
+  int64_t granted_ms = 0, progress_ms = 0;
+};
+
+struct MemberState {
+  Role role = Role::kRollout;
+  Incarnation incarnation;
+  std::string endpoint;
+  int64_t joined_ms = 0, heard_ms = 0;
+  bool heartbeats = false;  // it has sent one: from then on silence means death
+  std::set<GroupId> leases;
+  uint64_t lease_request = 0;  // id of its last LeaseRequest: a doubled one gets the same leases again
+  std::vector<GroupId> last_granted;
+  std::map<std::string, double> metrics;
+};
+
+// Who waits for what, since when.
+struct Waiting {
+  std::string what;
+  int64_t since_ms = 0;
+};
+
+struct Actions {
+  std::vector<LedgerRecord> records;  // to be durable before `reply` is sent
+  std::vector<GroupScored> observed;  // headers with sketches for the calibration record, in the same commit
+  std::vector<StepId> steps_done;     // a line of metrics.jsonl each
+  std::optional<MessageBody> reply;
+  std::vector<std::string> events;  // for the log: what people should know (a worker was lost, a plan was void)
+};
+
+// The part of CoordinatorOptions that rules need, in ms.
+struct StateLimits {
+  int64_t lease_timeout_ms = 30000;
+  int64_t progress_timeout_ms = 300000;
+  uint32_t failures_max = 5;  // a group that workers gave back so often is dropped
+  uint32_t leases_per_grant_max = 256;
+};
+StateLimits LimitsOf(const CoordinatorOptions& options);
+
+class CoordinatorState {
+ public:
+  CoordinatorState(RunPlan plan, StateLimits limits, uint64_t epoch);
+
+  // Rebuilds: every record of the ledger in order, before any event. Fails when the ledger belongs to another plan.
+  Status Replay(const LedgerRecord& record);
+  // After a replay: no new leases before this time, so that workers can announce what they are at.
+  void HoldLeasesUntil(int64_t now_ms) { hold_leases_until_ms_ = now_ms; }
+
+  // `role` is what the sender's key says; `request_id` differs between requests and is equal when one is sent twice. Replies always; a
+  // request that breaks a rule is answered by an Error and changes nothing.
+  Actions Receive(Role role, uint64_t request_id, const MessageBody& body, int64_t now_ms);
+  Actions Tick(int64_t now_ms);
+
+  // --- views ---
+  const RunPlan& plan() const { return plan_; }
+  const std::map<GroupId, GroupState>& groups() const { return groups_; }
+  const std::map<std::string, MemberState>& members() const { return members_; }
+  const std::map<StepId, PlanLogged>& plans() const { return plans_; }
+  const std::map<PolicyVersion, VersionInfo>& versions() const { return versions_; }
+  const std::map<std::string, Waiting>& waiting() const { return waiting_; }
+  const std::map<StepId, StepDone>& reports() const { return reports_; }
+  StepId last_done() const { return last_done_; }
+  StepId covered() const { return covered_; }
+  SegmentId segment() const { return segment_; }
+  uint64_t epoch() const { return epoch_; }
+  bool finished() const { return finished_; }
+  // How many groups of this evaluation group's set and version have not ended.
+  uint32_t OpenInEval(GroupId any) const;
+  PolicyVersion newest_version() const { return versions_.empty() ? PolicyVersion{0} : versions_.rbegin()->first; }
+  PolicyVersion OldestVersionFor(const GroupState& group, GroupId id) const;
+  PolicyVersion NewestVersionFor(const GroupState& group, GroupId id) const;
+  // The open end of the run in one line each: "step 4: 3 of 12 groups are not scored".
+  std::string WaitingForStep(StepId step) const;
+
+ private:
+  friend struct RecordApplier;
+  using RuleResult = Result<MessageBody>;
+
+  // state.cc
+  void Commit(Actions& actions, LedgerRecord record);
+  void Apply(const LedgerRecord& record);
+  RuleResult Dispatch(Role role, uint64_t request_id, const MessageBody& body, int64_t now_ms, Actions& actions);
+  void IssueWaves();
+  void IssueEvals(PolicyVersion version);
+  void FinishIfDone(Actions& actions);
+  void NoteWaiting(const std::string& who, const std::string& what, int64_t now_ms);
+  GroupState* Find(GroupId id);
+  void CountOpenEval(GroupId id, bool open);
+  VersionInfo NewestInfo() const;
+  void SetPhase(GroupId id, GroupState& group, GroupPhase phase);
+
+  // state_leases.cc
+  Result<MemberState*> Join(Role role, const std::string& worker, Incarnation incarnation, int64_t now_ms);
+  RuleResult OnHello(Role role, const Hello& hello, int64_t now_ms, Actions& actions);
+  RuleResult OnLeaseRequest(uint64_t request_id, const LeaseRequest& request, int64_t now_ms);
+  RuleResult OnHeartbeat(Role role, const WorkerHeartbeat& heartbeat, int64_t now_ms);
+  RuleResult OnGroupFailed(const GroupFailed& failed, Actions& actions);
+  void AdoptLeases(const std::string& worker, MemberState& member, const std::vector<OpenLease>& open, int64_t now_ms,
+                   std::vector<GroupId>& cancelled);
+  void ReconcileSpool(const std::string& worker, const std::vector<GroupId>& spooled, Actions& actions);
+  void Grant(GroupId id, GroupState& group, const std::string& worker, const std::string& reward_endpoint, int64_t now_ms);
+  void Release(GroupId id, GroupState& group);
+  Lease LeaseOf(GroupId id, const GroupState& group) const;
+  // "" when this group may be leased now, else what it waits for.
+  std::string LeaseObstacle(GroupId id, const GroupState& group) const;
+  std::vector<std::string> RewardEndpoints() const;
+  void LoseMember(const std::string& worker, Actions& actions);
+  void ExpireLeases(int64_t now_ms, Actions& actions);
+
+  // state_groups.cc
+  RuleResult OnGroupScored(const GroupScored& scored, int64_t now_ms, Actions& actions);
+  Result<DropReason> Judge(const GroupScored& scored, const GroupState& group) const;
+  Ack AckFor(GroupId group, bool keep) const;
+
+  // state_plans.cc
+  RuleResult OnPlanRequest(const PlanRequest& request, int64_t now_ms, Actions& actions);
+  Status AdoptTrainer(const PlanRequest& request, Actions& actions);
+  Result<PlanLogged> MakePlan(StepId step, uint32_t ranks) const;
+  StepPlan ReplyPlan(const PlanLogged& logged) const;
+  RuleResult OnPlanVote(const PlanVote& vote, Actions& actions);
+  RuleResult OnVersionAnnounce(const VersionAnnounce& announce, Actions& actions);
+  RuleResult OnStepDone(const StepDone& done, Actions& actions);
+  RuleResult OnCheckpointDone(const CheckpointDone& done, Actions& actions);
+
+  RunPlan plan_;
+  StateLimits limits_;
+  PromptOrder order_;
+  const uint64_t epoch_;
+
+  // Durable, a function of the ledger:
+  std::map<GroupId, GroupState> groups_;
+  std::map<StepId, PlanLogged> plans_;  // not void; the last logged for its step
+  std::map<PolicyVersion, VersionInfo> versions_;
+  std::map<StepId, StepDone> reports_;  // of this lineage
+  std::set<Incarnation> past_trainers_;
+  std::optional<Incarnation> trainer_;
+  StepId issued_, last_done_, covered_;
+  SegmentId segment_{1};
+  uint64_t next_plan_ = 1;
+  uint64_t open_evals_ = 0;                    // evaluation groups that have not ended
+  std::map<uint64_t, uint32_t> open_by_eval_;  // the same by id >> 32
+  bool finished_ = false;
+
+  // Soft:
+  std::set<GroupId> open_;  // phase kOpen
+  std::map<std::string, MemberState> members_;
+  std::map<std::string, std::set<Incarnation>> superseded_;
+  std::map<std::string, Waiting> waiting_;
+  int64_t hold_leases_until_ms_ = 0;
+};
+
+// Longest processing time first: groups by tokens, largest first, each to the rank with the least so far. Within 4/3 of the best possible
+// (Graham 1969).
+void BalanceOverRanks(std::vector<PlannedGroup>& groups, uint32_t ranks);
+
+}  // namespace candor

@@ -1,0 +1,206 @@
+// Steps: the plan of a step, the vote on it, the version it makes, and the checkpoint that lets its spool go.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "coordinator/state.h"
+
+namespace candor {
+
+void BalanceOverRanks(std::vector<PlannedGroup>& groups, uint32_t ranks) {
+  std::vector<size_t> by_size(groups.size());
+  for (size_t i = 0; i < by_size.size(); ++i) by_size[i] = i;
+  std::sort(by_size.begin(), by_size.end(),
+            [&](size_t a, size_t b) { return groups[a].tokens != groups[b].tokens ? groups[a].tokens > groups[b].tokens : a < b; });
+  std::vector<uint64_t> load(ranks, 0);
+  for (size_t i : by_size) {
+    auto least = std::min_element(load.begin(), load.end());
+    *least += groups[i].tokens;
+    groups[i].rank = static_cast<uint32_t>(least - load.begin());
+  }
+}
+
+std::string CoordinatorState::WaitingForStep(StepId step) const {
+  if (step.value > last_done_.value + 1) return fmt::format("step {} to be done", step.value - 1);
+  uint32_t open = 0, leased = 0;
+  std::set<std::string> workers;
+  for (uint32_t position = 0; position < plan_.prompts_per_step; ++position) {
+    const GroupState& group = groups_.at(MakeGroupId(step.value, position));
+    open += group.phase == GroupPhase::kOpen;
+    leased += group.phase == GroupPhase::kLeased;
+    if (group.phase == GroupPhase::kLeased) workers.insert(group.worker);
+  }
+  if (open + leased == 0) return "";
+  std::string text =
+      fmt::format("step {}: {} of {} groups are not scored ({} leased", step.value, open + leased, plan_.prompts_per_step, leased);
+  if (!workers.empty()) text += fmt::format(" by {}", fmt::join(workers, ", "));
+  return text + fmt::format(", {} waiting for a worker)", open);
+}
+
+Result<PlanLogged> CoordinatorState::MakePlan(StepId step, uint32_t ranks) const {
+  PlanLogged logged;
+  logged.ranks = ranks;
+  logged.plan.plan = {next_plan_};
+  logged.plan.step = step;
+  logged.plan.ready = true;
+  for (uint32_t position = 0; position < plan_.prompts_per_step; ++position) {
+    const GroupId id = MakeGroupId(step.value, position);
+    const GroupState& group = groups_.at(id);
+    if (group.phase == GroupPhase::kDropped) continue;
+    if (group.phase != GroupPhase::kScored || !group.header)
+      return Fail(ErrorCode::kInternal, fmt::format("group {} is {} in a plan", id.value, Name(group.phase)), "plan");
+    const GroupScored& header = *group.header;
+    logged.plan.groups.push_back(
+        {id, header.reward_endpoint, header.hash, 0, header.prompt_tokens + header.completion_tokens, header.drop});
+  }
+  BalanceOverRanks(logged.plan.groups, ranks);
+  return logged;
+}
+
+// A reward worker may have come back at another address since the plan was logged.
+StepPlan CoordinatorState::ReplyPlan(const PlanLogged& logged) const {
+  StepPlan plan = logged.plan;
+  for (PlannedGroup& planned : plan.groups) {
+    auto group = groups_.find(planned.group);
+    if (group == groups_.end() || !group->second.header) continue;
+    auto member = members_.find(group->second.header->reward_worker);
+    if (member != members_.end() && !member->second.endpoint.empty()) planned.reward_endpoint = member->second.endpoint;
+  }
+  return plan;
+}
+
+// The first plan request of a new life says where the learner starts again. Going back undoes steps; being one ahead means that the report
+// of a step was lost on its way.
+Status CoordinatorState::AdoptTrainer(const PlanRequest& request, Actions& actions) {
+  if (trainer_ == request.incarnation) return {};
+  if (past_trainers_.count(request.incarnation))
+    return Fail(ErrorCode::kUnauthorized, "a newer learner has taken over this run",
+                fmt::format("incarnation {}", request.incarnation.value), "this process must stop");
+  if (request.step.value == 0) return Fail(ErrorCode::kInvalidInput, "steps start at 1", "plan request");
+  if (request.step <= covered_ && request.step <= last_done_)
+    return Fail(
+        ErrorCode::kInvalidInput,
+        fmt::format("the groups of step {} were released when the checkpoint of step {} was recorded", request.step.value, covered_.value),
+        "plan request", fmt::format("start from the checkpoint of step {}", covered_.value));
+  const StepId next{last_done_.value + 1};
+  if (request.step.value == next.value + 1 && plans_.count(next)) {
+    actions.events.push_back(fmt::format("step {} was done, its report was lost with the learner", next.value));
+    StepDone done;
+    done.report.step = next;
+    done.report.plan = plans_.at(next).plan.plan;
+    done.report.version = {next.value};
+    Commit(actions, done);
+    actions.steps_done.push_back(next);
+  }
+  if (request.step.value > last_done_.value + 1)
+    return Fail(ErrorCode::kInvalidInput,
+                fmt::format("the learner starts at step {}, but step {} was the last one done", request.step.value, last_done_.value),
+                "plan request", "it uses the checkpoint of another run");
+  const bool back = request.step <= last_done_;
+  if (back)
+    actions.events.push_back(
+        fmt::format("the learner goes back from step {} to step {}: a new segment", last_done_.value, request.step.value - 1));
+  Commit(actions, TrainerStarted{request.incarnation, request.step, back ? SegmentId{segment_.value + 1} : segment_});
+  return {};
+}
+
+CoordinatorState::RuleResult CoordinatorState::OnPlanRequest(const PlanRequest& request, int64_t now_ms, Actions& actions) {
+  StepPlan reply;
+  reply.step = request.step;
+  if (request.step.value > plan_.steps) {
+    reply.finished = true;
+    NoteWaiting("trainer", "", now_ms);
+    return reply;
+  }
+  CANDOR_TRY(AdoptTrainer(request, actions));
+  auto logged = plans_.find(request.step);
+  if (logged != plans_.end() && (logged->second.ranks == request.ranks || request.step <= last_done_)) return ReplyPlan(logged->second);
+  if (request.step <= last_done_)
+    return Fail(ErrorCode::kInvalidInput, fmt::format("step {} is done and its checkpoint recorded", request.step.value), "plan request");
+  reply.waiting_for = WaitingForStep(request.step);
+  NoteWaiting("trainer", reply.waiting_for, now_ms);
+  if (!reply.waiting_for.empty()) return reply;
+  if (logged != plans_.end()) Commit(actions, PlanVoided{logged->second.plan.plan, request.step, "another number of ranks"});
+  CANDOR_ASSIGN(PlanLogged plan, MakePlan(request.step, request.ranks));
+  Commit(actions, plan);
+  return ReplyPlan(plan);
+}
+
+CoordinatorState::RuleResult CoordinatorState::OnPlanVote(const PlanVote& vote, Actions& actions) {
+  Ack ack;
+  ack.finished = finished_;
+  auto logged = plans_.find(vote.step);
+  const bool current = logged != plans_.end() && logged->second.plan.plan == vote.plan && vote.step > last_done_;
+  if (!current) {
+    ack.accepted = vote.step <= last_done_ && vote.ok;
+    ack.reason = fmt::format("plan {} of step {} is not the present one", vote.plan.value, vote.step.value);
+    return ack;
+  }
+  if (vote.ok) return ack;
+  actions.events.push_back(fmt::format("plan {} of step {} is void: {}; {} groups are generated again", vote.plan.value, vote.step.value,
+                                       vote.reason, vote.bad_groups.size()));
+  std::set<GroupId> planned;
+  for (const PlannedGroup& group : logged->second.plan.groups) planned.insert(group.group);
+  Commit(actions, PlanVoided{vote.plan, vote.step, vote.reason});
+  for (GroupId id : vote.bad_groups)
+    if (planned.erase(id)) Commit(actions, GroupReopened{id, "could not be fetched: " + vote.reason});
+  return ack;
+}
+
+CoordinatorState::RuleResult CoordinatorState::OnVersionAnnounce(const VersionAnnounce& announce, Actions& actions) {
+  const PolicyVersion version = announce.info.version;
+  Ack ack;
+  ack.finished = finished_;
+  ack.spool_release_through = covered_;
+  auto known = versions_.find(version);
+  const bool same =
+      known != versions_.end() && known->second.hash == announce.info.hash && known->second.manifest == announce.info.manifest;
+  if (same) return ack;
+  const bool possible = version.value == announce.step.value && version.value <= last_done_.value + 1 && version.value < kMaxVersions;
+  const bool planned = version.value == 0 || version.value <= last_done_.value || plans_.count({version.value});
+  if (!possible || !planned) {
+    ack.accepted = false;
+    ack.reason = fmt::format("version {} of step {} cannot exist: step {} was the last one done", version.value, announce.step.value,
+                             last_done_.value);
+    return ack;
+  }
+  if (known != versions_.end()) actions.events.push_back(fmt::format("version {} was made again, with other bytes", version.value));
+  Commit(actions, announce);
+  return ack;
+}
+
+CoordinatorState::RuleResult CoordinatorState::OnStepDone(const StepDone& done, Actions& actions) {
+  const StepId step = done.report.step;
+  Ack ack;
+  ack.finished = finished_;
+  ack.spool_release_through = covered_;
+  if (step <= last_done_ && step.value > 0) return ack;  // said before
+  auto logged = plans_.find(step);
+  const bool fits = step.value == last_done_.value + 1 && logged != plans_.end() && logged->second.plan.plan == done.report.plan &&
+                    done.info.version.value == step.value;
+  if (!fits) {
+    ack.accepted = false;
+    ack.reason = fmt::format("step {} under plan {} is not the step and plan we wait for", step.value, done.report.plan.value);
+    return ack;
+  }
+  auto known = versions_.find(done.info.version);
+  if (known == versions_.end() || known->second.hash != done.info.hash) Commit(actions, VersionAnnounce{done.info, step});
+  Commit(actions, done);
+  actions.steps_done.push_back(step);
+  return ack;
+}
+
+CoordinatorState::RuleResult CoordinatorState::OnCheckpointDone(const CheckpointDone& done, Actions& actions) {
+  Ack ack;
+  if (done.step > last_done_) {
+    ack.accepted = false;
+    ack.reason = fmt::format("a checkpoint of step {}, but step {} was the last one done", done.step.value, last_done_.value);
+  } else if (done.step > covered_) {
+    Commit(actions, done);
+  }
+  ack.spool_release_through = covered_;
+  ack.finished = finished_;
+  return ack;
+}
+
+}  // namespace candor

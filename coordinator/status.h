@@ -1,0 +1,22 @@
+// What the coordinator tells people about itself: JSON for /api/status and `candor status`, Prometheus text for /metrics. Read-only views
+// of the state.
+#pragma once
+#include <string>
+
+#include "coordinator/metrics.h"
+#include "coordinator/state.h"
+
+namespace candor {
+
+struct StatusExtras {
+  std::string endpoint, http;
+  int64_t started_ms = 0;  // steady clock
+  double last_step_seconds = -1;
+  MetricLine last_line;  // of metrics.jsonl
+};
+
+// Who is there, what is open, and who waits for what since when.
+std::string StatusJson(const CoordinatorState& state, const StatusExtras& extras, int64_t now_ms);
+std::string PrometheusText(const CoordinatorState& state, const StatusExtras& extras, int64_t now_ms);
+
+}  // namespace candor

@@ -1,0 +1,173 @@
+// The decoder block, forward and backward: x += Out(Attention(Rope(Norm?(QKV(Norm(x)))))); x += Down(SwiGLU(GateUp(Norm(x)))).
+#include "core/check.h"
+#include "model/decoder.h"
+#include "model/norm.h"
+#include "model/parallel.h"
+
+namespace candor {
+namespace {
+
+struct Heads {
+  at::Tensor q_NHd, k_NKd, v_NKd;
+};
+
+const char* Bytes(const at::Tensor& x) { return static_cast<const char*>(x.const_data_ptr()); }
+char* MutableBytes(const at::Tensor& x) { return static_cast<char*>(x.mutable_data_ptr()); }
+const void* DataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr() : nullptr; }
+
+// [N, (H + 2K) d] -> q, k with optional head norms and rotary positions, and v.
+Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, RopeTable& rope, const std::vector<int32_t>& positions_N) {
+  const int64_t rows = qkv_NX.size(0), d = c.head_dim, width = qkv_NX.size(1), size = qkv_NX.element_size();
+  Heads heads{at::empty({rows, c.num_heads, d}, qkv_NX.options()), at::empty({rows, c.num_kv_heads, d}, qkv_NX.options()), at::empty({rows, c.num_kv_heads, d}, qkv_NX.options())};
+  const TypedKernels& kernels = TypedKernelsOf(qkv_NX);
+  const auto eps = static_cast<float>(c.rms_norm_eps);
+  const int64_t q_bytes = c.query_size() * size, kv_bytes = c.kv_size() * size;
+  ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const char* row = Bytes(qkv_NX) + n * width * size;
+      const int64_t angle = static_cast<int64_t>(positions_N[static_cast<size_t>(n)]) * (d / 2);
+      kernels.head_norm_rope(row, MutableBytes(heads.q_NHd) + n * q_bytes, c.num_heads, d, DataOrNull(weights.q_norm_d), eps, rope.cos() + angle, rope.sin() + angle);
+      kernels.head_norm_rope(row + q_bytes, MutableBytes(heads.k_NKd) + n * kv_bytes, c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps, rope.cos() + angle, rope.sin() + angle);
+      std::copy_n(row + q_bytes + kv_bytes, kv_bytes, MutableBytes(heads.v_NKd) + n * kv_bytes);
+    }
+  });
+  return heads;
+}
+
+// The reverse of SplitHeads; adds the head norms' gradients.
+at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights, const AttentionGradients& g, const at::Tensor& qkv_NX, RopeTable& rope,
+                              const std::vector<int32_t>& positions_N, at::ScalarType dtype, const BlockWeights& grad) {
+  const int64_t rows = g.dq_NHd.size(0), d = c.head_dim, width = c.query_size() + 2 * c.kv_size();
+  at::Tensor dqkv_NX = at::empty({rows, width}, g.dq_NHd.options().dtype(dtype));
+  const TypedKernels& kernels = TypedKernelsOf(dqkv_NX);
+  const int64_t size = dqkv_NX.element_size(), q_size = c.query_size(), kv_size = c.kv_size();
+  const auto eps = static_cast<float>(c.rms_norm_eps);
+  const bool norms = weights.q_norm_d.defined();
+  const at::Tensor norm_grads = at::zeros({2 * d}, at::kFloat);
+  SumInFixedParts(rows, 2 * d, norm_grads, [&](int64_t begin, int64_t end, float* dw) {
+    for (int64_t n = begin; n < end; ++n) {
+      const char* in = norms ? Bytes(qkv_NX) + n * width * size : nullptr;
+      char* out = MutableBytes(dqkv_NX) + n * width * size;
+      const int64_t angle = static_cast<int64_t>(positions_N[static_cast<size_t>(n)]) * (d / 2);
+      const float *cos = rope.cos() + angle, *sin = rope.sin() + angle;
+      kernels.head_norm_rope_backward(g.dq_NHd.const_data_ptr<float>() + n * q_size, in, out, c.num_heads, d, DataOrNull(weights.q_norm_d), eps, dw, cos, sin);
+      kernels.head_norm_rope_backward(g.dk_NKd.const_data_ptr<float>() + n * kv_size, norms ? in + q_size * size : nullptr, out + q_size * size, c.num_kv_heads, d,
+                                      DataOrNull(weights.k_norm_d), eps, dw + d, cos, sin);
+      kernels.from_float(g.dv_NKd.const_data_ptr<float>() + n * kv_size, out + (q_size + kv_size) * size, kv_size);
+    }
+  });
+  if (norms) {
+    at::Tensor dq_norm = grad.q_norm_d, dk_norm = grad.k_norm_d;
+    dq_norm.add_(norm_grads.narrow(0, 0, d));
+    dk_norm.add_(norm_grads.narrow(0, d, d));
+  }
+  return dqkv_NX;
+}
+
+at::Tensor SwiGlu(const at::Tensor& gate_up_NX) {
+  const int64_t rows = gate_up_NX.size(0), width = gate_up_NX.size(1) / 2, size = gate_up_NX.element_size();
+  at::Tensor out_NF = at::empty({rows, width}, gate_up_NX.options());
+  const TypedKernels& kernels = TypedKernelsOf(gate_up_NX);
+  ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
+    kernels.swiglu(Bytes(gate_up_NX) + begin * 2 * width * size, MutableBytes(out_NF) + begin * width * size, end - begin, width);
+  });
+  return out_NF;
+}
+
+at::Tensor SwiGluBackward(const at::Tensor& dout_NF, const at::Tensor& gate_up_NX) {
+  const int64_t rows = dout_NF.size(0), width = dout_NF.size(1), size = gate_up_NX.element_size();
+  at::Tensor dgate_up_NX = at::empty_like(gate_up_NX);
+  const TypedKernels& kernels = TypedKernelsOf(gate_up_NX);
+  ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
+    kernels.swiglu_backward(Bytes(dout_NF) + begin * width * size, Bytes(gate_up_NX) + begin * 2 * width * size, MutableBytes(dgate_up_NX) + begin * 2 * width * size, end - begin,
+                            width);
+  });
+  return dgate_up_NX;
+}
+
+at::Tensor FromFloat(const at::Tensor& x, at::ScalarType dtype) {
+  if (dtype == at::kFloat) return x;
+  at::Tensor y = at::empty(x.sizes(), x.options().dtype(dtype));
+  const TypedKernels& kernels = TypedKernelsOf(y);
+  ParallelRows(x.numel(), 1, [&](int64_t begin, int64_t end) {
+    kernels.from_float(x.const_data_ptr<float>() + begin, MutableBytes(y) + begin * y.element_size(), end - begin);
+  });
+  return y;
+}
+
+int64_t PositionsNeeded(const std::vector<int32_t>& positions_N) {
+  int64_t needed = 0;
+  for (int32_t position : positions_N) needed = std::max<int64_t>(needed, int64_t{position} + 1);
+  return needed;
+}
+
+// The one forward; saved may be null.
+at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const std::vector<int32_t>& positions_N, const Attend& attend,
+                    const Numerics& numerics, BlockSaved* saved) {
+  rope.Reserve(PositionsNeeded(positions_N));
+  const at::Tensor attention_in_ND = RmsNorm(x_ND, weights.attention_norm_D, config.rms_norm_eps, saved ? &saved->attention_rstd_N : nullptr);
+  const at::Tensor qkv_NX = Apply(weights.qkv, attention_in_ND, numerics);
+  const Heads heads = SplitHeads(config, weights, qkv_NX, rope, positions_N);
+  const at::Tensor attention_NHd = attend(weights.layer, heads.q_NHd, heads.k_NKd, heads.v_NKd);
+  const at::Tensor middle_ND = x_ND.clone();
+  ApplyAdd(weights.out, attention_NHd.view({x_ND.size(0), config.query_size()}), middle_ND, numerics);
+
+  const at::Tensor mlp_in_ND = RmsNorm(middle_ND, weights.mlp_norm_D, config.rms_norm_eps, saved ? &saved->mlp_rstd_N : nullptr);
+  const at::Tensor gate_up_NX = Apply(weights.gate_up, mlp_in_ND, numerics);
+  const at::Tensor activated_NF = SwiGlu(gate_up_NX);
+  const at::Tensor y_ND = saved ? middle_ND.clone() : middle_ND;
+  ApplyAdd(weights.down, activated_NF, y_ND, numerics);
+  if (saved) {
+    saved->input_ND = x_ND;
+    saved->attention_in_ND = attention_in_ND;
+    if (weights.q_norm_d.defined()) saved->qkv_NX = qkv_NX;
+    saved->q_NHd = heads.q_NHd;
+    saved->k_NKd = heads.k_NKd;
+    saved->v_NKd = heads.v_NKd;
+    saved->attention_NHd = attention_NHd;
+    saved->middle_ND = middle_ND;
+    saved->mlp_in_ND = mlp_in_ND;
+    saved->gate_up_NX = gate_up_NX;
+    saved->activated_NF = activated_NF;
+  }
+  return y_ND;
+}
+
+}  // namespace
+
+at::Tensor Block(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const std::vector<int32_t>& positions_N, const Attend& attend,
+                 const Numerics& numerics) {
+  return RunBlock(config, weights, x_ND, rope, positions_N, attend, numerics, nullptr);
+}
+
+at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const PackedGroups& batch, const Numerics& numerics,
+                        BlockSaved* saved) {
+  const Attend attend = [&](int64_t, const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd) {
+    return PackedAttention(q_NHd, k_NKd, v_NKd, batch, saved ? &saved->attention : nullptr);
+  };
+  return RunBlock(config, weights, x_ND, rope, batch.positions_N, attend, numerics, saved);
+}
+
+at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& dy_ND, RopeTable& rope, const PackedGroups& batch, const Numerics&,
+                         const BlockSaved& saved, const BlockWeights& grad) {
+  const at::ScalarType dtype = weights.down.weight_OI.scalar_type();
+  const int64_t rows = dy_ND.size(0);
+  // The MLP half.
+  const at::Tensor dy_low_ND = FromFloat(dy_ND, dtype);
+  AddWeightGradient(saved.activated_NF, dy_low_ND, grad.down);
+  const at::Tensor dgate_up_NX = SwiGluBackward(InputGradient(weights.down, dy_low_ND), saved.gate_up_NX);
+  AddWeightGradient(saved.mlp_in_ND, dgate_up_NX, grad.gate_up);
+  const at::Tensor dx_ND = dy_ND.clone();
+  AddRmsNormBackward(InputGradientFloat(weights.gate_up, dgate_up_NX), saved.middle_ND, weights.mlp_norm_D, saved.mlp_rstd_N, dx_ND, grad.mlp_norm_D);
+  // The attention half.
+  const at::Tensor dmiddle_low_ND = FromFloat(dx_ND, dtype);
+  AddWeightGradient(saved.attention_NHd.view({rows, config.query_size()}), dmiddle_low_ND, grad.out);
+  const at::Tensor dattention_NHd = InputGradient(weights.out, dmiddle_low_ND).view({rows, config.num_heads, config.head_dim});
+  const AttentionGradients heads = PackedAttentionBackward(dattention_NHd, saved.q_NHd, saved.k_NKd, saved.v_NKd, saved.attention_NHd, batch, saved.attention);
+  const at::Tensor dqkv_NX = SplitHeadsBackward(config, weights, heads, saved.qkv_NX, rope, batch.positions_N, dtype, grad);
+  AddWeightGradient(saved.attention_in_ND, dqkv_NX, grad.qkv);
+  AddRmsNormBackward(InputGradientFloat(weights.qkv, dqkv_NX), saved.input_ND, weights.attention_norm_D, saved.attention_rstd_N, dx_ND, grad.attention_norm_D);
+  return dx_ND;
+}
+
+}  // namespace candor

@@ -1,0 +1,136 @@
+// Products over three libraries inside libtorch_cpu: oneDNN through ATen (bf16 with bf16 results, packed or not), MKL's bf16 x bf16 -> fp32 product (exact sums kept: residual stream,
+// gradients of weights, logits), MKL's fp32 product.
+#include "model/linear.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include "core/check.h"
+#include "core/rng.h"
+#include "model/kernels/kernels.h"
+#include "model/parallel.h"
+
+extern "C" void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a, int lda, const void* b, int ldb, float beta, float* c,
+                                       int ldc);
+
+namespace candor {
+namespace {
+
+constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
+
+using PackFn = at::Tensor(const at::Tensor&, std::optional<int64_t>);
+using PackedLinearFn = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view, c10::List<std::optional<at::Scalar>>,
+                                  std::optional<std::string_view>);
+
+at::Tensor Padded(const at::Tensor& x_NI, const Numerics& numerics) {
+  if (!numerics.deterministic || x_NI.size(0) >= kMinRows) return x_NI;
+  at::Tensor padded = at::zeros({kMinRows, x_NI.size(1)}, x_NI.options());
+  padded.narrow(0, 0, x_NI.size(0)).copy_(x_NI);
+  return padded;
+}
+
+std::optional<at::Tensor> OptionalBias(const Linear& linear) { return linear.bias_O.defined() ? std::optional<at::Tensor>(linear.bias_O) : std::nullopt; }
+
+// c [m, n] = op(a) op(b) + beta c for contiguous bf16 a and b.
+void ProductToFloat(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const at::Tensor& a, const at::Tensor& b, float beta, const at::Tensor& c) {
+  CANDOR_CHECK(a.is_contiguous() && b.is_contiguous() && c.is_contiguous());
+  cblas_gemm_bf16bf16f32(kRowMajor, transpose_a ? kTranspose : kNoTranspose, transpose_b ? kTranspose : kNoTranspose, static_cast<int>(m), static_cast<int>(n), static_cast<int>(k),
+                         1.0f, a.const_data_ptr(), static_cast<int>(a.size(1)), b.const_data_ptr(), static_cast<int>(b.size(1)), beta, c.mutable_data_ptr<float>(),
+                         static_cast<int>(n));
+}
+
+bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
+
+}  // namespace
+
+void PackLinear(Linear& linear, int64_t rows) {
+  if (!IsBf16(linear.weight_OI)) return;
+  static const auto pack = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_reorder_linear_weight", "").typed<PackFn>();
+  linear.packed = pack.call(linear.weight_OI, rows);
+}
+
+at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics) {
+  if (x_NI.size(0) == 0) return at::empty({0, linear.weight_OI.size(0)}, x_NI.options());
+  if (linear.packed.defined()) {
+    static const auto product = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<PackedLinearFn>();
+    return product.call(x_NI, linear.packed, OptionalBias(linear), "none", c10::List<std::optional<at::Scalar>>(), "");
+  }
+  const at::Tensor padded = Padded(x_NI, numerics);
+  const at::Tensor y = at::linear(padded, linear.weight_OI, OptionalBias(linear));
+  return padded.size(0) == x_NI.size(0) ? y : y.narrow(0, 0, x_NI.size(0)).contiguous();
+}
+
+void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& residual_NO, const Numerics& numerics) {
+  const int64_t rows = x_NI.size(0);
+  if (rows == 0) return;
+  if (IsBf16(x_NI) && !linear.packed.defined()) {
+    ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 1.0f, residual_NO);
+    if (linear.bias_O.defined()) residual_NO.add_(linear.bias_O);
+    return;
+  }
+  const at::Tensor y = Apply(linear, x_NI, numerics);
+  const TypedKernels& kernels = IsBf16(y) ? GetKernels().bf16 : GetKernels().fp32;
+  const int64_t width = y.size(1), bytes = y.element_size();
+  ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
+    kernels.add_to_float(static_cast<const char*>(y.const_data_ptr()) + begin * width * bytes, residual_NO.mutable_data_ptr<float>() + begin * width, (end - begin) * width);
+  });
+}
+
+void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO, const Numerics& numerics) {
+  const int64_t rows = x_NI.size(0);
+  if (rows == 0) return;
+  if (IsBf16(x_NI)) return ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 0.0f, out_NO);
+  const at::Tensor padded = Padded(x_NI, numerics);
+  at::Tensor out = out_NO;
+  if (padded.size(0) == rows) at::mm_out(out, padded, linear.weight_OI.t());
+  else out.copy_(at::mm(padded, linear.weight_OI.t()).narrow(0, 0, rows));
+}
+
+at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO) { return at::mm(dy_NO, linear.weight_OI); }
+
+at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO) {
+  if (!IsBf16(dy_NO)) return at::mm(dy_NO, linear.weight_OI);
+  at::Tensor dx_NI = at::empty({dy_NO.size(0), linear.weight_OI.size(1)}, dy_NO.options().dtype(at::kFloat));
+  if (dy_NO.size(0) > 0) ProductToFloat(false, false, dy_NO.size(0), dx_NI.size(1), dy_NO.size(1), dy_NO, linear.weight_OI, 0.0f, dx_NI);
+  return dx_NI;
+}
+
+void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad) {
+  if (dy_NO.size(0) == 0) return;
+  CANDOR_CHECK(grad.weight_OI.scalar_type() == at::kFloat, "gradients of weights are fp32");
+  at::Tensor weight = grad.weight_OI, bias = grad.bias_O;
+  if (IsBf16(dy_NO)) ProductToFloat(true, false, dy_NO.size(1), x_NI.size(1), dy_NO.size(0), dy_NO, x_NI, 1.0f, weight);
+  else weight.addmm_(dy_NO.t(), x_NI);
+  if (bias.defined()) bias.add_(at::sum(dy_NO, 0, false, at::kFloat));
+}
+
+// One shape: rows of every smaller batch must equal the rows of the largest one.
+static bool RowsAgree(int64_t in, int64_t out) {
+  const Numerics numerics{DType::kFp32, true};
+  constexpr int64_t kRows = 200;
+  const auto fill = [](int64_t rows, int64_t columns, uint64_t stream) {
+    at::Tensor x = at::empty({rows, columns}, at::kFloat);
+    float* p = x.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < rows * columns; ++i) p[i] = static_cast<float>(ToUnit(SplitMix64(static_cast<uint64_t>(i) * 4 + stream)) - 0.5);
+    return x;
+  };
+  const at::Tensor x_NI = fill(kRows, in, 1);
+  const Linear linear{fill(out, in, 2), {}, {}};
+  const at::Tensor all_NO = Apply(linear, x_NI, numerics);
+  at::Tensor direct_NO = at::empty({kRows, out}, at::kFloat);
+  ApplyToFloat(linear, x_NI, direct_NO, numerics);
+  if (!at::equal(all_NO, direct_NO)) return false;
+  for (int64_t rows : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100, 128, 160}) {
+    for (int64_t first : {int64_t{0}, kRows - rows}) {
+      if (!at::equal(Apply(linear, x_NI.narrow(0, first, rows).contiguous(), numerics), all_NO.narrow(0, first, rows))) return false;
+    }
+  }
+  return true;
+}
+
+bool SelfTestRowInvariance(int64_t hidden_size, int64_t intermediate_size, int64_t vocab_size) {
+  at::NoGradGuard no_grad;
+  return RowsAgree(hidden_size, hidden_size) && RowsAgree(hidden_size, 2 * intermediate_size) && RowsAgree(intermediate_size, hidden_size) &&
+         RowsAgree(hidden_size, std::min<int64_t>(vocab_size, 8192));
+}
+
+}  // namespace candor

@@ -1,0 +1,32 @@
+// Products with weights: y = x Wᵀ + b. A weight can carry a form packed once by oneDNN (engine: one version, many products); the learner uses the plain weight, which is a view of
+// a gathered flat tensor. Gradients of weights are accumulated in fp32.
+#pragma once
+#include "model/dtype.h"
+
+namespace candor {
+
+struct Linear {
+  at::Tensor weight_OI;
+  at::Tensor bias_O;  // undefined: none
+  at::Tensor packed;  // undefined: not packed
+};
+
+// Packs for products of about `rows` rows (bf16 only; fp32 and unsupported machines stay unpacked and Apply still works).
+void PackLinear(Linear& linear, int64_t rows);
+// x [N, I] -> [N, O] in x's format.
+at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics);
+// residual [N, O] (fp32) += x Wᵀ + b.
+void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& residual_NO, const Numerics& numerics);
+// x [N, I] -> fp32 [N, O] without rounding the results to bf16 (the LM head; no bias). `out_NO` is contiguous fp32.
+void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO, const Numerics& numerics);
+
+// dx = dy W in dy's format, and in fp32.
+at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO);
+at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO);
+// grad.weight_OI += dyᵀ x and grad.bias_O += sum(dy), both fp32.
+void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad);
+
+// Tries products of many row counts with the shapes of a model and compares the rows bit for bit: whether deterministic mode can be offered on this machine.
+bool SelfTestRowInvariance(int64_t hidden_size, int64_t intermediate_size, int64_t vocab_size);
+
+}  // namespace candor

@@ -1,0 +1,42 @@
+// Qwen3 (dense): as Llama with an RMSNorm over each head of q and k before the rotation, and a head size of its own.
+#include "model/family.h"
+
+namespace candor {
+
+static void ReadFields(FieldReader& reader, ModelConfig& config) {
+  config.qk_norm = true;
+  config.qkv_bias = config.out_bias = reader.Bool("attention_bias", false);
+  if (reader.Bool("use_sliding_window", false)) {
+    reader.Refuse("sliding-window attention is not supported", "use_sliding_window", "use a checkpoint with use_sliding_window = false");
+  }
+}
+
+static void WriteFields(const ModelConfig& config, nlohmann::json& json) {
+  json["attention_bias"] = config.qkv_bias;
+  json["use_sliding_window"] = false;
+}
+
+static void ListBlock(const ModelConfig& c, ParamList& params) {
+  const int64_t hidden = c.hidden_size, inner = c.intermediate_size;
+  params.Add("input_layernorm.weight", {hidden});
+  params.Add("self_attn.q_proj.weight", {c.query_size(), hidden});
+  params.Add("self_attn.k_proj.weight", {c.kv_size(), hidden});
+  params.Add("self_attn.v_proj.weight", {c.kv_size(), hidden});
+  if (c.qkv_bias) {
+    params.Add("self_attn.q_proj.bias", {c.query_size()});
+    params.Add("self_attn.k_proj.bias", {c.kv_size()});
+    params.Add("self_attn.v_proj.bias", {c.kv_size()});
+  }
+  params.Add("self_attn.q_norm.weight", {c.head_dim});
+  params.Add("self_attn.k_norm.weight", {c.head_dim});
+  params.Add("self_attn.o_proj.weight", {hidden, c.query_size()});
+  if (c.out_bias) params.Add("self_attn.o_proj.bias", {hidden});
+  params.Add("post_attention_layernorm.weight", {hidden});
+  params.Add("mlp.gate_proj.weight", {inner, hidden});
+  params.Add("mlp.up_proj.weight", {inner, hidden});
+  params.Add("mlp.down_proj.weight", {hidden, inner});
+}
+
+const DecoderFamily kQwen3Family = {"qwen3", "Qwen3ForCausalLM", ReadFields, WriteFields, ListBlock};
+
+}  // namespace candor

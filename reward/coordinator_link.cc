@@ -1,0 +1,165 @@
+#include "reward/coordinator_link.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/clock.h"
+#include "core/fs.h"
+#include "core/log.h"
+#include "reward/filter.h"
+
+namespace candor {
+
+namespace {
+constexpr int kPollMs = 20;        // how soon a new header or a stop is noticed
+constexpr int kLookEveryMs = 200;  // how soon a new coordinator is noticed: a look into the run's folder
+void Nap() { std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs)); }
+}  // namespace
+
+Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir) {
+  constexpr std::string_view kPrefix = "endpoint.";
+  std::error_code error;
+  uint64_t newest = 0;
+  std::string path;
+  for (std::filesystem::directory_iterator at(run_dir, error), end; !error && at != end; at.increment(error)) {
+    std::string name = at->path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    uint64_t epoch = 0;
+    auto [stop, bad] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), epoch);
+    if (bad != std::errc() || stop != name.data() + name.size()) continue;  // an unfinished write
+    if (path.empty() || epoch > newest) newest = epoch, path = at->path().string();
+  }
+  if (path.empty())
+    return Fail(ErrorCode::kNotFound, "no coordinator has announced itself yet", run_dir + "/endpoint.*",
+                "start candor coordinator --run-dir " + run_dir);
+  CANDOR_ASSIGN(std::string text, ReadFile(path, size_t{1} << 16));
+  nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
+  if (!body.is_object() || !body.contains("endpoint") || !body["endpoint"].is_string())
+    return Fail(ErrorCode::kInvalidInput, "is no coordinator's address", path);
+  return CoordinatorAddress{newest, body["endpoint"].get<std::string>()};
+}
+
+void CoordinatorLink::Announce(GroupScored header) {
+  std::scoped_lock lock(mutex_);
+  GroupId group = header.group;
+  headers_[group] = {std::move(header), false};
+}
+
+size_t CoordinatorLink::unacknowledged() const {
+  std::scoped_lock lock(mutex_);
+  return static_cast<size_t>(std::ranges::count_if(headers_, [](const auto& entry) { return !entry.second.acknowledged; }));
+}
+
+void CoordinatorLink::Run() {
+  int backoff_ms = setup_.backoff_first_ms;
+  uint64_t tried_epoch = 0;
+  while (!Stopping()) {
+    Result<CoordinatorAddress> address = FindCoordinator(setup_.run_dir);
+    if (address) {
+      greeted_ = false;
+      tried_epoch = address->epoch;
+      Serve(address->epoch, address->endpoint);
+      if (greeted_) backoff_ms = setup_.backoff_first_ms;
+    }
+    if (!Stopping()) spdlog::info("coordinator away: {} headers kept, next try within {} ms", unacknowledged(), backoff_ms);
+    SystemClock clock;
+    for (int64_t until = clock.SteadyMs() + backoff_ms; !Stopping() && clock.SteadyMs() < until; Nap()) {
+      Result<CoordinatorAddress> newer = FindCoordinator(setup_.run_dir);
+      if (newer && newer->epoch != tried_epoch) break;
+    }
+    backoff_ms = std::min(backoff_ms * 2, setup_.backoff_last_ms);
+  }
+}
+
+// One connection: until it breaks, a newer coordinator appears, or the end.
+void CoordinatorLink::Serve(uint64_t epoch, const std::string& endpoint) {
+  Result<std::unique_ptr<MessageClient>> client = setup_.transport->Connect(endpoint, Role::kReward, Role::kCoordinator, kMaxControlBytes);
+  if (!client) return LogError(client.error(), "connect to the coordinator");
+  Caller caller(**client, setup_.run_id, setup_.worker);
+  if (Status greeted = Greet(caller, epoch); !greeted) return LogError(greeted.error(), "hello to the coordinator");
+  SystemClock clock;
+  int64_t next_beat = clock.SteadyMs() + setup_.heartbeat_ms, next_look = clock.SteadyMs() + kLookEveryMs;
+  while (!Stopping()) {
+    if (Status sent = SendHeaders(caller); !sent) return LogError(sent.error(), "headers to the coordinator");
+    if (clock.SteadyMs() >= next_beat) {
+      if (Status beat = Beat(caller); !beat) return LogError(beat.error(), "heartbeat to the coordinator");
+      next_beat = clock.SteadyMs() + setup_.heartbeat_ms;
+    }
+    if (clock.SteadyMs() >= next_look) {
+      next_look = clock.SteadyMs() + kLookEveryMs;
+      Result<CoordinatorAddress> newest = FindCoordinator(setup_.run_dir);
+      if (newest && newest->epoch != epoch) return;
+    }
+    Nap();
+  }
+}
+
+Status CoordinatorLink::Greet(Caller& caller, uint64_t epoch) {
+  Hello hello{"reward", setup_.worker, setup_.incarnation, setup_.endpoint, {}, {}};
+  for (const SpooledGroup& spooled : spool_.List()) hello.spooled.push_back(spooled.group);
+  CANDOR_ASSIGN(Welcome welcome, caller.Ask<Welcome>(hello, "hello", setup_.call_deadline_ms));
+  greeted_ = true;
+  if (epoch != greeted_epoch_) {
+    std::scoped_lock lock(mutex_);
+    for (auto& [id, entry] : headers_) entry.acknowledged = false;
+  }
+  greeted_epoch_ = epoch;
+  finished_ = welcome.finished;
+  spdlog::info("joined run {} epoch {} with {} spooled groups", welcome.run_id, epoch, hello.spooled.size());
+  return {};
+}
+
+Status CoordinatorLink::SendHeaders(Caller& caller) {
+  std::vector<GroupScored> unsent;
+  {
+    std::scoped_lock lock(mutex_);
+    for (const auto& [id, entry] : headers_)
+      if (!entry.acknowledged) unsent.push_back(entry.header);
+  }
+  for (GroupScored& header : unsent) {
+    if (Stopping()) return {};
+    GroupId group = header.group;
+    CANDOR_ASSIGN(Ack ack, caller.Ask<Ack>(std::move(header), "group scored", setup_.call_deadline_ms));
+    Apply(group, ack);
+  }
+  return {};
+}
+
+void CoordinatorLink::Apply(GroupId group, const Ack& ack) {
+  if (!ack.accepted) spdlog::warn("coordinator declined group {}: {}", group.value, ack.reason);
+  {
+    std::scoped_lock lock(mutex_);
+    if (auto found = headers_.find(group); found != headers_.end()) found->second.acknowledged = true;
+    std::erase_if(headers_, [&](const auto& entry) {
+      return !IsEvaluation(entry.first) && entry.second.header.wave <= ack.spool_release_through && entry.second.acknowledged;
+    });
+  }
+  spool_.ReleaseThrough(ack.spool_release_through);
+  Forget(ack.forget);
+  if (IsEvaluation(group)) Forget({group});  // the header held all that is recorded; nobody fetches it
+  if (ack.finished) finished_ = true;
+}
+
+void CoordinatorLink::Forget(const std::vector<GroupId>& groups) {
+  spool_.Forget(groups);
+  std::scoped_lock lock(mutex_);
+  for (GroupId group : groups) headers_.erase(group);
+}
+
+// An answer of any kind shows that the coordinator lives.
+Status CoordinatorLink::Beat(Caller& caller) {
+  WorkerHeartbeat heartbeat{setup_.worker, setup_.incarnation, {}, {}};
+  heartbeat.metrics["spool_bytes"] = static_cast<double>(spool_.bytes());
+  heartbeat.metrics["unacknowledged"] = static_cast<double>(unacknowledged());
+  Result<HeartbeatReply> reply = caller.Ask<HeartbeatReply>(heartbeat, "heartbeat", setup_.call_deadline_ms);
+  if (!reply) return reply.error().code == ErrorCode::kInvalidInput ? Status{} : Status(Fail(reply.error()));
+  if (reply->finished) finished_ = true;
+  Forget(reply->cancelled);
+  return {};
+}
+
+}  // namespace candor

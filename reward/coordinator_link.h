@@ -1,0 +1,72 @@
+// The reward worker's line to the coordinator: says hello with what is spooled, sends the header of every scored group until it is
+// acknowledged, and does with the spool what the acknowledgements say. When the coordinator is gone everything is kept and tried again
+// after 1, 2, 4 .. 32 s, or at once when RUN_DIR/endpoint.<n> names a newer one; a new coordinator is told of every spooled group again
+// (headers are idempotent).
+//
+// Thread rule: Run belongs to one thread; Announce and Stop may come from any.
+#pragma once
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "core/transport.h"
+#include "proto/messages.h"
+#include "reward/spool.h"
+
+namespace candor {
+
+struct LinkSetup {
+  std::string run_dir, run_id, worker, endpoint;  // endpoint: where this worker serves
+  Incarnation incarnation;
+  Transport* transport = nullptr;
+  const std::atomic<bool>* stop = nullptr;
+  int backoff_first_ms = 1000;
+  int backoff_last_ms = 32000;
+  int call_deadline_ms = 2000;  // then the coordinator counts as gone
+  int heartbeat_ms = 2000;
+};
+
+class CoordinatorLink {
+ public:
+  CoordinatorLink(LinkSetup setup, Spool& spool) : setup_(std::move(setup)), spool_(spool) {}
+
+  // The header is sent until it is acknowledged. The group must be in the spool.
+  void Announce(GroupScored header);
+  // Until stop, or until the coordinator says that the run is finished.
+  void Run();
+  void Stop() { stopped_ = true; }
+  bool finished() const { return finished_; }
+  // Groups that are spooled here and not acknowledged yet.
+  size_t unacknowledged() const;
+
+ private:
+  struct Entry {
+    GroupScored header;
+    bool acknowledged = false;
+  };
+  void Serve(uint64_t epoch, const std::string& endpoint);
+  Status Greet(Caller& caller, uint64_t epoch);
+  Status SendHeaders(Caller& caller);
+  Status Beat(Caller& caller);
+  void Apply(GroupId group, const Ack& ack);
+  void Forget(const std::vector<GroupId>& groups);
+  bool Stopping() const { return finished_ || stopped_ || setup_.stop->load(); }
+
+  const LinkSetup setup_;
+  Spool& spool_;
+  std::atomic<bool> finished_ = false, stopped_ = false;
+  bool greeted_ = false;
+  uint64_t greeted_epoch_ = 0;
+  mutable std::mutex mutex_;
+  std::map<GroupId, Entry> headers_;
+};
+
+// The newest RUN_DIR/endpoint.<epoch>: {"epoch": n, "endpoint": "tcp://.."}. kNotFound when there is none yet.
+struct CoordinatorAddress {
+  uint64_t epoch = 0;
+  std::string endpoint;
+};
+Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir);
+
+}  // namespace candor

@@ -1,0 +1,69 @@
+#include "reward/grading_pool.h"
+
+#include <fmt/format.h>
+
+namespace candor {
+
+GradingPool::GradingPool(const Verifier& verifier, const ScoreRules& rules, int threads) : verifier_(verifier), rules_(rules) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back(fmt::format("grade-{}", i), [this] { Work(); });
+}
+
+GradingPool::~GradingPool() {
+  {
+    std::scoped_lock lock(mutex_);
+    stopping_ = true;
+    has_work_.notify_all();
+  }
+  threads_.clear();
+}
+
+void GradingPool::Submit(TraceGroup group, const DataRow& row) {
+  auto job = std::make_shared<Job>();
+  size_t traces = group.traces_G.size();
+  job->group = std::move(group);
+  job->row = &row;
+  job->read_G.resize(traces);
+  job->verdicts_G.resize(traces);
+  job->left = traces;
+  std::scoped_lock lock(mutex_);
+  jobs_.push_back(std::move(job));
+  has_work_.notify_all();
+}
+
+std::optional<ScoredGroup> GradingPool::TakeScored() {
+  std::scoped_lock lock(mutex_);
+  if (scored_.empty()) return std::nullopt;
+  ScoredGroup group = std::move(scored_.front());
+  scored_.pop_front();
+  return group;
+}
+
+void GradingPool::GradeTrace(Job& job, size_t index) const {
+  const Trace& trace = job.group.traces_G[index];
+  ReadCompletion read = ReadTrace(rules_, trace);
+  GradeRequest request{fmt::format("{}/{}", job.group.id.value, index), job.row->prompt, trace.text, read.answer, read.format_ok, job.row};
+  job.verdicts_G[index] = verifier_.Grade(request);
+  job.read_G[index] = std::move(read);
+}
+
+void GradingPool::Work() {
+  for (;;) {
+    std::shared_ptr<Job> job;
+    size_t index = 0;
+    {
+      std::unique_lock lock(mutex_);
+      has_work_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+      if (stopping_) return;
+      job = jobs_.front();
+      index = job->next++;
+      if (job->next == job->group.traces_G.size()) jobs_.pop_front();
+    }
+    GradeTrace(*job, index);
+    if (job->left.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
+    ScoredGroup scored = ScoreGroup(rules_, std::move(job->group), job->read_G, job->verdicts_G);
+    std::scoped_lock lock(mutex_);
+    scored_.push_back(std::move(scored));
+  }
+}
+
+}  // namespace candor

@@ -1,0 +1,72 @@
+#include "reward/options.h"
+
+namespace candor {
+
+void Declare(OptionTable& t, VerifierOptions& o) {
+  t.String("name", &o.name,
+           {.help = "what [reward] verifier and the channels call it; its own label becomes a channel of this name", .required = true});
+  t.String("kind", &o.kind,
+           {.help = "how answers are compared; may be left out beside command or url",
+            .choices = {"", "exact_match", "accepted_set", "f1", "numeric", "choice", "math", "command", "http"}});
+  t.StringList("command", &o.command,
+               {.help = "kind command (or another Python for math): program and arguments, run without a shell; reads one JSON line per "
+                        "completion, writes one"});
+  t.String(
+      "url", &o.url,
+      {.help =
+           "kind http: where each completion is posted as JSON; loopback and private addresses are allowed, redirects are not followed"});
+  t.Double("timeout_s", &o.timeout_s,
+           {.min = 0.01,
+            .max = 3600,
+            .unit = "s",
+            .help = "longest time for one completion; then the process is killed and the label is unknown"});
+  t.Double("startup_s", &o.startup_s,
+           {.min = 0, .max = 3600, .unit = "s", .help = "added to timeout_s for the first completion of a new process (imports, models)"});
+  t.Int("processes", &o.processes, {.min = 1, .max = 256, .unit = "processes", .help = "children (or open requests) at a time"});
+  t.Int("memory_mb", &o.memory_mb,
+        {.min = 0, .unit = "MiB", .help = "address space of one child; 0 = no limit (torch and CUDA reserve far more than they use)"});
+  t.Int("cpu_s", &o.cpu_s, {.min = 0, .unit = "s", .help = "processor time of one child over its whole life; 0 = no limit"});
+  t.Int("max_processes", &o.max_processes,
+        {.min = 0,
+         .unit = "processes",
+         .help = "processes and threads that the user may have while a child forks (RLIMIT_NPROC, does not bind root); 0 = no limit"});
+  t.Double("f1_threshold", &o.f1_threshold,
+           {.min = 0, .max = 1, .help = "kind f1: from this F1 on an answer is correct; the F1 itself is the channel f1"});
+  t.Double("absolute_tolerance", &o.absolute_tolerance,
+           {.min = 0, .max = 1e300, .help = "kinds numeric and math: correct when |answer - accepted| is at most this"});
+  t.Double("relative_tolerance", &o.relative_tolerance,
+           {.min = 0, .max = 1, .help = "kinds numeric and math: or at most this times |accepted|"});
+  t.String("choices_field", &o.choices_field, {.help = "kind choice: the row's field with the choices; without it letters are compared"});
+}
+
+void Declare(OptionTable& t, RewardOptions& o) {
+  t.Section("reward", "How completions are verified, scored and kept until a checkpoint covers them.");
+  t.String("verifier", &o.verifier,
+           {.help = "whose label counts: the name of a [[verifier]], or exact_match, accepted_set, f1, numeric, choice or math with their "
+                    "defaults; empty = the first [[verifier]], else "
+                    "exact_match"});
+  t.String("filter", &o.filter,
+           {.help = "accuracy: groups whose accuracy does not vary are dropped from the policy gradient (they still train the slot and are "
+                    "still observed)",
+            .choices = {"accuracy", "none"}});
+  t.String("signal", &o.signal,
+           {.help = "the confidence that is scored: slot or verbal; empty = as the format's confidence says",
+            .choices = {"", "slot", "verbal", "none"}});
+  t.Int("workers", &o.workers, {.min = 1, .max = 4096, .unit = "processes", .help = "reward processes"});
+  t.Int("threads", &o.threads, {.min = 1, .max = 256, .unit = "threads", .help = "completions verified at a time by one reward process"});
+  t.Int("max_in_flight", &o.max_in_flight,
+        {.min = 1,
+         .max = 65536,
+         .unit = "groups",
+         .help = "groups accepted but not yet on disk; beyond it senders keep theirs and try again"});
+  t.String("bind", &o.bind, {.help = "address to serve on; port 0 picks one"});
+  t.Int("spool_limit_mb", &o.spool_limit_mb,
+        {.min = 1, .unit = "MiB", .help = "scored groups kept on disk; beyond it no more are accepted until a checkpoint releases some"});
+  t.Section("", "");
+  t.TableList<VerifierOptions>("verifier", &o.verifiers, [](OptionTable& element, VerifierOptions& options) { Declare(element, options); },
+                               {.help = "A verifier of your own, or a built-in one with other settings. All of them run; [reward] verifier "
+                                        "says whose label counts (the first one when "
+                                        "it is not set). Every reward it returns is a channel."});
+}
+
+}  // namespace candor

@@ -1,0 +1,54 @@
+// Traces and verdicts to a scored group: labels, channels, the main confidence, the filter's decision; and the header that the coordinator
+// plans with and records. Pure, any thread.
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "core/trace.h"
+#include "proto/messages.h"
+#include "reward/verifiers/verifier.h"
+#include "text/rows.h"
+#include "text/tags.h"
+
+namespace candor {
+
+struct ScoreRules {
+  TagFormat format;
+  std::string signal;  // the main confidence: "slot", "verbal", or "none"
+  bool filter = true;  // drop groups whose accuracy does not vary
+  // signal: "" = as the format's confidence says. Errors: a signal that the format does not give.
+  static Result<ScoreRules> From(const TagFormat& format, const RewardOptions& options);
+};
+
+// A completion read by the rules: is the format held, what is the answer, what is the confidence.
+struct ReadCompletion {
+  bool format_ok = false;
+  std::string format_error;
+  std::string answer;
+  std::optional<Confidence> confidence;
+};
+ReadCompletion ReadTrace(const ScoreRules& rules, const Trace& trace);
+
+// What a peer sent must hold before anything is computed from it: arrays of one length, spans that cover the tokens in order, finite
+// numbers.
+Status CheckTraceGroup(const TraceGroup& group);
+
+// `read_G` and `verdicts_G` belong to group.traces_G in order. A trace whose format did not hold is wrong whatever its verdict; its rewards
+// are kept.
+ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<const ReadCompletion> read_G,
+                       std::span<const Verdict> verdicts_G);
+
+// Where a scored group lies.
+struct SpoolPlace {
+  std::string worker, endpoint, hash;
+  uint64_t payload_bytes = 0;
+};
+// Counts (traces, correct, wrong, unknown, format_ok) and sums are over the sampled traces; over the greedy ones where nothing was sampled
+// (evaluation). Token counts are of everything. Sums: "reward/<channel>" with "missing/<channel>" where it is not 0, "tokens", "truncated",
+// "confidence" and "brier" (over traces with label and confidence: "calibrated"). Sketches hold each labelled trace that kept the format,
+// by signal; greedy ones under "<signal>/greedy".
+GroupScored MakeHeader(const ScoredGroup& group, const DataRow& row, const SpoolPlace& place);
+
+}  // namespace candor

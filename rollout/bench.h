@@ -1,0 +1,37 @@
+// The measure `generate`: 64 distinct prompts of 60 tokens, 64 new sampled tokens each, all in (prompts, sampling, confidence readings, bookkeeping; loading the weights apart).
+// No torch in this header.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "core/result.h"
+#include "rollout/engine.h"
+
+namespace candor {
+
+struct GenerateBenchOptions {
+  std::string folder;          // a model
+  int64_t prompts = 64;
+  int64_t prompt_tokens = 60;
+  int64_t new_tokens = 64;
+  int32_t group_size = 1;      // > 1: traces per prompt, prompts / group_size distinct prompts
+  std::string dtype = "bf16";
+  int64_t threads = 2;
+  bool warm_up = true;         // a short run first, which is not counted
+};
+
+struct GenerateBenchResult {
+  double tokens_per_second = 0.0;          // new tokens over the whole time
+  double decode_tokens_per_second = 0.0;   // new tokens over the time that is not the prompts'
+  double prefill_tokens_per_second = 0.0;  // prompt tokens over the prompts' share of the time (by rows)
+  double seconds = 0.0;
+  double load_seconds = 0.0;
+  uint64_t new_tokens = 0, prompt_tokens = 0, steps = 0;
+  int64_t running_max = 0;
+  std::string dtype;
+};
+
+Result<GenerateBenchResult> GenerateBench(const GenerateBenchOptions& options);
+std::string ToJson(const GenerateBenchResult& result);
+
+}  // namespace candor

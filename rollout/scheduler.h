@@ -1,0 +1,111 @@
+// Continuous batching as integers: which traces run in the next step, which part of which prompt is computed beside them, which pages they use. Knows no tensors and no tokens.
+//
+// A group's prompt is computed once, in chunks within the step's token budget; its pages are then shared by the group's traces. The last prompt page, when only partly filled, is
+// copied for each trace that starts (copy-on-write; the last to start takes the page itself). A trace is promised all the pages it can ever need when it starts, so nothing is
+// ever preempted. Prompts are computed a little ahead of the places, so that a place that becomes free is taken in the next step.
+// Nobody waits for ever: a group whose prompt is in the cache and that still has traces to start either has a trace running or holds the promise for its next one.
+// One thread.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "core/result.h"
+#include "rollout/page_pool.h"
+
+namespace candor {
+
+struct SchedulerOptions {
+  int64_t max_batch = 64;
+  int64_t page_tokens = 32;
+  int64_t pages = 1;
+  int64_t prefill_tokens = 512;
+};
+
+class BatchScheduler {
+ public:
+  using GroupKey = int64_t;
+  struct TraceKey {
+    GroupKey group = 0;
+    int32_t index = 0;
+    friend bool operator==(const TraceKey&, const TraceKey&) = default;
+  };
+  struct PrefillChunk {
+    GroupKey group = 0;
+    int64_t begin = 0;  // first prompt position of the chunk
+    int64_t rows = 0;
+    bool last = false;  // the prompt is complete after it
+  };
+  struct PageCopy {
+    int32_t from = 0;
+    int32_t to = 0;
+  };
+  struct Plan {
+    std::vector<TraceKey> running;        // every trace in the batch, in order of joining
+    std::vector<TraceKey> joined;         // those that joined now
+    std::vector<PageCopy> copies;         // to be done before the step
+    std::vector<PrefillChunk> prefill;
+  };
+
+  explicit BatchScheduler(const SchedulerOptions& options);
+
+  // `trace_tokens`: the most tokens each trace can hold. Refused when it could never fit into the cache.
+  Status Submit(GroupKey group, int64_t prompt_tokens, int32_t traces, int64_t trace_tokens);
+  // Starts waiting traces, admits prompts. The prefill chunks count as done when the next plan is asked for.
+  Plan Next();
+  // After a group's last chunk: the trace needs steps of its own (it waits for a place), or it ended on its first token.
+  void Await(TraceKey trace);
+  void Skip(TraceKey trace);
+  // Makes room for `positions` positions of a running trace and gives its pages.
+  const std::vector<int32_t>& Grow(TraceKey trace, int64_t positions);
+  const std::vector<int32_t>& PromptPages(GroupKey group) const;
+  // A running trace leaves; its pages go back.
+  void Finish(TraceKey trace);
+  // Takes a group and all its traces out, whatever they are doing.
+  void Cancel(GroupKey group);
+
+  const PagePool& pool() const { return pool_; }
+  int64_t running() const { return static_cast<int64_t>(running_.size()); }
+  int64_t waiting_groups() const { return static_cast<int64_t>(queue_.size()); }
+  int64_t waiting_traces() const { return static_cast<int64_t>(ready_.size()); }
+  int64_t joins() const { return joins_; }
+  int64_t leaves() const { return leaves_; }
+  bool idle() const { return groups_.empty(); }
+
+ private:
+  struct TraceState {
+    std::vector<int32_t> pages;
+    int64_t promised = 0;  // pages it may still take
+  };
+  struct GroupState {
+    int64_t prompt_tokens = 0, trace_tokens = 0;
+    int64_t computed = 0;              // prompt positions planned so far
+    std::vector<int32_t> prompt_pages;
+    int64_t next_promise = 0;          // pages held back for the next trace to start
+    int32_t running = 0;
+    int32_t unstarted = 0;             // traces that have neither started nor been skipped
+    int32_t open = 0;                  // traces that have not ended
+    std::vector<TraceState> traces;
+  };
+
+  int64_t PagesFor(int64_t positions) const { return (positions + options_.page_tokens - 1) / options_.page_tokens; }
+  int64_t SharedPages(const GroupState& group) const { return group.prompt_tokens / options_.page_tokens; }
+  int64_t TracePages(const GroupState& group) const { return PagesFor(group.prompt_tokens + group.trace_tokens) - SharedPages(group); }
+  bool Start(TraceKey key, Plan& plan);
+  bool Admit(GroupKey key);
+  void PlanPrefill(Plan& plan);
+  void DropUnstarted(GroupState& group);
+  void CloseTrace(GroupKey key);
+
+  SchedulerOptions options_;
+  PagePool pool_;
+  std::unordered_map<GroupKey, GroupState> groups_;
+  std::deque<GroupKey> queue_;         // not admitted yet
+  std::deque<GroupKey> prefilling_;    // admitted, prompt not complete
+  std::deque<TraceKey> ready_;         // wait for a place in the batch
+  std::vector<TraceKey> running_;
+  int64_t joins_ = 0, leaves_ = 0;
+};
+
+}  // namespace candor

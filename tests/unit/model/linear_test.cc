@@ -1,0 +1,56 @@
+// Products: packed equals plain, fp32 sums of bf16 inputs, and row invariance where deterministic mode is offered.
+#include "tests/unit/model/tiny_model.h"
+
+namespace candor {
+namespace {
+
+TEST(Linear, PackedProductsEqualPlainOnes) {
+  Linear plain{TestTensor({96, 64}, 1, at::kBFloat16), TestTensor({96}, 2, at::kBFloat16), {}};
+  Linear packed = plain;
+  PackLinear(packed, 32);
+  for (int64_t rows : {0, 1, 7, 32, 130}) {
+    const at::Tensor x = TestTensor({rows, 64}, 3, at::kBFloat16);
+    const at::Tensor a = Apply(plain, x, {DType::kBf16, false}), b = Apply(packed, x, {DType::kBf16, false});
+    ASSERT_EQ(a.sizes(), b.sizes());
+    EXPECT_LE(MaxAbs(a.to(at::kFloat) - b.to(at::kFloat)), 0.04) << rows;
+    at::Tensor sum_a = at::ones({rows, 96}), sum_b = at::ones({rows, 96});
+    ApplyAdd(plain, x, sum_a, {DType::kBf16, false});
+    ApplyAdd(packed, x, sum_b, {DType::kBf16, false});
+    EXPECT_LE(MaxAbs(sum_a - sum_b), 0.04) << rows;
+  }
+}
+
+TEST(Linear, LogitsAndWeightGradientsOfBf16KeepFp32Sums) {
+  const at::Tensor x = TestTensor({50, 40}, 1, at::kBFloat16), w = TestTensor({30, 40}, 2, at::kBFloat16), dy = TestTensor({50, 30}, 3, at::kBFloat16);
+  const at::Tensor out = at::empty({50, 30});
+  ApplyToFloat({w, {}, {}}, x, out, {DType::kBf16, false});
+  const at::Tensor exact = at::mm(x.to(at::kDouble), w.to(at::kDouble).t());
+  EXPECT_LE(RelativeError(out, exact), 1e-6);
+  EXPECT_GT(RelativeError(out.to(at::kBFloat16), exact), 1e-6) << "rounding would be noticed";
+  const Linear grad{at::ones({30, 40}), at::ones({30}), {}};
+  AddWeightGradient(x, dy, grad);
+  EXPECT_LE(RelativeError(grad.weight_OI, 1 + at::mm(dy.to(at::kDouble).t(), x.to(at::kDouble))), 1e-6);
+  EXPECT_LE(RelativeError(grad.bias_O, 1 + dy.to(at::kDouble).sum(0)), 1e-6);
+  EXPECT_LE(RelativeError(InputGradientFloat({w, {}, {}}, dy), at::mm(dy.to(at::kDouble), w.to(at::kDouble))), 1e-6);
+}
+
+TEST(Linear, ARowDoesNotDependOnTheRowsBesideIt) {
+  if (!SelfTestRowInvariance(48, 40, 70)) GTEST_SKIP() << "deterministic mode is not offered on this machine";
+  const Numerics numerics{DType::kFp32, true};
+  const Linear linear{TestTensor({72, 48}, 1), TestTensor({72}, 2), {}};
+  const at::Tensor x = TestTensor({77, 48}, 3), all = Apply(linear, x, numerics);
+  for (int64_t rows = 1; rows < 77; rows += 5) EXPECT_TRUE(at::equal(Apply(linear, x.narrow(0, 2, std::min<int64_t>(rows, 75)).contiguous(), numerics), all.narrow(0, 2, std::min<int64_t>(rows, 75)))) << rows;
+}
+
+TEST(DType, NamesAndProbe) {
+  EXPECT_EQ(*ParseDType("bfloat16"), DType::kBf16);
+  EXPECT_EQ(*ParseDType("fp32"), DType::kFp32);
+  EXPECT_FALSE(ParseDType("int8"));
+  const DTypeProbe probe = ProbeDType();
+  EXPECT_GT(probe.bf16_gflops, 0.0);
+  EXPECT_EQ(probe.choice == DType::kBf16, probe.bf16_gflops > probe.fp32_gflops);
+  EXPECT_EQ(ResolveDType(DType::kBf16), DType::kBf16);
+}
+
+}  // namespace
+}  // namespace candor

@@ -1,0 +1,169 @@
+// The adapters for other libraries' reward functions, run as a user would, and the HTTP verifier against a server of a dozen lines.
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "reward/verifiers/command_verifier.h"
+#include "tests/unit/reward/testing.h"
+
+namespace candor {
+namespace {
+
+using testing::Ask;
+using testing::Row;
+using testing::TempFolder;
+
+std::unique_ptr<Verifier> Make(std::vector<std::string> command) {
+  VerifierOptions options;
+  options.name = "theirs";
+  options.command = std::move(command);
+  options.timeout_s = 5;
+  Result<std::unique_ptr<Verifier>> verifier = MakeVerifier(options);
+  EXPECT_TRUE(verifier.has_value()) << (verifier ? "" : verifier.error().Message());
+  return std::move(*verifier);
+}
+
+std::string Adapter(const std::string& name) {
+  ::setenv("CANDOR_ADAPTERS", CANDOR_SOURCE_DIR "/reward/adapters", 1);
+  return FindAdapter(name).value_or("");
+}
+
+TEST(VerlAdapter, CallsComputeScoreAsVerlDoes) {
+  TempFolder folder;
+  std::string module = folder.Write("score.py", R"(
+def compute_score(data_source, solution_str, ground_truth, extra_info=None):
+    print("a stray print must not garble the replies")
+    if solution_str == "boom": raise ValueError("cannot grade")
+    return {"score": 2.0 if solution_str == ground_truth else -1.0, "acc": solution_str == ground_truth, "source": data_source, "len": extra_info["n"]}
+def plain(data_source, solution_str, ground_truth, extra_info=None):
+    return 0.25
+)");
+  auto verifier = Make({"python3", "-S", Adapter("verl_compute_score.py"), module + ":compute_score"});
+  DataRow row = Row({"42"}, R"({"data_source":"gsm8k","reward_model":{"ground_truth":"42"},"extra_info":{"n":7}})");
+  Verdict right = verifier->Grade(Ask(row, "42"));
+  EXPECT_EQ(right.label, Label::kCorrect) << right.reason;
+  EXPECT_EQ(right.rewards.at("score"), 2.0);
+  EXPECT_EQ(right.rewards.at("len"), 7.0);
+  EXPECT_EQ(right.rewards.count("source"), 0u);
+  EXPECT_EQ(verifier->Grade(Ask(row, "41")).label, Label::kWrong);
+  Verdict boom = verifier->Grade(Ask(row, "boom"));
+  EXPECT_EQ(boom.label, Label::kUnknown);
+  EXPECT_NE(boom.reason.find("cannot grade"), std::string::npos);
+  Verdict plain = Make({"python3", "-S", Adapter("verl_compute_score.py"), module + ":plain"})->Grade(Ask(row, "x"));
+  EXPECT_EQ(plain.soft_label, 0.25) << plain.reason;
+  EXPECT_EQ(plain.label, Label::kWrong);
+}
+
+TEST(TrlAdapter, PassesListsAndColumnsAndTakesNoneAsUnknown) {
+  TempFolder folder;
+  std::string module = folder.Write("rewards.py", R"(
+def matches(prompts, completions, answer, **kwargs):
+    text = completions[0] if isinstance(completions[0], str) else completions[0][0]["content"]
+    if text == "skip": return [None]
+    return [1.0 if text == answer[0] else 0.0]
+async def later(completions, **kwargs):
+    return [3.5]
+)");
+  auto verifier = Make({"python3", "-S", Adapter("trl_reward.py"), module + ":matches"});
+  DataRow row = Row({"Paris"}, R"({"prompt":"capital?","answer":"Paris"})");
+  EXPECT_EQ(verifier->Grade(Ask(row, "Paris")).label, Label::kCorrect);
+  EXPECT_EQ(verifier->Grade(Ask(row, "Paris")).rewards.at("matches"), 1.0);
+  EXPECT_EQ(verifier->Grade(Ask(row, "Rome")).label, Label::kWrong);
+  EXPECT_EQ(verifier->Grade(Ask(row, "skip")).label, Label::kUnknown);
+  DataRow chat = Row({"Paris"}, R"({"prompt":[{"role":"user","content":"capital?"}],"answer":"Paris"})");
+  EXPECT_EQ(verifier->Grade(Ask(chat, "Paris")).label, Label::kCorrect);
+  EXPECT_EQ(Make({"python3", "-S", Adapter("trl_reward.py"), module + ":later"})->Grade(Ask(row, "x")).rewards.at("later"), 3.5);
+}
+
+TEST(MathVerifier, NumbersNeedNoChildAndAMissingPackageIsUnknownWithAdvice) {
+  TempFolder folder;
+  Adapter("");
+  VerifierOptions options;
+  options.name = "math";
+  options.kind = "math";
+  // A Python without site packages has no math-verify for certain.
+  options.command = {"python3", "-S", Adapter("math_verify_adapter.py")};
+  Result<std::unique_ptr<Verifier>> verifier = MakeVerifier(options);
+  ASSERT_TRUE(verifier.has_value());
+  DataRow row = Row({"0.5"});
+  EXPECT_EQ((*verifier)->Grade(Ask(row, "\\frac{1}{2}")).label, Label::kCorrect);
+  Verdict other = (*verifier)->Grade(Ask(row, "x^2"));
+  EXPECT_EQ(other.label, Label::kUnknown);
+  EXPECT_NE(other.reason.find("pip install math-verify"), std::string::npos) << other.reason;
+}
+
+// A child that serves HTTP on a port of its own; its first line of output is the port.
+class HttpChild {
+ public:
+  explicit HttpChild(const TempFolder& folder) {
+    std::string script = folder.Write("server.py", R"(
+import http.server, json, time
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *a): pass
+    def do_POST(self):
+        r = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        a, status, body = r["answer"], 200, {"id": r["id"], "label": "correct", "rewards": {"h": 1}}
+        if a == "slow": time.sleep(3)
+        if a == "500": status = 500
+        if a == "move": status = 302
+        data = json.dumps(body).encode()
+        if a == "large": data = b"x" * (2 << 20)
+        if a == "garbage": data = b"<html>"
+        self.send_response(status)
+        if a == "move": self.send_header("Location", "http://127.0.0.1:1/")
+        self.send_header("Content-Length", str(len(data))); self.end_headers()
+        try: self.wfile.write(data)
+        except OSError: pass
+s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), H)
+open("PORT.tmp", "w").write(str(s.server_port))
+import os; os.rename("PORT.tmp", "PORT")
+s.serve_forever()
+)");
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      if (::chdir(folder.path().c_str()) != 0) ::_exit(1);
+      ::execlp("python3", "python3", "-S", script.c_str(), nullptr);
+      ::_exit(1);
+    }
+    for (int i = 0; i < 500 && port.empty(); ++i) {
+      std::ifstream(folder.path() + "/PORT") >> port;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  ~HttpChild() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  std::string port;
+
+ private:
+  pid_t pid_ = -1;
+};
+
+TEST(HttpVerifier, GradesAndTurnsEveryFailureIntoUnknown) {
+  TempFolder folder;
+  HttpChild server(folder);
+  ASSERT_FALSE(server.port.empty());
+  VerifierOptions options;
+  options.name = "service";
+  options.url = "http://127.0.0.1:" + server.port + "/grade";
+  options.timeout_s = 0.5;
+  Result<std::unique_ptr<Verifier>> verifier = MakeVerifier(options);
+  ASSERT_TRUE(verifier.has_value());
+  DataRow row = Row({"France"});
+  EXPECT_EQ((*verifier)->Grade(Ask(row, "France")).rewards["h"], 1.0);
+  const std::pair<const char*, const char*> cases[] = {
+      {"slow", "no reply"}, {"500", "status 500"}, {"move", "status 302"}, {"large", "larger than"}, {"garbage", "not a JSON object"}};
+  for (auto [answer, reason] : cases) {
+    Verdict verdict = (*verifier)->Grade(Ask(row, answer));
+    EXPECT_EQ(verdict.label, Label::kUnknown) << answer;
+    EXPECT_NE(verdict.reason.find(reason), std::string::npos) << answer << ": " << verdict.reason;
+  }
+  EXPECT_EQ((*verifier)->Grade(Ask(row, "France")).label, Label::kCorrect);
+  options.url = "http://127.0.0.1:1/";
+  EXPECT_EQ((*MakeVerifier(options))->Grade(Ask(row, "France")).label, Label::kUnknown);
+}
+
+}  // namespace
+}  // namespace candor

@@ -1,0 +1,314 @@
+// The rollout role against a played coordinator and reward worker, over a wire that drops and doubles messages: every group arrives, written by a version its lease allows.
+#include "rollout/worker.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "core/fs.h"
+#include "core/thread.h"
+#include "proto/messages.h"
+#include "rollout/weights.h"
+#include "tests/unit/rollout/tiny_fixture.h"
+
+namespace candor {
+namespace {
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = testing::TempDir() + "rollout_worker_XXXXXX";
+    path_ = ::mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+void Write(const std::string& path, const std::string& text) {
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+std::string WriteManifest(const std::string& folder, uint64_t version) {
+  nlohmann::json files = nlohmann::json::array();
+  for (const char* name : {"model.safetensors", "config.json"}) {
+    const std::string bytes = *ReadFile(folder + "/" + name);
+    files.push_back({{"name", name}, {"bytes", bytes.size()}, {"hash", HashHex(bytes)}});
+  }
+  const std::string text = nlohmann::json{{"version", version}, {"files", files}}.dump();
+  Write(folder + "/manifest.json", text);
+  return HashHex(text);
+}
+
+VersionInfo WriteVersion(const std::string& run_dir, uint64_t version) {
+  const std::string folder = run_dir + "/weights/v" + std::to_string(version);
+  std::filesystem::create_directories(folder);
+  const ModelConfig config = TinyConfig();
+  Write(folder + "/config.json", ConfigJson(config, "float32"));
+  EXPECT_TRUE(SaveParameters(TinyParameters(config, version + 1), folder));
+  return {PolicyVersion{version}, folder + "/manifest.json", WriteManifest(folder, version)};
+}
+
+// Hands out leases, notes what comes back.
+struct PlayedRun {
+  explicit PlayedRun(LocalFaults faults = {}) : transport(MakeLocalTransport(faults)) {
+    Write(folder.path() + "/tokenizer/tokenizer.json", TinyTokenizerJson());
+    for (int i = 0; i < 8; ++i) {
+      DataRow row;
+      row.prompt = "question " + std::to_string(i);
+      rows.rows.push_back(row);
+    }
+  }
+  // One coordinator; returns when `until` says so.
+  void Coordinate(uint64_t epoch, const std::function<bool()>& until) {
+    auto server = transport->Listen("coordinator." + std::to_string(epoch), Role::kCoordinator, kMaxControlBytes);
+    ASSERT_TRUE(server);
+    Write(folder.path() + "/endpoint." + std::to_string(epoch), nlohmann::json{{"epoch", epoch}, {"endpoint", (*server)->endpoint()}, {"http", ""}}.dump());
+    while (!until()) {
+      auto incoming = (*server)->Receive(10);
+      ASSERT_TRUE(incoming);
+      if (!*incoming) continue;
+      auto message = Decode((*incoming)->body);
+      ASSERT_TRUE(message);
+      EXPECT_TRUE((*server)->Send((*incoming)->peer, Encode({"run", message->sequence, "coordinator", Answer(message->body, epoch)})));
+    }
+  }
+  MessageBody Answer(const MessageBody& body, uint64_t epoch) {
+    const std::scoped_lock lock(mutex);
+    if (auto* hello = std::get_if<Hello>(&body)) {
+      hellos.push_back(*hello);
+      return Welcome{"run", {}, epoch, newest.version, {}, false};
+    }
+    if (auto* failed = std::get_if<GroupFailed>(&body)) {
+      failures[failed->group] = *failed;
+      return Ack{};
+    }
+    if (auto* beat = std::get_if<WorkerHeartbeat>(&body)) {
+      ++heartbeats;
+      for (const OpenLease& lease : beat->open_leases) progress = std::max(progress, lease.tokens_done);
+      return HeartbeatReply{newest, {}, {reward_endpoint}, finished};
+    }
+    const auto& request = std::get<LeaseRequest>(body);
+    LeaseGrant grant;
+    grant.newest = newest, grant.finished = finished, grant.waiting_for = "the test";
+    while (!open.empty() && grant.leases.size() < request.free_groups) grant.leases.push_back(open.front()), open.erase(open.begin());
+    for (const Lease& lease : grant.leases) leased[lease.group] = lease;
+    return grant;
+  }
+  void Reward(const std::function<bool()>& until) {
+    auto server = transport->Listen("reward", Role::kReward, kMaxPayloadBytes);
+    ASSERT_TRUE(server);
+    {
+      const std::scoped_lock lock(mutex);
+      reward_endpoint = (*server)->endpoint();
+    }
+    while (!until()) {
+      auto incoming = (*server)->Receive(10);
+      ASSERT_TRUE(incoming);
+      if (!*incoming) continue;
+      auto message = Decode((*incoming)->body);
+      ASSERT_TRUE(message);
+      const auto& group = std::get<TraceGroup>(message->body);
+      const std::scoped_lock lock(mutex);
+      if (unanswered.insert(group.id).second) continue;  // the first delivery gets no answer
+      results[group.id] = group;
+      EXPECT_TRUE((*server)->Send((*incoming)->peer, Encode({"run", message->sequence, "reward-0", GroupSpooled{group.id, true, ""}})));
+    }
+  }
+  void AddLease(uint64_t wave, uint32_t position, uint64_t min, uint64_t max, uint32_t row) {
+    const std::scoped_lock lock(mutex);
+    open.push_back({MakeGroupId(wave, position), {"train", row}, StepId{wave}, 3, 1, PolicyVersion{min}, PolicyVersion{max}, reward_endpoint});
+  }
+  RolloutSetup Setup() {
+    RolloutSetup setup;
+    setup.run_dir = folder.path(), setup.run_id = "run", setup.seed = 5;
+    setup.tokenizer_folder = folder.path() + "/tokenizer";
+    setup.format.tags = {}, setup.format.confidence = "none", setup.format.system_prompt = "";
+    setup.data["train"] = &rows;
+    setup.transport = transport.get(), setup.stop = &stop, setup.backoff_first_ms = 20;
+    return setup;
+  }
+  RolloutOptions Options() {
+    RolloutOptions options;
+    options.engine = TinyEngineOptions(false);
+    options.sampling.max_new_tokens = 12;
+    return options;
+  }
+  size_t Results() {
+    const std::scoped_lock lock(mutex);
+    return results.size();
+  }
+  size_t Failures() {
+    const std::scoped_lock lock(mutex);
+    return failures.size();
+  }
+
+  Folder folder;
+  std::unique_ptr<Transport> transport;
+  DataSet rows;
+  std::mutex mutex;
+  std::atomic<bool> stop = false, over = false;
+  std::vector<Lease> open;
+  std::map<GroupId, Lease> leased;
+  std::map<GroupId, TraceGroup> results;
+  std::map<GroupId, GroupFailed> failures;
+  std::set<GroupId> unanswered;
+  std::vector<Hello> hellos;
+  std::string reward_endpoint = "reward";
+  VersionInfo newest;
+  bool finished = false;
+  int heartbeats = 0;
+  uint64_t progress = 0;
+};
+
+bool Wait(const std::function<bool()>& done, int seconds = 60) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  while (!done())
+    if (std::chrono::steady_clock::now() > end) return false;
+    else std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  return true;
+}
+
+TEST(RolloutWorker, EveryLeaseBecomesAResultOfAnAllowedVersion) {
+  PlayedRun run({.seed = 4, .drop = 0.05, .duplicate = 0.1});
+  run.newest = WriteVersion(run.folder.path(), 0);
+  for (uint32_t i = 0; i < 5; ++i) run.AddLease(1, i, 0, 0, i);
+  Status served;
+  const NamedThread coordinator("coordinator", [&] { run.Coordinate(1, [&] { return run.over.load(); }); });
+  const NamedThread reward("reward", [&] { run.Reward([&] { return run.over.load(); }); });
+  NamedThread worker("worker", [&] { served = ServeRollout(run.Options(), run.Setup()); });
+  EXPECT_TRUE(Wait([&] { return run.Results() == 5; }));
+  const VersionInfo v1 = WriteVersion(run.folder.path(), 1);
+  {
+    const std::scoped_lock lock(run.mutex);
+    run.newest = v1;
+  }
+  for (uint32_t i = 0; i < 3; ++i) run.AddLease(2, i, 0, 1, i);
+  run.AddLease(3, 0, 0, 0, 6);  // exactly version 0, although 1 is out
+  EXPECT_TRUE(Wait([&] { return run.Results() == 9; }));
+  {
+    const std::scoped_lock lock(run.mutex);
+    run.finished = true;
+  }
+  worker.Join();
+  run.over = true;
+  EXPECT_TRUE(served) << served.error().Message();
+  std::set<uint64_t> versions;
+  for (const auto& [id, group] : run.results) {
+    const Lease& lease = run.leased.at(id);
+    EXPECT_EQ(group.wave, lease.wave);
+    EXPECT_EQ(group.prompt.row, lease.prompt.row);
+    EXPECT_EQ(group.worker, "rollout-0");
+    ASSERT_EQ(group.traces_G.size(), 4u);
+    EXPECT_TRUE(group.traces_G[3].greedy);
+    for (const Trace& trace : group.traces_G)
+      for (uint64_t version : trace.version_T) {
+        EXPECT_TRUE(lease.min_version.value <= version && version <= lease.max_version.value);
+        versions.insert(version);
+      }
+  }
+  EXPECT_EQ(versions, (std::set<uint64_t>{0, 1}));
+  EXPECT_TRUE(run.failures.empty());
+  EXPECT_GT(run.heartbeats, 0);
+}
+
+TEST(RolloutWorker, ACoordinatorThatIsReplacedIsToldWhatIsOpen) {
+  PlayedRun run;
+  run.newest = WriteVersion(run.folder.path(), 0);
+  for (uint32_t i = 0; i < 4; ++i) run.AddLease(1, i, 0, 0, i);
+  Status served;
+  std::atomic<bool> first_over = false;
+  NamedThread first("first", [&] { run.Coordinate(1, [&] { return first_over.load(); }); });
+  NamedThread worker("worker", [&] { served = ServeRollout(run.Options(), run.Setup()); });
+  // No reward worker yet: results are kept.
+  EXPECT_TRUE(Wait([&] {
+    const std::scoped_lock lock(run.mutex);
+    return run.leased.size() == 4 && run.heartbeats > 0;
+  }));
+  first_over = true;
+  first.Join();
+  const NamedThread reward("reward", [&] { run.Reward([&] { return run.over.load(); }); });
+  const NamedThread second("second", [&] { run.Coordinate(2, [&] { return run.over.load(); }); });
+  EXPECT_TRUE(Wait([&] { return run.Results() == 4; }));
+  run.stop = true;
+  worker.Join();
+  run.over = true;
+  EXPECT_TRUE(served);
+  ASSERT_GE(run.hellos.size(), 2u);
+  EXPECT_EQ(run.hellos.back().incarnation, run.hellos.front().incarnation);
+  EXPECT_FALSE(run.hellos[1].open_leases.empty());
+}
+
+TEST(RolloutWorker, DamagedWeightsAndUnknownRowsAreToldByName) {
+  PlayedRun run;
+  run.newest = WriteVersion(run.folder.path(), 0);
+  const std::string weights = run.folder.path() + "/weights/v0/model.safetensors";
+  std::string bytes = *ReadFile(weights);
+  bytes[bytes.size() - 5] ^= 1;
+  Write(weights, bytes);
+  run.AddLease(1, 0, 0, 0, 0);
+  Status served;
+  const NamedThread coordinator("coordinator", [&] { run.Coordinate(1, [&] { return run.over.load(); }); });
+  NamedThread worker("worker", [&] { served = ServeRollout(run.Options(), run.Setup()); });
+  EXPECT_TRUE(Wait([&] { return run.Failures() == 1; }));
+  bytes[bytes.size() - 5] ^= 1;
+  Write(weights, bytes);
+  run.AddLease(1, 1, 0, 0, 77);
+  EXPECT_TRUE(Wait([&] { return run.Failures() == 2; }));
+  run.stop = true;
+  worker.Join();
+  run.over = true;
+  EXPECT_TRUE(served);
+  const GroupFailed& damaged = run.failures.at(MakeGroupId(1, 0));
+  EXPECT_NE(damaged.reason.find("chunk 0"), std::string::npos) << damaged.reason;
+  EXPECT_FALSE(damaged.final);
+  const GroupFailed& unknown = run.failures.at(MakeGroupId(1, 1));
+  EXPECT_NE(unknown.reason.find("row 77"), std::string::npos) << unknown.reason;
+  EXPECT_TRUE(unknown.final);
+}
+
+TEST(Weights, ManifestsAreCheckedInEveryPart) {
+  const Folder folder;
+  const VersionInfo info = WriteVersion(folder.path(), 7);
+  const std::string path = *FolderOfVersion(info, PolicyVersion{7});
+  EXPECT_EQ(*FolderOfVersion(info, PolicyVersion{3}), folder.path() + "/weights/v3");
+  EXPECT_TRUE(VerifyVersion(path, PolicyVersion{7}, info.hash));
+  const auto refused = [&](const Status& status, const std::string& word) {
+    ASSERT_FALSE(status) << word;
+    EXPECT_NE(status.error().Message().find(word), std::string::npos) << status.error().Message();
+  };
+  refused(VerifyVersion(path, PolicyVersion{7}, "00"), "announced");
+  refused(VerifyVersion(path, PolicyVersion{8}, ""), "version 8");
+  refused(VerifyVersion(folder.path(), PolicyVersion{7}, ""), "manifest.json");
+  const auto with = [&](const nlohmann::json& files) {
+    Write(path + "/manifest.json", nlohmann::json{{"version", 7}, {"files", files}}.dump());
+    return VerifyVersion(path, PolicyVersion{7}, "");
+  };
+  const std::string bytes = *ReadFile(path + "/model.safetensors");
+  const size_t half = bytes.size() / 2;
+  const nlohmann::json first = {{"offset", 0}, {"bytes", half}, {"hash", HashHex(bytes.substr(0, half))}};
+  nlohmann::json second = {{"offset", half}, {"bytes", bytes.size() - half}, {"hash", HashHex(bytes.substr(half))}};
+  const auto chunked = [&](const nlohmann::json& chunks) { return with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size()}, {"chunks", chunks}}})); };
+  EXPECT_TRUE(chunked(nlohmann::json::array({first, second})));
+  refused(chunked(nlohmann::json::array({first})), "end at byte");
+  refused(chunked(nlohmann::json::array({second})), "do not cover");
+  second["hash"] = HashHex("something else");
+  refused(chunked(nlohmann::json::array({first, second})), "chunk 1");
+  refused(with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size() + 1}, {"hash", "x"}}})), "manifest says");
+  refused(with(nlohmann::json::array({nlohmann::json{{"name", "../v6/model.safetensors"}, {"bytes", 1}, {"hash", "x"}}})), "outside its folder");
+  refused(with(nlohmann::json::array({nlohmann::json{{"name", "gone.safetensors"}, {"bytes", 1}, {"hash", "x"}}})), "missing");
+  refused(with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}}})), "cannot be read");
+  refused(with(nlohmann::json::array()), "no weights");
+  Write(path + "/manifest.json", "{");
+  refused(VerifyVersion(path, PolicyVersion{7}, ""), "no manifest");
+}
+
+}  // namespace
+}  // namespace candor

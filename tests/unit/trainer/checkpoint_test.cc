@@ -1,0 +1,170 @@
+// Checkpoints: bit-equal at the same plan and at any other, damaged ones are passed over, old ones go; published weights are what the policy holds.
+#include "trainer/checkpoint.h"
+
+#include <fstream>
+
+#include "core/fs.h"
+#include "tiny.h"
+#include "trainer/publisher.h"
+
+namespace candor {
+namespace {
+
+using tiny::OnRanks;
+
+// Fills every state with numbers that depend on unit, kind and place alone.
+void Fill(ShardedPolicy& policy, float add) {
+  for (size_t u = 0; u < policy.units().size(); ++u) {
+    const UnitShard& shard = policy.plan().units[u];
+    float kind = 0;
+    ShardedPolicy::UnitState& state = policy.state(u);
+    for (at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.average}) {
+      ++kind;
+      for (int64_t i = 0; i < shard.Valid(); ++i) tensor->data_ptr<float>()[i] = add + kind * 1000 + static_cast<float>(u) * 100 + static_cast<float>(shard.begin + i) * 0.01f;
+    }
+  }
+  policy.set_updates(static_cast<int64_t>(add));
+  policy.MastersChanged();
+}
+
+bool Holds(ShardedPolicy& policy, float add) {
+  ShardedPolicy want(policy.config(), {policy.plan().sharding, policy.dtype(), true}, policy.collective());
+  Fill(want, add);
+  bool same = policy.updates() == want.updates();
+  for (size_t u = 0; u < policy.units().size(); ++u) {
+    ShardedPolicy::UnitState &a = policy.state(u), &b = want.state(u);
+    same = same && a.master.equal(b.master) && a.mean.equal(b.mean) && a.square.equal(b.square) && a.average.equal(b.average);
+  }
+  return same;
+}
+
+void Write(const std::string& folder, int ranks, Sharding sharding, const std::vector<int64_t>& steps, int64_t keep = 9) {
+  OnRanks<int>(ranks, [&](Collective& collective) {
+    ShardedPolicy policy(tiny::Config(), {sharding, DType::kBf16, true}, collective);
+    for (int64_t step : steps) {
+      Fill(policy, static_cast<float>(step));
+      auto written = WriteCheckpoint(policy, folder, step, keep);
+      EXPECT_TRUE(written) << written.error().Message();
+    }
+    return 0;
+  });
+}
+
+// The step that was loaded; -1: none, -2: an error, -3: loaded but other numbers.
+int64_t Load(const std::string& folder, int ranks, Sharding sharding) {
+  auto steps = OnRanks<int64_t>(ranks, [&](Collective& collective) -> int64_t {
+    ShardedPolicy policy(tiny::Config(), {sharding, DType::kBf16, true}, collective);
+    auto loaded = LoadNewestCheckpoint(policy, folder);
+    if (!loaded) return -2;
+    if (!*loaded) return -1;
+    return Holds(policy, static_cast<float>((*loaded)->step)) ? (*loaded)->step : -3;
+  });
+  for (int64_t step : steps) EXPECT_EQ(step, steps[0]);
+  return steps[0];
+}
+
+void FlipByte(const std::string& path, int64_t at) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(at);
+  char byte = static_cast<char>(file.get());
+  file.seekp(at);
+  file.put(static_cast<char>(byte ^ 1));
+}
+
+TEST(Checkpoint, LoadsBitEqualAtEveryWorldSizeAndSharding) {
+  for (auto [ranks, sharding] : {std::pair{1, Sharding::kNone}, {2, Sharding::kNone}, {2, Sharding::kZero2}, {3, Sharding::kZero3}}) {
+    tiny::Folder folder;
+    Write(folder.path(), ranks, sharding, {7});
+    for (auto [other, how] : {std::pair{1, Sharding::kNone}, {2, Sharding::kZero3}, {3, Sharding::kZero3}, {4, Sharding::kZero2}}) EXPECT_EQ(Load(folder.path(), other, how), 7);
+  }
+}
+
+TEST(Checkpoint, AnEmptyFolderHasNone) {
+  tiny::Folder folder;
+  EXPECT_EQ(Load(folder.path(), 2, Sharding::kZero3), -1);
+  EXPECT_EQ(Load(folder.path() + "/missing", 1, Sharding::kNone), -1);
+}
+
+TEST(Checkpoint, ADamagedOneIsPassedOver) {
+  for (int damage = 0; damage < 5; ++damage) {
+    tiny::Folder folder;
+    Write(folder.path(), 2, Sharding::kZero3, {10, 20});
+    const std::string newest = folder.path() + "/step_00000020/";
+    ASSERT_EQ(Load(folder.path(), 2, Sharding::kZero3), 20);
+    if (damage == 0) FlipByte(newest + "rank_1.safetensors", 5000);
+    if (damage == 1) std::filesystem::resize_file(newest + "rank_0.safetensors", 100);
+    if (damage == 2) std::filesystem::remove(newest + "rank_0.safetensors");
+    if (damage == 3) std::filesystem::remove(newest + "manifest.json");
+    if (damage == 4) {
+      ASSERT_TRUE(WriteFileAtomic(newest + "manifest.json", "{\"format\": 1"));
+    }
+    EXPECT_EQ(Load(folder.path(), 2, Sharding::kZero3), 10) << damage;
+    EXPECT_EQ(Load(folder.path(), 1, Sharding::kNone), 10) << damage;
+  }
+}
+
+TEST(Checkpoint, AnUnfinishedOneIsNotOne) {
+  tiny::Folder folder;
+  Write(folder.path(), 1, Sharding::kNone, {10});
+  std::filesystem::create_directories(folder.path() + "/part_step_00000020");
+  EXPECT_EQ(Load(folder.path(), 1, Sharding::kNone), 10);
+  Write(folder.path(), 1, Sharding::kNone, {20});  // over the remains of the crash
+  EXPECT_EQ(Load(folder.path(), 1, Sharding::kNone), 20);
+}
+
+TEST(Checkpoint, OnlyTheNewestAreKept) {
+  tiny::Folder folder;
+  Write(folder.path(), 2, Sharding::kZero2, {1, 2, 3, 4}, 2);
+  EXPECT_FALSE(FileExists(folder.path() + "/step_00000002"));
+  EXPECT_TRUE(FileExists(folder.path() + "/step_00000003"));
+  EXPECT_EQ(ReadFile(folder.path() + "/latest").value(), "step_00000004\n");
+}
+
+TEST(Checkpoint, AnotherModelIsAnError) {
+  tiny::Folder folder;
+  Write(folder.path(), 1, Sharding::kNone, {10});
+  OnRanks<int>(1, [&](Collective& collective) {
+    ShardedPolicy policy(tiny::Config(false), {Sharding::kNone, DType::kFp32, false}, collective);
+    auto loaded = LoadNewestCheckpoint(policy, folder.path());
+    EXPECT_FALSE(loaded);
+    return 0;
+  });
+}
+
+TEST(Publisher, WritesWhatThePolicyHolds) {
+  tiny::Folder folder;
+  for (DType dtype : {DType::kFp32, DType::kBf16}) {
+    auto infos = OnRanks<VersionInfo>(3, [&](Collective& collective) {
+      ShardedPolicy policy(tiny::Config(false), {Sharding::kZero3, dtype, false}, collective);
+      policy.LoadParametersFrom(RandomParameters(tiny::Config(false), 3, at::kFloat, 0.1));
+      VersionInfo last;
+      for (int64_t version = 0; version < 5; ++version) {
+        auto info = PublishWeights(policy, folder.path(), version, 3);
+        EXPECT_TRUE(info) << info.error().Message();
+        if (info) last = *info;
+      }
+      return last;
+    });
+    EXPECT_EQ(infos[0].hash, infos[2].hash);
+    EXPECT_EQ(infos[0].hash, HashHex(ReadFile(infos[1].manifest).value()));
+    const std::string newest = folder.path() + "/weights/v4";
+    auto config = ReadModelConfig(newest);
+    ASSERT_TRUE(config) << config.error().Message();
+    auto loaded = LoadParameters(newest, *config, ToScalarType(dtype));
+    ASSERT_TRUE(loaded) << loaded.error().Message();
+    Parameters want = RandomParameters(tiny::Config(false), 3, at::kFloat, 0.1).Cast(ToScalarType(dtype));
+    for (const std::string& name : want.Names()) EXPECT_TRUE(loaded->Get(name).equal(want.Get(name))) << name;
+    EXPECT_FALSE(FileExists(folder.path() + "/weights/v1"));
+    EXPECT_TRUE(FileExists(folder.path() + "/weights/v2"));
+    OnRanks<int>(2, [&](Collective& collective) {  // and a policy starts from such a folder, slice by slice
+      ShardedPolicy again(*config, {Sharding::kZero3, dtype, true}, collective);
+      EXPECT_TRUE(again.LoadFolder(newest));
+      for (size_t u = 0; u < again.units().size(); ++u)
+        EXPECT_TRUE(again.WholeUnit(u, ShardedPolicy::Which::kAverage).value().narrow(0, 0, want.Flat(u).numel()).equal(want.Flat(u).to(at::kFloat)));
+      return 0;
+    });
+  }
+}
+
+}  // namespace
+}  // namespace candor

@@ -1,0 +1,90 @@
+// The [[objective]] list: what is refused, by name, and which tokens each objective reaches.
+#include "trainer/objectives.h"
+
+#include <gtest/gtest.h>
+
+namespace candor {
+namespace {
+
+ObjectiveOptions Make(const std::string& segment, const std::string& loss, const std::string& advantage = "group_mean") {
+  ObjectiveOptions options;
+  options.segment = segment, options.loss = loss, options.advantage = advantage;
+  return options;
+}
+
+std::string ErrorOf(const std::vector<ObjectiveOptions>& options) {
+  auto result = CheckObjectives(options);
+  return result ? "" : result.error().Message();
+}
+
+constexpr const char* kRecipe = R"(
+[[objective]]
+channel = "accuracy"
+segment = "answer"
+loss = "policy_gradient"
+advantage = "group_mean"
+weight = 1.0
+[[objective]]
+channel = "accuracy"
+segment = "slot"
+loss = "squared_error"
+target = 1.0
+weight = 0.03
+)";
+
+TEST(Objectives, TheRecipeOfTheArchitectureBinds) {
+  std::vector<ObjectiveOptions> options;
+  OptionTable table;
+  Declare(table, options);
+  RecipeSource source;
+  ASSERT_TRUE(source.AddText(kRecipe, "recipe"));
+  ASSERT_TRUE(source.Bind(table));
+  auto objectives = CheckObjectives(options);
+  ASSERT_TRUE(objectives);
+  ASSERT_EQ(objectives->size(), 2u);
+  EXPECT_TRUE((*objectives)[0].Reaches(Origin::kPolicy, Segment::kAnswer));
+  EXPECT_FALSE((*objectives)[0].Reaches(Origin::kEnvironment, Segment::kAnswer));
+  EXPECT_FALSE((*objectives)[0].Reaches(Origin::kPolicy, Segment::kReasoning));
+  EXPECT_TRUE((*objectives)[1].TrainsSlot());
+  EXPECT_DOUBLE_EQ((*objectives)[1].weight, 0.03);
+}
+
+TEST(Objectives, NoPolicyGradientReachesASlot) {
+  auto all = CheckObjectives({Make("all", "policy_gradient")}).value()[0];
+  EXPECT_TRUE(all.Reaches(Origin::kPolicy, Segment::kNone));
+  EXPECT_FALSE(all.Reaches(Origin::kPolicy, Segment::kSlot));
+  auto slot = CheckObjectives({Make("slot", "squared_error")}).value()[0];
+  EXPECT_FALSE(slot.Reaches(Origin::kPolicy, Segment::kSlot));
+}
+
+TEST(Objectives, RefusalsNameTheObjective) {
+  EXPECT_NE(ErrorOf({}).find("[[objective]]"), std::string::npos);
+  EXPECT_NE(ErrorOf({Make("all", "policy_gradient"), Make("slot", "policy_gradient")}).find("objective 2"), std::string::npos);
+  EXPECT_NE(ErrorOf({Make("answer", "squared_error")}).find("slot"), std::string::npos);
+  EXPECT_NE(ErrorOf({Make("all", "preference")}).find("preference"), std::string::npos);
+  EXPECT_NE(ErrorOf({Make("all", "policy_gradient", "contrastive_baseline")}).find("needs candor baseline"), std::string::npos);
+  ObjectiveOptions bad_channel;
+  bad_channel.channel = "accuracy +";
+  EXPECT_NE(ErrorOf({bad_channel}), "");
+  EXPECT_EQ(ErrorOf({Make("all", "policy_gradient")}), "");
+}
+
+TEST(Options, TheDefaultsBindToThemselves) {
+  TrainerOptions trainer;
+  SftOptions sft;
+  OptionTable table;
+  Declare(table, trainer);
+  Declare(table, sft);
+  trainer.schedule.lr = 3e-5, sft.slot_weight = 0.25;
+  std::string text = ToToml(table);
+  trainer.schedule.lr = 0, sft.slot_weight = 0;
+  RecipeSource source;
+  ASSERT_TRUE(source.AddText(text, "defaults"));
+  Status bound = source.Bind(table);
+  ASSERT_TRUE(bound) << bound.error().Message();
+  EXPECT_DOUBLE_EQ(trainer.schedule.lr, 3e-5);
+  EXPECT_DOUBLE_EQ(sft.slot_weight, 0.25);
+}
+
+}  // namespace
+}  // namespace candor

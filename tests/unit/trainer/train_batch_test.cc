@@ -1,0 +1,123 @@
+// What each token of a scored group teaches: who gets a policy gradient, who trains the slot, and on what target.
+#include "trainer/train_batch.h"
+
+#include "tiny.h"
+
+namespace candor {
+namespace {
+
+std::vector<Objective> AnswerAndSlot(double target = 1.0) {
+  ObjectiveOptions answer, slot;
+  answer.segment = "answer";
+  slot.segment = "slot", slot.loss = "squared_error", slot.weight = 0.5, slot.target = target;
+  return CheckObjectives({answer, slot}).value();
+}
+
+const TraceTask* Find(const GroupTask& task, size_t trace) {
+  for (const TraceTask& one : task.traces)
+    if (one.trace == trace) return &one;
+  return nullptr;
+}
+
+// Accuracy 1, 0, 1 sampled; the fourth trace is greedy and wrong.
+ScoredGroup FourTraces() {
+  ScoredGroup group = tiny::Group(1, 0, 3);
+  const double accuracy[] = {1, 0, 1, 0};
+  for (size_t i = 0; i < 4; ++i) group.traces_G[i].channels["accuracy"] = accuracy[i], group.traces_G[i].label = accuracy[i] > 0 ? Label::kCorrect : Label::kWrong;
+  return group;
+}
+
+TEST(TrainBatch, AnswerTokensGetTheAdvantageAndTheSlotItsLabel) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  auto objectives = AnswerAndSlot();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  ASSERT_EQ(tasks[0].traces.size(), 4u);
+  for (size_t i = 0; i < 3; ++i) {
+    const TraceTask& task = *Find(tasks[0], i);
+    const Trace& trace = groups[0].traces_G[i].trace;
+    int32_t answer = trace.spans[0].end;
+    EXPECT_EQ(task.trained, answer);
+    for (size_t t = 0; t < trace.tokens_T.size(); ++t) {
+      EXPECT_EQ(task.trained_T[t], static_cast<int32_t>(t) < answer ? 1 : 0);
+      EXPECT_NEAR(task.advantage_T[t], static_cast<int32_t>(t) < answer ? groups[0].traces_G[i].channels["accuracy"] - 2.0 / 3 : 0.0, 1e-6);
+    }
+    ASSERT_EQ(task.slots.size(), 1u);
+    EXPECT_EQ(task.slots[0].token, answer + 1);
+    EXPECT_EQ(task.slots[0].target, groups[0].traces_G[i].channels["accuracy"]);
+    EXPECT_EQ(task.slots[0].weight, 0.5f);
+  }
+}
+
+TEST(TrainBatch, AGreedyTraceTrainsOnlyItsSlot) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  auto objectives = AnswerAndSlot();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  const TraceTask& greedy = *Find(tasks[0], 3);
+  EXPECT_EQ(greedy.trained, 0);
+  ASSERT_EQ(greedy.slots.size(), 1u);
+  EXPECT_EQ(greedy.slots[0].target, 0.0f);
+  EXPECT_EQ(CountDenominators(tasks).sequences, 3.0);
+  EXPECT_EQ(CountDenominators(tasks).slots, 4.0);
+}
+
+TEST(TrainBatch, TheHybridTargetMixesInTheSampledMean) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  auto objectives = AnswerAndSlot(0.5);
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  EXPECT_NEAR(Find(tasks[0], 0)->slots[0].target, 0.5 + 0.5 * 2 / 3, 1e-6);
+  EXPECT_NEAR(Find(tasks[0], 3)->slots[0].target, 0.5 * 2 / 3, 1e-6);  // the greedy trace itself is not in the mean
+}
+
+TEST(TrainBatch, AnUnknownLabelTeachesNothing) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  groups[0].traces_G[1].label = Label::kUnknown;
+  auto objectives = AnswerAndSlot();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  EXPECT_EQ(Find(tasks[0], 1), nullptr);
+  EXPECT_EQ(Find(tasks[0], 0)->advantage_T[0], 0.0f);  // both known ones are right
+  EXPECT_EQ(CountDenominators(tasks).sequences, 2.0);
+}
+
+TEST(TrainBatch, AFilteredGroupTrainsOnlyItsSlots) {
+  std::vector<ScoredGroup> groups{FourTraces(), FourTraces(), FourTraces()};
+  groups[1].drop = DropReason::kNoVariance;
+  groups[2].drop = DropReason::kAllUnknown;
+  auto objectives = AnswerAndSlot();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  EXPECT_EQ(tasks[1].trained, 0);
+  EXPECT_EQ(tasks[1].traces.size(), 4u);
+  EXPECT_TRUE(tasks[2].traces.empty());
+  EXPECT_EQ(CountDenominators(tasks).prompts, 1.0);
+  EXPECT_EQ(CountDenominators(tasks).slots, 8.0);
+}
+
+TEST(TrainBatch, ObjectivesAddUpWhereTheyOverlap) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  ObjectiveOptions all, answer;
+  answer.segment = "answer", answer.weight = 2.0;
+  auto objectives = CheckObjectives({all, answer}).value();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  EXPECT_NEAR(Find(tasks[0], 0)->advantage_T[0], 3.0 / 3, 1e-6);
+}
+
+TEST(ValidateGroup, RefusesWhatWouldBreakTheModel) {
+  ScoredGroup good = tiny::Group(1, 0);
+  EXPECT_TRUE(ValidateGroup(good, 67, 128));
+  auto refused = [&](const std::function<void(ScoredGroup&)>& damage) {
+    ScoredGroup group = good;
+    damage(group);
+    return !ValidateGroup(group, 67, 128);
+  };
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.prompt_tokens_P.clear(); }));
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.prompt_tokens_P[0] = 67; }));
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.traces_G[0].trace.tokens_T[0] = -1; }));
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.traces_G[0].trace.log_probs_T.pop_back(); }));
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.traces_G[0].trace.version_T.pop_back(); }));
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.traces_G[0].trace.log_probs_T[1] = std::nanf(""); }));
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.traces_G[1].trace.spans[1].end += 1; }));
+  EXPECT_TRUE(refused([](ScoredGroup& g) { g.traces_G[1].trace.spans.pop_back(); }));
+  EXPECT_FALSE(ValidateGroup(good, 67, 12));
+}
+
+}  // namespace
+}  // namespace candor

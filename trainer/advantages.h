@@ -1,0 +1,39 @@
+// Advantages: from the values of one group's traces to how much better each was than the group. Pure, any thread.
+//
+// A trace whose label is unknown, or that was decoded greedily, has no value (nullopt): it never enters a baseline and its advantage is 0.
+// With m and s the mean and standard deviation (n - 1) of the n values of the group:
+//   group_mean     r - m                    Dr.GRPO (arXiv 2503.20783); also RLCR's scale_rewards = false
+//   leave_one_out  (r - m) n / (n - 1)      RLOO: the baseline is the mean of the others
+//   group_std      (r - m) / (s + 1e-6)     GRPO as in verl; makes stated probabilities overconfident (arXiv 2508.11800)
+//   batch_std      (r - m) / (S + 1e-6)     S: standard deviation of all centred values of the step (ScaleRL, arXiv 2510.13786); one positive constant cannot flip a sign
+//   none           r
+// A group of one value has no baseline: its advantage is 0 except with none.
+#pragma once
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "trainer/objectives.h"
+
+namespace candor {
+
+// Count, sum and sum of squares of centred values; adds up over groups and ranks.
+struct Moments {
+  double count = 0.0;
+  double sum = 0.0;
+  double sum_squares = 0.0;
+  void Add(double x) { count += 1.0, sum += x, sum_squares += x * x; }
+  // Standard deviation with n - 1; 0 below two values.
+  double Std() const;
+};
+
+// What one objective sees of each trace.
+std::vector<std::optional<double>> ObjectiveValues(const Objective& objective, const ScoredGroup& group);
+// Mean of the values that are there; nullopt when there are none.
+std::optional<double> GroupMean(std::span<const std::optional<double>> values_G);
+// Adds each value's distance from its group's mean.
+void AddCentred(std::span<const std::optional<double>> values_G, Moments& moments);
+// `batch_std` is read by kBatchStd alone.
+std::vector<double> ComputeAdvantages(AdvantageKind kind, std::span<const std::optional<double>> values_G, double batch_std);
+
+}  // namespace candor

@@ -1,0 +1,110 @@
+#include "trainer/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+#include "core/rng.h"
+#include "trainer/policy_start.h"
+#include "trainer/rl_step.h"
+#include "trainer/sft.h"
+
+namespace candor {
+
+namespace {
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, uint64_t which) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, which, static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
+  return tokens;
+}
+
+std::vector<SftExample> Sequences(const LearnBenchOptions& o, int64_t vocab_size) {
+  std::vector<SftExample> examples;
+  for (int64_t i = 0; i < o.sequences; ++i) {
+    std::vector<int32_t> tokens = RandomTokens(o.tokens, vocab_size, static_cast<uint64_t>(i));
+    SftExample example;
+    example.prompt_P = {tokens[0]};
+    example.completion_T.assign(tokens.begin() + 1, tokens.end());
+    example.weights_T.assign(example.completion_T.size(), 1.0f);
+    examples.push_back(std::move(example));
+  }
+  return examples;
+}
+
+std::vector<ScoredGroup> Groups(const LearnBenchOptions& o, int64_t vocab_size) {
+  std::vector<ScoredGroup> groups;
+  for (int64_t g = 0; g < o.groups; ++g) {
+    ScoredGroup group;
+    group.id = MakeGroupId(1, static_cast<uint32_t>(g));
+    group.prompt_tokens_P = RandomTokens(o.prompt_tokens, vocab_size, 1000 + static_cast<uint64_t>(g));
+    for (int64_t a = 0; a < o.answers; ++a) {
+      ScoredTrace scored;
+      scored.trace.index = static_cast<int32_t>(a);
+      scored.trace.tokens_T = RandomTokens(o.answer_tokens, vocab_size, 2000 + static_cast<uint64_t>(g * o.answers + a));
+      size_t n = scored.trace.tokens_T.size();
+      scored.trace.spans = {{Origin::kPolicy, Segment::kAnswer, 0, 0, static_cast<int32_t>(n)}};
+      scored.trace.log_probs_T.assign(n, -10.0f), scored.trace.entropy_T.assign(n, 1.0f), scored.trace.version_T.assign(n, 0);
+      scored.label = a % 2 ? Label::kCorrect : Label::kWrong;
+      scored.channels["accuracy"] = a % 2 ? 1.0 : 0.0;
+      group.traces_G.push_back(std::move(scored));
+    }
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+// Median seconds after one warm-up.
+Result<double> Median(int64_t repeats, const std::function<Status(int64_t step)>& run) {
+  std::vector<double> seconds;
+  for (int64_t i = 0; i <= repeats; ++i) {
+    double start = Now();
+    CANDOR_TRY(run(i + 1));
+    if (i > 0) seconds.push_back(Now() - start);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+}  // namespace
+
+Result<LearnBenchResult> LearnBench(const std::string& model_folder, const LearnBenchOptions& o) {
+  at::set_num_threads(static_cast<int>(o.threads));
+  std::unique_ptr<Collective> alone = std::move(MakeLocalCollectives(1)[0]);
+  CANDOR_ASSIGN(ModelConfig config, ReadModelConfig(model_folder));
+  CANDOR_ASSIGN(DType dtype, AgreeOnDType(o.dtype, false, *alone));
+  ShardedPolicy policy(config, {Sharding::kNone, dtype, false}, *alone);
+  CANDOR_TRY(policy.LoadFolder(model_folder));
+  LearnBenchResult result;
+  result.dtype = Name(dtype);
+
+  SftOptions sft;
+  sft.tokens_per_microbatch = o.sequences * o.tokens, sft.recompute = o.recompute;
+  SftStepper plain(sft, o.repeats + 1, std::nullopt, false, policy);
+  std::vector<SftExample> examples = Sequences(o, config.vocab_size);
+  std::vector<const SftExample*> rows;
+  for (const SftExample& example : examples) rows.push_back(&example);
+  CANDOR_ASSIGN(result.step_seconds, Median(o.repeats, [&](int64_t step) -> Status {
+                  CANDOR_ASSIGN(SftStepResult done, plain.Run(step, rows));
+                  return done.skipped ? Status(Fail(ErrorCode::kInternal, done.why)) : Status{};
+                }));
+  result.tokens_per_second = static_cast<double>(o.sequences * o.tokens) / result.step_seconds;
+
+  TrainerOptions trainer;
+  trainer.tokens_per_microbatch = o.groups * (o.prompt_tokens + o.answers * o.answer_tokens) + 1, trainer.recompute = o.recompute;
+  CANDOR_ASSIGN(RlSettings settings, CheckRlSettings(trainer, {ObjectiveOptions{}}, std::nullopt, false));
+  RlStepper shared(settings, policy);
+  std::vector<ScoredGroup> groups = Groups(o, config.vocab_size);
+  CANDOR_ASSIGN(result.shared_step_seconds, Median(o.repeats, [&](int64_t step) -> Status {
+                  CANDOR_ASSIGN(StepResult done, shared.Run(step, groups));
+                  result.update_seconds = done.metrics["time/update"];
+                  return done.skipped ? Status(Fail(ErrorCode::kInternal, done.why)) : Status{};
+                }));
+  result.shared_tokens_per_second = static_cast<double>(o.groups * o.answers * (o.prompt_tokens + o.answer_tokens)) / result.shared_step_seconds;
+  return result;
+}
+
+}  // namespace candor

@@ -1,0 +1,68 @@
+#include "trainer/file_list.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/fs.h"
+
+namespace candor {
+
+namespace {
+
+// The chunks of a file of any size.
+Result<std::vector<FileChunk>> HashChunks(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Fail(ErrorCode::kNotFound, "cannot be opened", path);
+  std::vector<FileChunk> chunks;
+  std::string buffer(kChunkBytes, '\0');
+  for (uint64_t offset = 0;;) {
+    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    uint64_t got = static_cast<uint64_t>(file.gcount());
+    if (file.bad()) return Fail(ErrorCode::kIo, "reading stopped at byte " + std::to_string(offset), path);
+    if (got > 0) chunks.push_back({offset, got, HashHex(std::string_view(buffer).substr(0, got))});
+    offset += got;
+    if (got < buffer.size()) return chunks;
+  }
+}
+
+}  // namespace
+
+Result<ListedFile> ListFile(const std::string& folder, const std::string& name) {
+  ListedFile listed{name, 0, {}};
+  CANDOR_ASSIGN(listed.chunks, HashChunks(folder + "/" + name));
+  for (const FileChunk& chunk : listed.chunks) listed.bytes += chunk.bytes;
+  return listed;
+}
+
+Status VerifyListedFile(const std::string& folder, const ListedFile& file) {
+  const std::string path = folder + "/" + file.name;
+  CANDOR_ASSIGN(ListedFile found, ListFile(folder, file.name));
+  if (found.bytes != file.bytes) return Fail(ErrorCode::kInvalidInput, "has " + std::to_string(found.bytes) + " bytes instead of " + std::to_string(file.bytes), path);
+  if (found.chunks.size() != file.chunks.size()) return Fail(ErrorCode::kInvalidInput, "was hashed in other chunks", path);
+  for (size_t i = 0; i < found.chunks.size(); ++i)
+    if (found.chunks[i].hash != file.chunks[i].hash)
+      return Fail(ErrorCode::kInvalidInput, "is damaged between bytes " + std::to_string(found.chunks[i].offset) + " and " + std::to_string(found.chunks[i].offset + found.chunks[i].bytes),
+                  path);
+  return {};
+}
+
+std::string ToJsonText(const ListedFile& file) {
+  nlohmann::json object{{"name", file.name}, {"bytes", file.bytes}, {"chunks", nlohmann::json::array()}};
+  for (const FileChunk& chunk : file.chunks) object["chunks"].push_back({{"offset", chunk.offset}, {"bytes", chunk.bytes}, {"hash", chunk.hash}});
+  return object.dump();
+}
+
+Result<ListedFile> ListedFileFromJson(const std::string& text, const std::string& where) {
+  try {
+    nlohmann::json object = nlohmann::json::parse(text);
+    ListedFile file{object.at("name").get<std::string>(), object.at("bytes").get<uint64_t>(), {}};
+    if (file.name.empty() || file.name.find('/') != std::string::npos) return Fail(ErrorCode::kInvalidInput, "lists a file outside its folder", where);
+    for (const nlohmann::json& chunk : object.at("chunks"))
+      file.chunks.push_back({chunk.at("offset").get<uint64_t>(), chunk.at("bytes").get<uint64_t>(), chunk.at("hash").get<std::string>()});
+    return file;
+  } catch (const nlohmann::json::exception& error) {
+    return Fail(ErrorCode::kInvalidInput, std::string("lists a file in another form: ") + error.what(), where);
+  }
+}
+
+}  // namespace candor

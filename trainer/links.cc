@@ -1,0 +1,90 @@
+#include "trainer/links.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/fs.h"
+#include "core/log.h"
+
+namespace candor {
+
+namespace {
+constexpr int kTryMs = 2000;  // one question to one coordinator; then its address is looked up again
+constexpr int kPauseMs = 100;
+}  // namespace
+
+Result<CoordinatorAddress> NewestCoordinatorAddress(const std::string& run_dir) {
+  constexpr std::string_view kPrefix = "endpoint.";
+  CoordinatorAddress newest;
+  std::string path;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(run_dir, ignored)) {
+    std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    uint64_t epoch = 0;
+    auto [end, bad] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), epoch);
+    if (bad == std::errc() && end == name.data() + name.size() && (path.empty() || epoch > newest.epoch)) newest.epoch = epoch, path = entry.path().string();
+  }
+  if (path.empty()) return Fail(ErrorCode::kUnavailable, "no coordinator has announced itself", run_dir + "/endpoint.*", "start candor coordinator --run-dir " + run_dir);
+  CANDOR_ASSIGN(std::string text, ReadFile(path, size_t{1} << 16));
+  nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
+  if (!object.is_object() || !object.contains("endpoint") || !object["endpoint"].is_string()) return Fail(ErrorCode::kInvalidInput, "is no coordinator's address", path);
+  newest.endpoint = object["endpoint"].get<std::string>();
+  return newest;
+}
+
+Status CoordinatorLink::Connect(int64_t deadline_ms) {
+  CANDOR_ASSIGN(CoordinatorAddress address, NewestCoordinatorAddress(setup_.run_dir));
+  if (caller_ && address.epoch == epoch_) return {};
+  caller_.reset();
+  CANDOR_ASSIGN(client_, setup_.transport->Connect(address.endpoint, Role::kTrainer, Role::kCoordinator, kMaxControlBytes));
+  auto caller = std::make_unique<Caller>(*client_, setup_.run_id, setup_.worker);
+  Hello hello{"trainer", setup_.worker, setup_.incarnation, "", {}, {}};
+  CANDOR_ASSIGN(welcome_, caller->Ask<Welcome>(hello, "hello to the coordinator", static_cast<int>(std::min<int64_t>(deadline_ms, kTryMs))));
+  caller_ = std::move(caller);
+  epoch_ = address.epoch;
+  spdlog::info("coordinator endpoint={} epoch={} last_step={}", address.endpoint, epoch_, welcome_.last_step.value);
+  return {};
+}
+
+Result<MessageBody> CoordinatorLink::Exchange(const MessageBody& request, const std::string& what, int64_t deadline_ms) {
+  const int64_t end = clock_.SteadyMs() + deadline_ms;
+  Error last{ErrorCode::kUnavailable, "no answer to " + what, "", "", true};
+  do {
+    int64_t left = std::max<int64_t>(1, end - clock_.SteadyMs());
+    Status connected = Connect(left);
+    if (connected) {
+      Result<MessageBody> reply = caller_->Call(request, what, static_cast<int>(std::min<int64_t>(left, kTryMs)), 500);
+      if (reply || reply.error().code != ErrorCode::kUnavailable) return reply;
+      last = reply.error();
+    } else {
+      if (connected.error().code != ErrorCode::kUnavailable) return Fail(connected.error());
+      last = connected.error();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPauseMs));
+  } while (clock_.SteadyMs() < end);
+  return Fail(last);
+}
+
+Result<ScoredGroup> GroupFetcher::Fetch(const PlannedGroup& planned, int deadline_ms) {
+  Peer& peer = peers_[planned.reward_endpoint];
+  if (!peer.client) {
+    CANDOR_ASSIGN(peer.client, setup_.transport->Connect(planned.reward_endpoint, Role::kTrainer, Role::kReward, kMaxPayloadBytes));
+    peer.caller = std::make_unique<Caller>(*peer.client, setup_.run_id, setup_.worker);
+  }
+  const std::string what = "fetch of group " + ToString(planned.group) + " from " + planned.reward_endpoint;
+  Result<ScoredGroup> group = peer.caller->Ask<ScoredGroup>(FetchGroup{planned.group, planned.hash}, what, deadline_ms);
+  if (!group) {
+    peers_.erase(planned.reward_endpoint);  // the next try gets a new connection
+    return group;
+  }
+  if (group->id != planned.group || HashHex(EncodePayload(*group)) != planned.hash)
+    return Fail(ErrorCode::kInvalidInput, "the group's bytes do not have the hash that the plan names", what);
+  return group;
+}
+
+}  // namespace candor

@@ -1,0 +1,34 @@
+// Objectives, checked: the recipe's [[objective]] list parsed once into a form that the learner can follow without asking again.
+// Pure, any thread.
+#pragma once
+#include <vector>
+
+#include "core/channel_expression.h"
+#include "core/trace.h"
+#include "trainer/options.h"
+
+namespace candor {
+
+enum class LossKind : uint8_t { kPolicyGradient = 0, kSquaredError = 1, kCrossEntropy = 2 };
+// What is subtracted from a trace's value, and what it is divided by.
+enum class AdvantageKind : uint8_t { kGroupMean = 0, kLeaveOneOut = 1, kBatchStd = 2, kGroupStd = 3, kNone = 4 };
+
+struct Objective {
+  ChannelExpression channel;
+  std::optional<Segment> segment;  // nullopt: every policy token outside the slot
+  LossKind loss = LossKind::kPolicyGradient;
+  AdvantageKind advantage = AdvantageKind::kGroupMean;
+  double weight = 1.0;
+  double target = 1.0;
+
+  bool TrainsSlot() const { return loss != LossKind::kPolicyGradient; }
+  // Whether a policy gradient of this objective reaches a token.
+  bool Reaches(Origin origin, Segment of_token) const {
+    return !TrainsSlot() && origin == Origin::kPolicy && of_token != Segment::kSlot && (!segment || *segment == of_token);
+  }
+};
+
+// Refuses, by name: an empty list, a policy gradient on the slot, a regression anywhere else, what needs components that are not there.
+Result<std::vector<Objective>> CheckObjectives(const std::vector<ObjectiveOptions>& options);
+
+}  // namespace candor

@@ -1,0 +1,31 @@
+// Packing: a rank's groups into micro-batches under a token budget, so that each group's prompt is computed once. Integers only. Pure, any thread.
+// Holds: every answer lies in exactly one micro-batch; groups keep their order; a micro-batch is over budget only when one prompt with one answer is; a group is split (and its
+// prompt computed again) only when it does not fit into a micro-batch by itself.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace candor {
+
+struct PackItem {
+  int64_t prompt_tokens = 0;
+  std::vector<int64_t> answer_tokens;  // T of each answer
+};
+
+// Some answers of one group, behind its prompt.
+struct PackPart {
+  size_t item = 0;
+  std::vector<size_t> answers;
+};
+struct MicroBatch {
+  std::vector<PackPart> parts;
+  int64_t rows = 0;  // of the model's batch: prompt tokens and, of an answer of T tokens, T - 1
+};
+
+// Rows that one answer adds: its last token predicts nothing.
+inline int64_t AnswerRows(int64_t tokens) { return tokens > 0 ? tokens - 1 : 0; }
+
+std::vector<MicroBatch> PlanMicroBatches(std::span<const PackItem> items, int64_t budget);
+
+}  // namespace candor

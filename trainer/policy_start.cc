@@ -1,0 +1,80 @@
+#include "trainer/policy_start.h"
+
+#include <chrono>
+#include <filesystem>
+
+#include "core/log.h"
+#include "text/tags.h"
+#include "trainer/checkpoint.h"
+#include "trainer/exchange.h"
+
+namespace candor {
+
+Result<DType> AgreeOnDType(const std::string& name, bool deterministic, Collective& collective) {
+  CANDOR_ASSIGN(DType dtype, ParseDType(name));
+  if (deterministic && dtype == DType::kBf16) return Fail(ErrorCode::kInvalidInput, "deterministic mode computes in fp32, but dtype is bf16", "dtype", "use dtype = \"fp32\" or \"auto\"");
+  if (deterministic) return DType::kFp32;
+  std::string resolved;
+  if (collective.rank() == 0) resolved = Name(ResolveDType(dtype));
+  CANDOR_ASSIGN(resolved, BroadcastText(collective, resolved, 0));
+  return ParseDType(resolved);
+}
+
+Result<std::optional<SlotTokens>> SlotOf(const FormatOptions& format, const Tokenizer& tokenizer) {
+  if (format.confidence != "slot") return std::nullopt;
+  CANDOR_ASSIGN(SlotTokens slot, FindSlotTokens(tokenizer, format));
+  return slot;
+}
+
+ConfidenceSpec ConfidenceSpecOf(const FormatOptions& format, const SlotTokens& slot) {
+  ConfidenceSpec spec;
+  spec.high_id = slot.high, spec.low_id = slot.low;
+  spec.high_token = format.slot_high, spec.low_token = format.slot_low;
+  spec.after = std::string(OpenTag(PolicyTag::kConfidence));
+  return spec;
+}
+
+namespace {
+
+// All ranks share rank 0's clock reading: one incarnation for the job.
+Result<Incarnation> AgreeOnIncarnation(Collective& collective) {
+  std::string now = std::to_string(std::chrono::system_clock::now().time_since_epoch().count());
+  CANDOR_ASSIGN(now, BroadcastText(collective, now, 0));
+  return Incarnation{std::stoull(now)};
+}
+
+PolicyFolderOptions FolderOptionsOf(const TrainerSetup& setup, const std::optional<SlotTokens>& slot) {
+  PolicyFolderOptions options;
+  options.tokenizer_folder = setup.model_folder;
+  if (slot) options.confidence = ConfidenceSpecOf(setup.format, *slot);
+  options.card.name = setup.run_id;
+  options.card.base_model = setup.base_model.empty() ? std::filesystem::path(setup.model_folder).filename().string() : setup.base_model;
+  options.card.recipe_toml = setup.recipe_toml;
+  return options;
+}
+
+}  // namespace
+
+Result<StartedPolicy> StartPolicy(const TrainerSetup& setup, Collective& collective) {
+  at::set_num_threads(static_cast<int>(setup.options.threads));
+  StartedPolicy started;
+  CANDOR_ASSIGN(ModelConfig config, ReadModelConfig(setup.model_folder));
+  if (setup.format.confidence == "slot") {
+    CANDOR_ASSIGN(Tokenizer tokenizer, Tokenizer::Load(setup.model_folder));
+    CANDOR_ASSIGN(started.slot, SlotOf(setup.format, tokenizer));
+  }
+  CANDOR_ASSIGN(DType dtype, AgreeOnDType(setup.dtype, setup.deterministic, collective));
+  CANDOR_ASSIGN(Sharding sharding, ParseSharding(setup.options.sharding));
+  CANDOR_ASSIGN(started.incarnation, AgreeOnIncarnation(collective));
+  started.policy = std::make_unique<ShardedPolicy>(config, ShardedPolicy::Options{sharding, dtype, setup.options.ema_decay > 0.0}, collective);
+  CANDOR_ASSIGN(std::optional<CheckpointInfo> checkpoint, LoadNewestCheckpoint(*started.policy, setup.run_dir + "/checkpoints"));
+  if (checkpoint) started.step = checkpoint->step, started.from_checkpoint = true;
+  else CANDOR_TRY(AgreeOn(collective, started.policy->LoadFolder(setup.model_folder)));
+  started.folder_options = FolderOptionsOf(setup, started.slot);
+  const MemoryUse& memory = started.policy->memory();
+  spdlog::info("policy model={} dtype={} sharding={} ranks={} step={} owned_mib={} from={}", setup.model_folder, Name(dtype), Name(sharding), collective.size(), started.step,
+               memory.owned_bytes >> 20, checkpoint ? checkpoint->path : setup.model_folder);
+  return started;
+}
+
+}  // namespace candor

@@ -1,0 +1,117 @@
+#include "trainer/rl_step.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "trainer/exchange.h"
+#include "trainer/micro_batch.h"
+#include "trainer/optimizer.h"
+#include "trainer/packing.h"
+
+namespace candor {
+
+Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives, const std::optional<SlotTokens>& slot, bool deterministic) {
+  RlSettings s;
+  CANDOR_ASSIGN(s.objectives, CheckObjectives(objectives));
+  CANDOR_ASSIGN(s.loss, CheckLoss(options));
+  CANDOR_ASSIGN(s.aggregation, CheckAggregation(options));
+  for (const Objective& objective : s.objectives)
+    if (objective.TrainsSlot() && !slot)
+      return Fail(ErrorCode::kInvalidInput, "an objective trains the confidence slot, but the format has none", "objective", "set [format] confidence = \"slot\" with slot_high and slot_low");
+  s.length_norm = static_cast<double>(options.length_norm);
+  s.schedule = options.schedule, s.adam = options.adam;
+  s.total_steps = options.steps, s.tokens_per_microbatch = options.tokens_per_microbatch;
+  s.ema_decay = options.ema_decay, s.slot = slot, s.recompute = options.recompute, s.deterministic = deterministic;
+  return s;
+}
+
+RlStepper::RlStepper(const RlSettings& settings, ShardedPolicy& policy)
+    : settings_(settings), policy_(policy), pass_(policy.config(), Numerics{policy.dtype(), settings.deterministic}, policy, {.recompute = settings.recompute}) {}
+
+namespace {
+
+Result<std::vector<Moments>> StepMoments(Collective& collective, const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups) {
+  std::vector<double> mine;
+  for (const Moments& m : ComputeMoments(objectives, groups)) mine.insert(mine.end(), {m.count, m.sum, m.sum_squares});
+  CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, mine));
+  std::vector<Moments> total(objectives.size());
+  for (const std::vector<double>& one : by_rank)
+    for (size_t k = 0; k < total.size(); ++k) total[k].count += one[3 * k], total[k].sum += one[3 * k + 1], total[k].sum_squares += one[3 * k + 2];
+  return total;
+}
+
+Result<Denominators> StepDenominators(Collective& collective, const std::vector<GroupTask>& tasks) {
+  Denominators mine = CountDenominators(tasks), all;
+  CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, {mine.tokens, mine.sequences, mine.prompts, mine.slots}));
+  for (const std::vector<double>& one : by_rank) all.tokens += one[0], all.sequences += one[1], all.prompts += one[2], all.slots += one[3];
+  return all;
+}
+
+void CountGroups(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups, const std::vector<GroupTask>& tasks, ReportSums& sums) {
+  AdvantageStats stats = ComputeStats(objectives, groups, tasks);
+  sums.values = stats.value_sum, sums.traces = stats.traces;
+  sums.advantage = stats.advantage_sum, sums.advantage_squares = stats.advantage_squares, sums.advantage_max = stats.advantage_max;
+  for (const ScoredGroup& group : groups) {
+    sums.groups += 1.0;
+    sums.groups_kept += group.drop == DropReason::kNone ? 1.0 : 0.0;
+    for (const ScoredTrace& scored : group.traces_G)
+      if (!scored.trace.greedy && scored.label != Label::kUnknown) sums.completion_tokens += static_cast<double>(scored.trace.tokens_T.size());
+  }
+}
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+}  // namespace
+
+Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Denominators& all, int64_t held_version, ReportSums& sums) {
+  std::vector<PackItem> items = PackItemsOf(tasks);
+  std::vector<MicroBatch> batches = PlanMicroBatches(items, settings_.tokens_per_microbatch);
+  CANDOR_ASSIGN(auto counts, GatherDoubles(policy_.collective(), {static_cast<double>(batches.size())}));
+  size_t most = 1;
+  for (const std::vector<double>& one : counts) most = std::max(most, static_cast<size_t>(one[0]));
+  std::vector<int32_t> extra_ids = settings_.slot ? std::vector<int32_t>{settings_.slot->high, settings_.slot->low} : std::vector<int32_t>{};
+  LossContext context{settings_.loss, settings_.aggregation, settings_.length_norm, all, held_version};
+  for (size_t b = 0; b < most; ++b) {  // short ranks run batches that train nothing, so that all ranks make the same collective calls
+    policy_.BeginMicroBatch(b + 1 == most);
+    CANDOR_ASSIGN(LearnBatch batch, b < batches.size() ? MakeLearnBatch(tasks, batches[b], context) : MakeEmptyBatch());
+    CANDOR_ASSIGN(TokenScores scores, pass_.Forward(batch.packed, extra_ids));
+    TokenGradients gradients = ComputeTokenGradients(batch, context, scores, sums);
+    CANDOR_TRY(pass_.Backward(gradients.dlog_probs_M, gradients.dselected_ME));
+    CANDOR_TRY(policy_.EndMicroBatch());
+  }
+  return {};
+}
+
+Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& groups) {
+  double start = Now();
+  ReportSums mine;
+  CANDOR_ASSIGN(std::vector<Moments> moments, StepMoments(policy_.collective(), settings_.objectives, groups));
+  std::vector<GroupTask> tasks = PlanTasks(settings_.objectives, groups, moments);
+  CANDOR_ASSIGN(Denominators all, StepDenominators(policy_.collective(), tasks));
+  CountGroups(settings_.objectives, groups, tasks, mine);
+  CANDOR_TRY(policy_.BeginStep());
+  CANDOR_TRY(RunMicroBatches(tasks, all, step - 1, mine));
+  double learned = Now();
+  double lr = LearningRate(settings_.schedule, settings_.total_steps, step);
+  CANDOR_ASSIGN(UpdateOutcome update, ApplyUpdate(policy_, settings_.adam, lr, settings_.ema_decay, mine.loss));
+  CANDOR_ASSIGN(ReportSums sums, SumOverRanks(policy_.collective(), mine));
+  StepResult result{{}, update.skipped, update.why};
+  AddMetrics(sums, result.metrics);
+  result.metrics["optim/grad_norm"] = update.grad_norm;
+  result.metrics["optim/clip_scale"] = update.clip_scale;
+  result.metrics["optim/lr"] = lr;
+  result.metrics["optim/skipped"] = update.skipped ? 1.0 : 0.0;
+  result.metrics["time/forward_backward"] = learned - start;
+  result.metrics["time/update"] = Now() - learned;
+  result.metrics["perf/throughput"] = sums.rows / (Now() - start);
+  const MemoryUse& memory = policy_.memory();
+  result.metrics["memory/owned_bytes"] = static_cast<double>(memory.owned_bytes);
+  result.metrics["memory/gathered_bytes_peak"] = static_cast<double>(memory.gathered_bytes_peak);
+  result.metrics["memory/gathered_units_peak"] = static_cast<double>(memory.gathered_units_peak);
+  result.metrics["memory/gradient_bytes_peak"] = static_cast<double>(memory.gradient_bytes_peak);
+  std::erase_if(result.metrics, [](const auto& metric) { return !std::isfinite(metric.second); });  // a skipped step: what is not a number is not reported
+  return result;
+}
+
+}  // namespace candor

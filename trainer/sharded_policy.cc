@@ -1,0 +1,173 @@
+#include "trainer/sharded_policy.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace candor {
+
+namespace {
+int64_t BytesOf(const at::Tensor& tensor) { return tensor.defined() ? tensor.numel() * static_cast<int64_t>(tensor.element_size()) : 0; }
+
+std::vector<int64_t> CountsOf(const std::vector<UnitSpec>& units) {
+  std::vector<int64_t> counts;
+  for (const UnitSpec& unit : units) counts.push_back(unit.Count());
+  return counts;
+}
+}  // namespace
+
+ShardedPolicy::ShardedPolicy(const ModelConfig& config, const Options& options, Collective& collective)
+    : config_(config), options_(options), collective_(collective), units_(PlanUnits(config)) {
+  CANDOR_CHECK(options.dtype != DType::kAuto, "dtype is resolved before the policy is made");
+  plan_ = PlanShards(CountsOf(units_), options.sharding, collective.size(), collective.rank());
+  states_.resize(units_.size());
+  gathered_.resize(units_.size());
+  whole_gradients_.resize(units_.size());
+  for (size_t u = 0; u < units_.size(); ++u) {
+    UnitState& state = states_[u];
+    for (at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient}) *tensor = at::zeros({plan_.units[u].slice}, at::kFloat);
+    if (options.average) state.average = at::zeros_like(state.master);
+    state.compute = options.dtype == DType::kFp32 ? state.master : at::zeros({plan_.units[u].slice}, ToScalarType(options.dtype));
+    for (const at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient, &state.average}) memory_.owned_bytes += BytesOf(*tensor);
+    if (options.dtype != DType::kFp32) memory_.owned_bytes += BytesOf(state.compute);
+  }
+}
+
+void ShardedPolicy::LoadParametersFrom(const Parameters& parameters) {
+  for (size_t u = 0; u < units_.size(); ++u) {
+    const UnitShard& shard = plan_.units[u];
+    if (shard.Valid() > 0)
+      states_[u].master.narrow(0, 0, shard.Valid()).copy_(parameters.Flat(u).narrow(0, shard.begin, shard.Valid()));
+    if (options_.average) states_[u].average.copy_(states_[u].master);
+  }
+  MastersChanged();
+}
+
+void ShardedPolicy::MastersChanged() {
+  if (options_.dtype != DType::kFp32)
+    for (UnitState& state : states_) state.compute.copy_(state.master);
+  stale_ = true;
+}
+
+Status ShardedPolicy::BeginStep() {
+  for (UnitState& state : states_) state.gradient.zero_();
+  if (!Split() || options_.sharding != Sharding::kZero2 || !stale_) return {};
+  for (size_t u = 0; u < units_.size(); ++u) CANDOR_TRY(StartGather(u));
+  for (size_t u = 0; u < units_.size(); ++u) CANDOR_TRY(FinishGather(u));
+  stale_ = false;
+  return {};
+}
+
+Status ShardedPolicy::EndMicroBatch() {
+  CANDOR_TRY(FinishPending());
+  if (options_.sharding != Sharding::kZero3) return {};
+  for (size_t u = 0; u < units_.size(); ++u) {  // a unit that was prefetched but never used would be stale after the update
+    CANDOR_TRY(FinishGather(u));
+    if (gathered_[u].users == 0) gathered_[u].whole = at::Tensor();
+  }
+  return {};
+}
+
+// ---- weights
+
+Status ShardedPolicy::StartGather(size_t unit) {
+  Gathered& gathered = gathered_[unit];
+  if (!gathered.whole.defined()) gathered.whole = at::empty({plan_.units[unit].padded}, ToScalarType(options_.dtype));
+  const at::Tensor& slice = states_[unit].compute;
+  auto ticket = collective_.StartAllGather(slice.data_ptr(), gathered.whole.data_ptr(), static_cast<size_t>(slice.numel()), compute_type());
+  if (!ticket) return Fail(ticket.error());
+  gathered.ticket = *ticket;
+  Account();
+  return {};
+}
+
+Status ShardedPolicy::FinishGather(size_t unit) {
+  Gathered& gathered = gathered_[unit];
+  if (!gathered.ticket) return {};
+  Collective::Ticket ticket = *gathered.ticket;
+  gathered.ticket.reset();
+  return collective_.Wait(ticket);
+}
+
+Result<at::Tensor> ShardedPolicy::Gather(size_t unit) {
+  if (!Split()) return states_[unit].compute;
+  Gathered& gathered = gathered_[unit];
+  if (!gathered.whole.defined()) {
+    CANDOR_CHECK(options_.sharding == Sharding::kZero3, "zero2 gathers in BeginStep");
+    CANDOR_TRY(StartGather(unit));
+  }
+  CANDOR_TRY(FinishGather(unit));
+  ++gathered.users;
+  return gathered.whole;
+}
+
+void ShardedPolicy::Release(size_t unit) {
+  if (!Split()) return;
+  Gathered& gathered = gathered_[unit];
+  CANDOR_CHECK(gathered.users > 0, "a unit is released as often as it was gathered");
+  if (--gathered.users == 0 && options_.sharding == Sharding::kZero3) gathered.whole = at::Tensor();
+}
+
+Status ShardedPolicy::Prefetch(size_t unit) {
+  if (!Split() || options_.sharding != Sharding::kZero3 || gathered_[unit].whole.defined()) return {};
+  return StartGather(unit);
+}
+
+Result<at::Tensor> ShardedPolicy::WholeUnit(size_t unit, Which which) {
+  const at::Tensor& slice = which == Which::kCompute ? states_[unit].compute : states_[unit].average;
+  CANDOR_CHECK(slice.defined(), "averaged weights were asked for");
+  if (!Split()) return slice.clone();
+  at::Tensor whole = at::empty({plan_.units[unit].padded}, slice.options());
+  ElementType type = which == Which::kCompute ? compute_type() : ElementType::kFloat32;
+  CANDOR_TRY(collective_.AllGather(slice.data_ptr(), whole.data_ptr(), static_cast<size_t>(slice.numel()), type));
+  return whole;
+}
+
+// ---- gradients
+
+Result<at::Tensor> ShardedPolicy::Gradient(size_t unit) {
+  if (!Split()) return states_[unit].gradient;
+  if (options_.sharding == Sharding::kZero3) CANDOR_TRY(FinishPending());  // one whole gradient at a time
+  whole_gradients_[unit] = at::zeros({plan_.units[unit].padded}, at::kFloat);
+  Account();
+  return whole_gradients_[unit];
+}
+
+Status ShardedPolicy::GradientReady(size_t unit) {
+  at::Tensor& accumulated = states_[unit].gradient;
+  if (!Split()) {
+    if (collective_.size() == 1 || !last_micro_batch_) return {};
+    return collective_.AllReduce(accumulated.data_ptr(), static_cast<size_t>(accumulated.numel()), ElementType::kFloat32, ReduceOp::kSum);
+  }
+  CANDOR_TRY(FinishPending());
+  Pending pending{unit, std::move(whole_gradients_[unit]), at::empty_like(accumulated), 0};
+  whole_gradients_[unit] = at::Tensor();
+  auto ticket = collective_.StartReduceScatter(pending.whole.data_ptr(), pending.slice.data_ptr(), static_cast<size_t>(accumulated.numel()), ElementType::kFloat32,
+                                               ReduceOp::kSum);
+  if (!ticket) return Fail(ticket.error());
+  pending.ticket = *ticket;
+  pending_ = std::move(pending);
+  return {};
+}
+
+Status ShardedPolicy::FinishPending() {
+  if (!pending_) return {};
+  Pending pending = std::move(*pending_);
+  pending_.reset();
+  CANDOR_TRY(collective_.Wait(pending.ticket));
+  states_[pending.unit].gradient.add_(pending.slice);
+  return {};
+}
+
+void ShardedPolicy::Account() {
+  int64_t bytes = 0, count = 0, gradients = 0;
+  for (const Gathered& gathered : gathered_)
+    if (gathered.whole.defined()) bytes += BytesOf(gathered.whole), ++count;
+  for (const at::Tensor& gradient : whole_gradients_) gradients += BytesOf(gradient);
+  if (pending_) gradients += BytesOf(pending_->whole);
+  memory_.gathered_bytes_peak = std::max(memory_.gathered_bytes_peak, bytes);
+  memory_.gathered_units_peak = std::max(memory_.gathered_units_peak, count);
+  memory_.gradient_bytes_peak = std::max(memory_.gradient_bytes_peak, gradients);
+}
+
+}  // namespace candor

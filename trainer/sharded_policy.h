@@ -1,0 +1,110 @@
+// The policy as a rank holds it: fp32 master weights and optimizer state of its slices, and the collectives that bring a unit's weights together and its gradient apart. Implements
+// the model's UnitAccess, so the model runs without knowing ranks. The plan is shard.h, the mathematics optimizer.h, the bytes core/collective.h.
+//
+//   none   every rank holds everything; gradients are summed over ranks after the last micro-batch of a step
+//   zero2  weights are gathered once per step; a unit's gradient is reduce-scattered as soon as it is ready
+//   zero3  as zero2, but a unit is gathered for its forward and again for its backward and freed after each; at most two are gathered at once
+//
+// Gradients accumulate in fp32. One thread; every rank makes the same calls in the same order.
+#pragma once
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/collective.h"
+#include "model/policy_pass.h"
+#include "trainer/shard.h"
+
+namespace candor {
+
+// Bytes that this rank holds; peaks since the start.
+struct MemoryUse {
+  int64_t owned_bytes = 0;              // master weights, optimizer state, accumulated gradient, averaged weights, compute copy of the slice
+  int64_t gathered_bytes_peak = 0;      // whole units gathered at once
+  int64_t gathered_units_peak = 0;
+  int64_t gradient_bytes_peak = 0;      // whole units' gradients waiting to be reduced
+  int64_t Peak() const { return owned_bytes + gathered_bytes_peak + gradient_bytes_peak; }
+};
+
+class ShardedPolicy final : public UnitAccess {
+ public:
+  struct Options {
+    Sharding sharding = Sharding::kNone;
+    DType dtype = DType::kFp32;  // of the weights that the model computes with; not kAuto
+    bool average = false;        // keep exponentially averaged weights
+  };
+  ShardedPolicy(const ModelConfig& config, const Options& options, Collective& collective);
+
+  const ModelConfig& config() const { return config_; }
+  const ShardPlan& plan() const { return plan_; }
+  const std::vector<UnitSpec>& units() const { return units_; }
+  Collective& collective() { return collective_; }
+  DType dtype() const { return options_.dtype; }
+  bool has_average() const { return options_.average; }
+  const MemoryUse& memory() const { return memory_; }
+
+  // State of one unit on this rank: fp32 slices of UnitShard::slice elements; the padding stays zero.
+  struct UnitState {
+    at::Tensor master, mean, square, average, gradient;
+    at::Tensor compute;  // the slice in the compute format; the same tensor as master in fp32
+  };
+  UnitState& state(size_t unit) { return states_[unit]; }
+
+  // Fills the masters (and averages) from a Hugging Face folder, reading only this rank's slices into memory.
+  Status LoadFolder(const std::string& folder);
+  // The same from parameters in memory.
+  void LoadParametersFrom(const Parameters& parameters);
+  // After masters changed: the compute copies follow, gathered weights are stale.
+  void MastersChanged();
+  int64_t updates() const { return updates_; }  // optimizer updates so far (skipped steps do not count)
+  void set_updates(int64_t updates) { updates_ = updates; }
+
+  Status BeginStep();
+  void BeginMicroBatch(bool last) { last_micro_batch_ = last; }
+  Status EndMicroBatch();
+
+  // Which weights WholeUnit brings together.
+  enum class Which { kCompute, kAverage };
+  // A whole unit on every rank (a collective call): kCompute in the compute format, kAverage in fp32. At least UnitSpec::Count() elements; a copy.
+  Result<at::Tensor> WholeUnit(size_t unit, Which which);
+
+  Result<at::Tensor> Gather(size_t unit) override;
+  void Release(size_t unit) override;
+  Status Prefetch(size_t unit) override;
+  Result<at::Tensor> Gradient(size_t unit) override;
+  Status GradientReady(size_t unit) override;
+
+ private:
+  struct Gathered {
+    at::Tensor whole;
+    std::optional<Collective::Ticket> ticket;
+    int users = 0;
+  };
+  struct Pending {
+    size_t unit = 0;
+    at::Tensor whole, slice;
+    Collective::Ticket ticket = 0;
+  };
+  bool Split() const { return plan_.slices() > 1; }
+  ElementType compute_type() const { return options_.dtype == DType::kBf16 ? ElementType::kBFloat16 : ElementType::kFloat32; }
+  Status StartGather(size_t unit);
+  Status FinishGather(size_t unit);
+  Status FinishPending();
+  void Account();
+
+  ModelConfig config_;
+  Options options_;
+  Collective& collective_;
+  std::vector<UnitSpec> units_;
+  ShardPlan plan_;
+  std::vector<UnitState> states_;
+  std::vector<Gathered> gathered_;
+  std::vector<at::Tensor> whole_gradients_;
+  std::optional<Pending> pending_;
+  bool last_micro_batch_ = true;
+  bool stale_ = true;
+  int64_t updates_ = 0;
+  MemoryUse memory_;
+};
+
+}  // namespace candor
