@@ -45,7 +45,7 @@ std::string ProgressLine(const StepMetrics& metrics, int64_t steps, double secon
   if (double floor = number("calibration/train/ece_floor"); std::isfinite(floor)) line += " (floor " + Short(floor, 3) + ")";
   add("AUROC", "calibration/train/auroc", 2);
   if (double rate = number("perf/throughput"); std::isfinite(rate)) line += fmt::format("  {:.0f} tok/s", rate);
-  if (double mismatch = number("mismatch/mean"); std::isfinite(mismatch)) line += fmt::format("  mismatch {:.1g}", mismatch);
+  if (double mismatch = number("mismatch/abs/mean"); std::isfinite(mismatch)) line += fmt::format("  mismatch {:.1g}", mismatch);
   if (double lag = number("staleness/max"); std::isfinite(lag)) line += fmt::format("  stale {:.0f}", lag);
   const double left = static_cast<double>(steps) - number("step");
   if (seconds_per_step > 0 && left > 0) line += "  " + Duration(left * seconds_per_step) + " left";

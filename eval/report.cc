@@ -141,7 +141,7 @@ std::string Curves(const std::vector<std::map<std::string, double>>& steps) {
   html += Curve(steps, "AUROC", {{"calibration/train/auroc", "AUROC"}});
   html += Curve(steps, "Entropy per token", {{"entropy/all/mean", "nats"}});
   html += Curve(steps, "Gradient norm", {{"optim/grad_norm", "norm"}});
-  html += Curve(steps, "Rollout against learner, abs log p", {{"mismatch/mean", "mean"}});
+  html += Curve(steps, "Rollout against learner, abs log p", {{"mismatch/abs/mean", "mean"}});
   html += Curve(steps, "Seconds per step", {{"time/step", "step"}, {"time/wait_for_batch", "waiting"}});
   return html + "</div>";
 }

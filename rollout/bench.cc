@@ -39,10 +39,13 @@ Status RunOnce(Engine& engine, const GenerateBenchOptions& options, int64_t new_
     EngineRequest request;
     request.id = GroupId{first_id + static_cast<uint64_t>(g)};
     for (int64_t i = 0; i < options.prompt_tokens; ++i)
-      request.prompt_tokens_P.push_back(static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, request.id.value, static_cast<uint64_t>(i)) % vocabulary));
+      request.prompt_tokens_P.push_back(
+          static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, request.id.value, static_cast<uint64_t>(i)) % vocabulary));
     request.traces = options.group_size;
     request.sampling.max_new_tokens = new_tokens;
-    request.episode = [](const SamplingOptions& sampling) -> std::unique_ptr<Episode> { return std::make_unique<FixedLength>(sampling.max_new_tokens); };
+    request.episode = [](const SamplingOptions& sampling) -> std::unique_ptr<Episode> {
+      return std::make_unique<FixedLength>(sampling.max_new_tokens);
+    };
     CANDOR_TRY(engine.Submit(std::move(request)));
   }
   while (engine.busy()) {

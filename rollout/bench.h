@@ -1,5 +1,5 @@
-// The measure `generate`: 64 distinct prompts of 60 tokens, 64 new sampled tokens each, all in (prompts, sampling, confidence readings, bookkeeping; loading the weights apart).
-// No torch in this header.
+// The measure `generate`: 64 distinct prompts of 60 tokens, 64 new sampled tokens each, all in (prompts, sampling, confidence readings,
+// bookkeeping; loading the weights apart). No torch in this header.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -10,14 +10,14 @@
 namespace candor {
 
 struct GenerateBenchOptions {
-  std::string folder;          // a model
+  std::string folder;  // a model
   int64_t prompts = 64;
   int64_t prompt_tokens = 60;
   int64_t new_tokens = 64;
-  int32_t group_size = 1;      // > 1: traces per prompt, prompts / group_size distinct prompts
+  int32_t group_size = 1;  // > 1: traces per prompt, prompts / group_size distinct prompts
   std::string dtype = "bf16";
   int64_t threads = 2;
-  bool warm_up = true;         // a short run first, which is not counted
+  bool warm_up = true;  // a short run first, which is not counted
 };
 
 struct GenerateBenchResult {

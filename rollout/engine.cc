@@ -15,8 +15,9 @@ Status FromException(const std::exception& error, const std::string& during) {
 }
 
 bool SameShape(const ModelConfig& a, const ModelConfig& b) {
-  return a.family == b.family && a.vocab_size == b.vocab_size && a.hidden_size == b.hidden_size && a.intermediate_size == b.intermediate_size && a.num_layers == b.num_layers &&
-         a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads && a.head_dim == b.head_dim && a.tie_embeddings == b.tie_embeddings;
+  return a.family == b.family && a.vocab_size == b.vocab_size && a.hidden_size == b.hidden_size &&
+         a.intermediate_size == b.intermediate_size && a.num_layers == b.num_layers && a.num_heads == b.num_heads &&
+         a.num_kv_heads == b.num_kv_heads && a.head_dim == b.head_dim && a.tie_embeddings == b.tie_embeddings;
 }
 
 }  // namespace
@@ -24,7 +25,8 @@ bool SameShape(const ModelConfig& a, const ModelConfig& b) {
 Status CheckTokenIds(const std::vector<int32_t>& ids, int64_t vocab_size, const std::string& what) {
   for (size_t i = 0; i < ids.size(); ++i)
     if (!(0 <= ids[i] && ids[i] < vocab_size))
-      return Fail(ErrorCode::kInvalidInput, "token " + std::to_string(i) + " of " + what + " is " + std::to_string(ids[i]) + ", outside the model's vocabulary of " + std::to_string(vocab_size));
+      return Fail(ErrorCode::kInvalidInput, "token " + std::to_string(i) + " of " + what + " is " + std::to_string(ids[i]) +
+                                                ", outside the model's vocabulary of " + std::to_string(vocab_size));
   return {};
 }
 
@@ -66,8 +68,9 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
     return Fail(ErrorCode::kInvalidInput, "the new weights are of another shape, and traces of the old model are still running");
   if (numerics.deterministic && !self_tested) {
     if (!SelfTestRowInvariance(new_config.hidden_size, new_config.intermediate_size, new_config.vocab_size))
-      return Fail(ErrorCode::kInvalidInput, "this machine's fp32 products give a row different bits in different batches, so deterministic mode cannot be promised", "",
-                  "run without deterministic mode");
+      return Fail(ErrorCode::kInvalidInput,
+                  "this machine's fp32 products give a row different bits in different batches, so deterministic mode cannot be promised",
+                  "", "run without deterministic mode");
     self_tested = true;
   }
   if (!loaded || !SameShape(config, new_config)) {
@@ -81,7 +84,8 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
   weights = BindDecoder(config, *parameters, numerics, numerics.deterministic ? 0 : options.max_batch);
   version = new_version;
   loaded = true;
-  spdlog::debug("weights loaded version={} dtype={} pages={} page_tokens={}", version.value, Name(numerics.dtype), cache->pages(), options.page_tokens);
+  spdlog::debug("weights loaded version={} dtype={} pages={} page_tokens={}", version.value, Name(numerics.dtype), cache->pages(),
+                options.page_tokens);
   return {};
 }
 
@@ -92,8 +96,11 @@ Status Engine::Impl::Submit(EngineRequest request) {
   const std::string name = "group " + ToString(request.id);
   if (keys.count(request.id)) return Fail(ErrorCode::kInvalidInput, name + " is in the engine already");
   if (request.prompt_tokens_P.empty()) return Fail(ErrorCode::kInvalidInput, name + " has an empty prompt");
-  if (!(request.traces >= 0 && request.greedy_traces >= 0 && request.traces + request.greedy_traces >= 1 && request.traces + request.greedy_traces <= 65536))
-    return Fail(ErrorCode::kInvalidInput, name + " asks for " + std::to_string(request.traces) + " + " + std::to_string(request.greedy_traces) + " traces", "", "ask for 1 to 65536");
+  if (!(request.traces >= 0 && request.greedy_traces >= 0 && request.traces + request.greedy_traces >= 1 &&
+        request.traces + request.greedy_traces <= 65536))
+    return Fail(ErrorCode::kInvalidInput,
+                name + " asks for " + std::to_string(request.traces) + " + " + std::to_string(request.greedy_traces) + " traces", "",
+                "ask for 1 to 65536");
   if (!request.episode) return Fail(ErrorCode::kInvalidInput, name + " has no episode");
   CANDOR_TRY(CheckSamplingOptions(request.sampling));
   CANDOR_TRY(CheckTokenIds(request.prompt_tokens_P, config.vocab_size, "the prompt of " + name));
@@ -113,8 +120,8 @@ Status Engine::Impl::Submit(EngineRequest request) {
   const auto prompt_tokens = static_cast<int64_t>(request.prompt_tokens_P.size());
   if (config.max_positions > 0 && prompt_tokens + limit > config.max_positions)
     return Fail(ErrorCode::kInvalidInput,
-                name + ": a prompt of " + std::to_string(prompt_tokens) + " tokens and up to " + std::to_string(limit) + " new ones exceed the model's " +
-                    std::to_string(config.max_positions) + " positions",
+                name + ": a prompt of " + std::to_string(prompt_tokens) + " tokens and up to " + std::to_string(limit) +
+                    " new ones exceed the model's " + std::to_string(config.max_positions) + " positions",
                 "", "shorten the prompt or lower max_new_tokens");
   CANDOR_TRY(scheduler->Submit(next_key, prompt_tokens, request.traces + request.greedy_traces, limit));
   group.open = request.traces + request.greedy_traces;

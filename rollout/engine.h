@@ -1,14 +1,15 @@
-// The inference engine: groups of prompts in, finished trace groups out. Continuous batching over a paged key-value cache; a group's prompt is computed once; weights are packed once
-// per version; choosing a token and recording its log-probability, entropy and confidence readings are one pass over its logits.
+// The inference engine: groups of prompts in, finished trace groups out. Continuous batching over a paged key-value cache; a group's prompt
+// is computed once; weights are packed once per version; choosing a token and recording its log-probability, entropy and confidence
+// readings are one pass over its logits.
 //
 //   CANDOR_ASSIGN(auto engine, Engine::Create(options));
 //   engine->Load(PolicyVersion{3}, "weights/v3");
 //   engine->Submit(request);
 //   while (engine->busy()) { engine->Step(); for (TraceGroup& group : engine->TakeFinished()) ...; }
 //
-// Random numbers are a function of (seed, group, sample, position), so a group issued again elsewhere is sampled with the same numbers. In deterministic mode (fp32, products and
-// attention whose rows do not depend on each other, checked by a self-test) its result does not depend on what else is in the batch either.
-// No torch in this header. One thread; LibTorch's failures come back as errors.
+// Random numbers are a function of (seed, group, sample, position), so a group issued again elsewhere is sampled with the same numbers. In
+// deterministic mode (fp32, products and attention whose rows do not depend on each other, checked by a self-test) its result does not
+// depend on what else is in the batch either. No torch in this header. One thread; LibTorch's failures come back as errors.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -41,14 +42,14 @@ struct EngineRequest {
 
 struct EngineStats {
   uint64_t steps = 0;
-  uint64_t prompt_tokens = 0;     // computed (each group's prompt once)
-  uint64_t shared_tokens = 0;     // prompt tokens that did not have to be computed again for a group's other traces
+  uint64_t prompt_tokens = 0;  // computed (each group's prompt once)
+  uint64_t shared_tokens = 0;  // prompt tokens that did not have to be computed again for a group's other traces
   uint64_t sampled_tokens = 0;
   uint64_t joins = 0, leaves = 0;
   int64_t running = 0, waiting_traces = 0, waiting_groups = 0, running_max = 0;
   int64_t pages_used = 0, pages_free = 0, pages_used_max = 0, pages_reused = 0;
-  double step_seconds = 0.0;      // inside Step
-  double prefill_seconds = 0.0;   // the share of steps' time that their prompt rows account for, by rows
+  double step_seconds = 0.0;     // inside Step
+  double prefill_seconds = 0.0;  // the share of steps' time that their prompt rows account for, by rows
   double tokens_per_second() const { return step_seconds > 0 ? static_cast<double>(sampled_tokens) / step_seconds : 0.0; }
 };
 
@@ -58,7 +59,8 @@ class Engine {
   static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options);
   ~Engine();
 
-  // Takes the weights of a Hugging Face folder. A running trace goes on with the new weights (each token knows its version); wait until !busy() to swap between groups.
+  // Takes the weights of a Hugging Face folder. A running trace goes on with the new weights (each token knows its version); wait until
+  // !busy() to swap between groups.
   Status Load(PolicyVersion version, const std::string& folder);
   // The same from parameters in memory (copied into the engine's number format).
   Status LoadParameters(PolicyVersion version, const ModelConfig& config, const Parameters& parameters);
@@ -68,9 +70,11 @@ class Engine {
   // "bf16" or "fp32": what `auto` became.
   const char* dtype() const;
 
-  // Refused: an id that is in the engine, an empty prompt, ids outside the vocabulary, more tokens than the model's positions or the cache hold.
+  // Refused: an id that is in the engine, an empty prompt, ids outside the vocabulary, more tokens than the model's positions or the cache
+  // hold.
   Status Submit(EngineRequest request);
-  // One step: prompts within the token budget, and one position for every running trace. An error means that the engine is broken (out of memory, logits that are not finite).
+  // One step: prompts within the token budget, and one position for every running trace. An error means that the engine is broken (out of
+  // memory, logits that are not finite).
   Status Step();
   // Complete groups, in the order in which they were completed.
   std::vector<TraceGroup> TakeFinished();

@@ -18,13 +18,13 @@ struct LiveTrace {
   Trace trace;
   TraceReadings readings;
   std::unique_ptr<Episode> episode;
-  NextAction action;              // what the logits behind the pending tokens are for
+  NextAction action;  // what the logits behind the pending tokens are for
   std::vector<int32_t> pending;
-  int64_t stored = 0;             // positions in the cache, the prompt included
+  int64_t stored = 0;  // positions in the cache, the prompt included
   int64_t token_limit = 0;
-  SamplingOptions sampling;       // temperature 0 for a greedy trace
-  std::vector<float> confidences; // DeepConf's token confidence of the sampled tokens
-  double window_sum = 0.0;        // of the last `window` confidences
+  SamplingOptions sampling;        // temperature 0 for a greedy trace
+  std::vector<float> confidences;  // DeepConf's token confidence of the sampled tokens
+  double window_sum = 0.0;         // of the last `window` confidences
   bool done = false;
 };
 
@@ -51,7 +51,7 @@ struct Engine::Impl {
   std::unordered_map<GroupId, BatchScheduler::GroupKey> keys;
   std::vector<TraceGroup> finished;
   EngineStats stats;
-  std::vector<SamplerScratch> scratch;  // one per thread
+  std::vector<SamplerScratch> scratch;                // one per thread
   at::Tensor logits = at::empty({0, 0}, at::kFloat);  // kept between steps: as large as the largest so far
 
   Status Install(PolicyVersion new_version, const ModelConfig& new_config, std::unique_ptr<Parameters> new_parameters);
@@ -72,12 +72,13 @@ struct Engine::Impl {
   struct Decision {
     int64_t m = 0;
     BatchScheduler::TraceKey key;
-    bool joined = false;   // holds a place in the batch
+    bool joined = false;  // holds a place in the batch
     int32_t token = 0;
   };
 
   LiveTrace& Live(BatchScheduler::TraceKey key) { return groups.at(key.group).traces[static_cast<size_t>(key.index)]; }
-  void AddRows(StepRows& rows, const std::vector<int32_t>& ids, int64_t first, int64_t count, int64_t first_position, const std::vector<int32_t>& pages) const;
+  void AddRows(StepRows& rows, const std::vector<int32_t>& ids, int64_t first, int64_t count, int64_t first_position,
+               const std::vector<int32_t>& pages) const;
   void AddTraceRows(StepRows& rows, const BatchScheduler::Plan& plan, std::vector<Decision>& decisions);
   Status AddPromptRows(StepRows& rows, const BatchScheduler::Plan& plan, std::vector<Decision>& decisions);
   at::Tensor Forward(const StepRows& rows);

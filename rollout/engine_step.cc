@@ -1,5 +1,6 @@
-// One step of the engine: the scheduler's plan becomes flat rows, the decoder runs over them, every row that is asked for logits gets its token, and episodes say what comes next.
-// Legend: N rows of the step (decode rows first, then prompt chunks), M rows whose logits are wanted, V vocabulary.
+// One step of the engine: the scheduler's plan becomes flat rows, the decoder runs over them, every row that is asked for logits gets its
+// token, and episodes say what comes next. Legend: N rows of the step (decode rows first, then prompt chunks), M rows whose logits are
+// wanted, V vocabulary.
 #include <chrono>
 #include <cmath>
 
@@ -33,20 +34,25 @@ Status Engine::Impl::Step() {
   CANDOR_TRY(Decide(logits_MV, decisions, readings_M));
   const int64_t left_before = scheduler->leaves();
   for (const Decision& decision : decisions) {
-    CANDOR_TRY(Apply(decision, readings_M[static_cast<size_t>(decision.m)], logits_MV.const_data_ptr<float>() + decision.m * config.vocab_size));
+    CANDOR_TRY(
+        Apply(decision, readings_M[static_cast<size_t>(decision.m)], logits_MV.const_data_ptr<float>() + decision.m * config.vocab_size));
     LiveTrace& live = Live(decision.key);
-    if (live.done) CANDOR_TRY(EndTrace(decision.key, decision.joined));
-    else if (!decision.joined) scheduler->Await(decision.key);
+    if (live.done)
+      CANDOR_TRY(EndTrace(decision.key, decision.joined));
+    else if (!decision.joined)
+      scheduler->Await(decision.key);
   }
   UpdateStats(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), rows);
   if (!plan.joined.empty() || scheduler->leaves() > left_before)
-    spdlog::debug("batch joined={} left={} running={} pages_used={} pages_free={} pages_reused={}", plan.joined.size(), scheduler->leaves() - left_before, scheduler->running(),
-                  scheduler->pool().used(), scheduler->pool().free(), scheduler->pool().reused());
+    spdlog::debug("batch joined={} left={} running={} pages_used={} pages_free={} pages_reused={}", plan.joined.size(),
+                  scheduler->leaves() - left_before, scheduler->running(), scheduler->pool().used(), scheduler->pool().free(),
+                  scheduler->pool().reused());
   return {};
 }
 
 // Rows for tokens ids[first, first + count) at consecutive positions of the sequence that holds `pages`.
-void Engine::Impl::AddRows(StepRows& rows, const std::vector<int32_t>& ids, int64_t first, int64_t count, int64_t first_position, const std::vector<int32_t>& pages) const {
+void Engine::Impl::AddRows(StepRows& rows, const std::vector<int32_t>& ids, int64_t first, int64_t count, int64_t first_position,
+                           const std::vector<int32_t>& pages) const {
   rows.queries.push_back({static_cast<int64_t>(rows.ids_N.size()), count, first_position, static_cast<int64_t>(rows.block_table.size())});
   cache->AppendBlocks(pages, first_position + count, rows.block_table);
   for (int64_t i = 0; i < count; ++i) {
@@ -67,7 +73,8 @@ void Engine::Impl::AddTraceRows(StepRows& rows, const BatchScheduler::Plan& plan
   }
 }
 
-// The row of a prompt's last token serves all traces of the group that sample at once; a trace that begins with forced tokens waits for a place first.
+// The row of a prompt's last token serves all traces of the group that sample at once; a trace that begins with forced tokens waits for a
+// place first.
 Status Engine::Impl::AddPromptRows(StepRows& rows, const BatchScheduler::Plan& plan, std::vector<Decision>& decisions) {
   for (const BatchScheduler::PrefillChunk& chunk : plan.prefill) {
     LiveGroup& group = groups.at(chunk.group);
@@ -81,8 +88,10 @@ Status Engine::Impl::AddPromptRows(StepRows& rows, const BatchScheduler::Plan& p
       LiveTrace& live = group.traces[static_cast<size_t>(i)];
       CANDOR_TRY(Advance(live));
       CANDOR_CHECK(!live.done, "an episode ended before its first token");
-      if (live.pending.empty()) decisions.push_back({m, {chunk.group, i}, false, 0}), wanted = true;
-      else scheduler->Await({chunk.group, i});
+      if (live.pending.empty())
+        decisions.push_back({m, {chunk.group, i}, false, 0}), wanted = true;
+      else
+        scheduler->Await({chunk.group, i});
     }
     if (wanted) rows.logit_rows_M.push_back(static_cast<int64_t>(rows.ids_N.size()) - 1);
   }
@@ -113,11 +122,13 @@ Status Engine::Impl::Decide(const at::Tensor& logits_MV, std::vector<Decision>& 
   scratch.resize(static_cast<size_t>(std::max(1, at::get_num_threads())));
   at::parallel_for(0, static_cast<int64_t>(readings_M.size()), 1, [&](int64_t begin, int64_t end) {
     SamplerScratch& mine = scratch[static_cast<size_t>(at::get_thread_num())];
-    for (int64_t m = begin; m < end; ++m) readings_M[static_cast<size_t>(m)] = ReadRow(logits_data + m * vocab_size, vocab_size, options.confidence_top_k, mine);
+    for (int64_t m = begin; m < end; ++m)
+      readings_M[static_cast<size_t>(m)] = ReadRow(logits_data + m * vocab_size, vocab_size, options.confidence_top_k, mine);
   });
   for (const Decision& decision : decisions)
     if (!readings_M[static_cast<size_t>(decision.m)].finite)
-      return Fail(ErrorCode::kInternal, "the logits of policy version " + ToString(version) + " are not finite", "group " + ToString(groups.at(decision.key.group).request.id),
+      return Fail(ErrorCode::kInternal, "the logits of policy version " + ToString(version) + " are not finite",
+                  "group " + ToString(groups.at(decision.key.group).request.id),
                   "the policy has diverged: lower the learning rate and resume from an earlier checkpoint");
   at::parallel_for(0, static_cast<int64_t>(decisions.size()), 1, [&](int64_t begin, int64_t end) {
     SamplerScratch& mine = scratch[static_cast<size_t>(at::get_thread_num())];
@@ -126,8 +137,10 @@ Status Engine::Impl::Decide(const at::Tensor& logits_MV, std::vector<Decision>& 
       const LiveGroup& group = groups.at(decision.key.group);
       const LiveTrace& live = group.traces[static_cast<size_t>(decision.key.index)];
       if (live.action.kind != NextAction::Kind::kSample) continue;
-      const double u = RandomUnit(group.request.seed, RngStream::kSample, group.request.id.value, static_cast<uint64_t>(live.trace.index), live.trace.tokens_T.size());
-      decision.token = ChooseToken(logits_data + decision.m * vocab_size, vocab_size, readings_M[static_cast<size_t>(decision.m)], live.sampling, u, mine);
+      const double u = RandomUnit(group.request.seed, RngStream::kSample, group.request.id.value, static_cast<uint64_t>(live.trace.index),
+                                  live.trace.tokens_T.size());
+      decision.token = ChooseToken(logits_data + decision.m * vocab_size, vocab_size, readings_M[static_cast<size_t>(decision.m)],
+                                   live.sampling, u, mine);
     }
   });
   return {};
@@ -146,8 +159,10 @@ Status Engine::Impl::Apply(const Decision& decision, const RowReading& reading, 
   ++stats.sampled_tokens;
   const auto window = static_cast<size_t>(options.window);
   const size_t count = live.confidences.size();
-  live.window_sum += static_cast<double>(live.confidences.back()) - (count > window ? static_cast<double>(live.confidences[count - 1 - window]) : 0.0);
-  if (live.sampling.stop_below_confidence > 0.0 && count >= window && live.window_sum / static_cast<double>(window) < live.sampling.stop_below_confidence) {
+  live.window_sum +=
+      static_cast<double>(live.confidences.back()) - (count > window ? static_cast<double>(live.confidences[count - 1 - window]) : 0.0);
+  if (live.sampling.stop_below_confidence > 0.0 && count >= window &&
+      live.window_sum / static_cast<double>(window) < live.sampling.stop_below_confidence) {
     live.trace.finish = FinishReason::kBudget;
     live.done = true;
     return {};
@@ -179,7 +194,8 @@ Status Engine::Impl::Advance(LiveTrace& live) {
       return {};
     }
     if (live.action.kind != NextAction::Kind::kForce) return {};
-    CANDOR_CHECK(!live.action.ids.empty() && static_cast<int64_t>(live.action.ids.size()) <= room, "an episode forces more tokens than it said");
+    CANDOR_CHECK(!live.action.ids.empty() && static_cast<int64_t>(live.action.ids.size()) <= room,
+                 "an episode forces more tokens than it said");
     const std::vector<int32_t> ids = std::move(live.action.ids);
     CANDOR_TRY(CheckTokenIds(ids, config.vocab_size, "an episode's forced text"));
     for (int32_t id : ids) CANDOR_TRY(AppendToken(live, id, Origin::kEnvironment, nullptr));
@@ -199,8 +215,10 @@ Status Engine::Impl::EndTrace(BatchScheduler::TraceKey key, bool joined) {
   }
   CANDOR_TRY(live.episode->Finish(live.trace, live.readings));
   live.episode.reset();
-  if (joined) scheduler->Finish(key);
-  else scheduler->Skip(key);
+  if (joined)
+    scheduler->Finish(key);
+  else
+    scheduler->Skip(key);
   if (--group.open == 0) CloseGroup(key.group);
   return {};
 }

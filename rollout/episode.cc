@@ -13,7 +13,9 @@ class SingleTurnEpisode final : public Episode {
   SingleTurnEpisode(std::shared_ptr<const TurnFormat> format, const SamplingOptions& sampling)
       : format_(std::move(format)), max_new_tokens_(sampling.max_new_tokens), stream_(format_->tokenizer->MakeDecodeStream(true)) {}
 
-  int64_t max_tokens() const override { return max_new_tokens_ + (format_->slot ? static_cast<int64_t>(format_->slot_prefix.size()) + 1 : 0); }
+  int64_t max_tokens() const override {
+    return max_new_tokens_ + (format_->slot ? static_cast<int64_t>(format_->slot_prefix.size()) + 1 : 0);
+  }
 
   NextAction Next() override {
     switch (stage_) {
@@ -29,7 +31,8 @@ class SingleTurnEpisode final : public Episode {
       case Stage::kSlot:
         stage_ = Stage::kDone;
         return {.kind = NextAction::Kind::kReadSlot, .ids = {}, .slot = *format_->slot, .finish = FinishReason::kStop};
-      case Stage::kDone: break;
+      case Stage::kDone:
+        break;
     }
     return {.kind = NextAction::Kind::kFinish, .ids = {}, .slot = {}, .finish = FinishReason::kStop};
   }
@@ -65,7 +68,8 @@ class SingleTurnEpisode final : public Episode {
  private:
   enum class Stage : uint8_t { kReply, kSlot, kDone };
 
-  // What graders see. A slot ends the trace, so its tag is closed in the text only; a format without a confidence tag does not show the slot at all.
+  // What graders see. A slot ends the trace, so its tag is closed in the text only; a format without a confidence tag does not show the
+  // slot at all.
   std::string GradedText(const std::string& rest) const {
     if (stage_ == Stage::kReply) return text_ + rest;
     if (!format_->tags.Has(PolicyTag::kConfidence)) return text_.substr(0, static_cast<size_t>(reply_bytes_));
@@ -121,8 +125,9 @@ class SingleTurnEpisode final : public Episode {
 
 }  // namespace
 
-Result<std::shared_ptr<const TurnFormat>> MakeTurnFormat(const Tokenizer& tokenizer, const TagFormat& tags, std::vector<int32_t> stop_ids, std::vector<std::string> stop,
-                                                         std::optional<SlotTokens> slot, const std::string& slot_prefix_text) {
+Result<std::shared_ptr<const TurnFormat>> MakeTurnFormat(const Tokenizer& tokenizer, const TagFormat& tags, std::vector<int32_t> stop_ids,
+                                                         std::vector<std::string> stop, std::optional<SlotTokens> slot,
+                                                         const std::string& slot_prefix_text) {
   auto format = std::make_shared<TurnFormat>();
   format->tokenizer = &tokenizer;
   format->tags = tags;
@@ -130,7 +135,8 @@ Result<std::shared_ptr<const TurnFormat>> MakeTurnFormat(const Tokenizer& tokeni
   format->stop_ids = std::move(stop_ids);
   const bool reads_slot = tags.confidence == ConfidenceSource::kSlot;
   if (reads_slot != slot.has_value())
-    return Fail(ErrorCode::kInvalidInput, reads_slot ? "the format reads its confidence from a slot, but no slot tokens are given" : "slot tokens are given, but the format has no slot");
+    return Fail(ErrorCode::kInvalidInput, reads_slot ? "the format reads its confidence from a slot, but no slot tokens are given"
+                                                     : "slot tokens are given, but the format has no slot");
   std::vector<std::string> stops;
   for (auto tag = tags.tags.rbegin(); tag != tags.tags.rend() && !format->has_end_tag; ++tag)
     if (!(reads_slot && *tag == PolicyTag::kConfidence)) {
@@ -138,28 +144,34 @@ Result<std::shared_ptr<const TurnFormat>> MakeTurnFormat(const Tokenizer& tokeni
       format->has_end_tag = true;
     }
   if (reads_slot && !format->has_end_tag)
-    return Fail(ErrorCode::kInvalidInput, "a confidence slot needs a tag after which it is read", "format.tags", "ask for the tag \"answer\"");
+    return Fail(ErrorCode::kInvalidInput, "a confidence slot needs a tag after which it is read", "format.tags",
+                "ask for the tag \"answer\"");
   stops.insert(stops.end(), stop.begin(), stop.end());
   format->stops = StopStrings(std::move(stops));
   if (reads_slot) {
     format->slot = slot;
-    const std::string prefix = slot_prefix_text.empty() ? std::string(OpenTag(PolicyTag::kConfidence)) : slot_prefix_text;
+    const std::string prefix = slot_prefix_text.empty() ? std::string(kSlotPrefix) : slot_prefix_text;
     CANDOR_ASSIGN(format->slot_prefix, tokenizer.Encode(prefix, false));
-    if (format->slot_prefix.empty()) return Fail(ErrorCode::kInvalidInput, "the text before the confidence slot has no tokens: \"" + prefix + "\"");
+    if (format->slot_prefix.empty())
+      return Fail(ErrorCode::kInvalidInput, "the text before the confidence slot has no tokens: \"" + prefix + "\"");
   }
   return std::shared_ptr<const TurnFormat>(std::move(format));
 }
 
 EpisodeFactory SingleTurn(std::shared_ptr<const TurnFormat> format) {
-  return [format = std::move(format)](const SamplingOptions& sampling) -> std::unique_ptr<Episode> { return std::make_unique<SingleTurnEpisode>(format, sampling); };
+  return [format = std::move(format)](const SamplingOptions& sampling) -> std::unique_ptr<Episode> {
+    return std::make_unique<SingleTurnEpisode>(format, sampling);
+  };
 }
 
 std::vector<Span> MakeSpans(const std::vector<Origin>& origin_T, const std::vector<Segment>& segment_T, int32_t turn) {
   std::vector<Span> spans;
   for (size_t t = 0; t < origin_T.size(); ++t) {
     const auto end = static_cast<int32_t>(t + 1);
-    if (!spans.empty() && spans.back().origin == origin_T[t] && spans.back().segment == segment_T[t]) spans.back().end = end;
-    else spans.push_back({origin_T[t], segment_T[t], turn, end - 1, end});
+    if (!spans.empty() && spans.back().origin == origin_T[t] && spans.back().segment == segment_T[t])
+      spans.back().end = end;
+    else
+      spans.push_back({origin_T[t], segment_T[t], turn, end - 1, end});
   }
   return spans;
 }

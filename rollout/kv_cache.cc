@@ -7,13 +7,15 @@
 namespace candor {
 namespace {
 
-// Zeroed memory that the kernel hands out page by page as it is touched. A block that was never written holds zeros, so masked lanes never see a NaN.
+// Zeroed memory that the kernel hands out page by page as it is touched. A block that was never written holds zeros, so masked lanes never
+// see a NaN.
 at::Tensor LazyZeros(at::IntArrayRef sizes, at::ScalarType dtype) {
   size_t bytes = at::elementSize(dtype);
   for (int64_t size : sizes) bytes *= static_cast<size_t>(size);
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return {};
-  return at::from_blob(memory, sizes, [bytes](void* data) { ::munmap(data, bytes); }, at::TensorOptions(dtype));
+  return at::from_blob(
+      memory, sizes, [bytes](void* data) { ::munmap(data, bytes); }, at::TensorOptions(dtype));
 }
 
 }  // namespace
@@ -25,15 +27,17 @@ Result<KvCache> KvCache::Make(const ModelConfig& config, at::ScalarType dtype, i
   cache.pages_ = (memory_mb << 20) / page_bytes;
   if (cache.pages_ < 2)
     return Fail(ErrorCode::kInvalidInput,
-                "rollout.kv_memory_mb = " + std::to_string(memory_mb) + " holds fewer than two pages of " + std::to_string(page_bytes >> 10) + " KiB", "",
-                "raise it to at least " + std::to_string((2 * page_bytes >> 20) + 1));
+                "rollout.kv_memory_mb = " + std::to_string(memory_mb) + " holds fewer than two pages of " +
+                    std::to_string(page_bytes >> 10) + " KiB",
+                "", "raise it to at least " + std::to_string((2 * page_bytes >> 20) + 1));
   cache.pages_ = std::min<int64_t>(cache.pages_, std::numeric_limits<int32_t>::max() / page_tokens);
   const int64_t blocks = cache.pages_ * (page_tokens / kBlockTokens);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     cache.keys_L_.push_back(LazyZeros({blocks, config.num_kv_heads, config.head_dim, kBlockTokens}, dtype));
     cache.values_L_.push_back(LazyZeros({blocks, config.num_kv_heads, kBlockTokens, config.head_dim}, dtype));
     if (!cache.keys_L_.back().defined() || !cache.values_L_.back().defined())
-      return Fail(ErrorCode::kUnavailable, "no address space for a key-value cache of " + std::to_string(memory_mb) + " MiB", "", "lower rollout.kv_memory_mb");
+      return Fail(ErrorCode::kUnavailable, "no address space for a key-value cache of " + std::to_string(memory_mb) + " MiB", "",
+                  "lower rollout.kv_memory_mb");
   }
   return cache;
 }

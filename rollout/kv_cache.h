@@ -1,5 +1,5 @@
-// The memory of the paged key-value cache: for every layer one tensor of keys and one of values in the blocks that model/attention.h reads. A page (page_pool.h) is
-// page_tokens / 16 consecutive blocks. Memory is reserved at once and touched as pages are used. One thread.
+// The memory of the paged key-value cache: for every layer one tensor of keys and one of values in the blocks that model/attention.h reads.
+// A page (page_pool.h) is page_tokens / 16 consecutive blocks. Memory is reserved at once and touched as pages are used. One thread.
 #pragma once
 #include <vector>
 

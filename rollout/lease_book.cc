@@ -96,7 +96,9 @@ size_t LeaseBook::unspooled() const {
 
 bool LeaseBook::MaySwap(PolicyVersion target, bool idle) const {
   if (idle) return true;
-  return options_.swap_in_flight && std::all_of(entries_.begin(), entries_.end(), [&](const auto& e) { return e.second.phase != Phase::kRunning || target <= e.second.lease.max_version; });
+  return options_.swap_in_flight && std::all_of(entries_.begin(), entries_.end(), [&](const auto& e) {
+           return e.second.phase != Phase::kRunning || target <= e.second.lease.max_version;
+         });
 }
 
 EngineMove LeaseBook::Next(std::optional<PolicyVersion> loaded, bool idle) const {

@@ -1,9 +1,11 @@
-// What a rollout worker has in hand: leases that wait, groups that the engine is on, results that the reward tier has not spooled yet; and what to do next about versions. Plain state,
-// no I/O; the engine's thread and the link's thread both use it, so every method takes the lock.
+// What a rollout worker has in hand: leases that wait, groups that the engine is on, results that the reward tier has not spooled yet; and
+// what to do next about versions. Plain state, no I/O; the engine's thread and the link's thread both use it, so every method takes the
+// lock.
 //
-// Version rule: a group may be written by versions in [min_version, max_version] of its lease. Weights are swapped between groups: when the lease at hand cannot be written by what is
-// loaded, or when a new wave begins and newer weights are there that it may use. With swap_in_flight the swap does not wait for running traces.
-// A result stays here until it is spooled or its lease is cancelled, whoever is gone meanwhile.
+// Version rule: a group may be written by versions in [min_version, max_version] of its lease. Weights are swapped between groups: when the
+// lease at hand cannot be written by what is loaded, or when a new wave begins and newer weights are there that it may use. With
+// swap_in_flight the swap does not wait for running traces. A result stays here until it is spooled or its lease is cancelled, whoever is
+// gone meanwhile.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -20,17 +22,17 @@ namespace candor {
 struct LeaseBookOptions {
   int64_t max_batch = 64;
   bool swap_in_flight = false;
-  int64_t resend_first_ms = 2000;   // a result without an answer is sent again after 2, 4, 8, 8 .. s
+  int64_t resend_first_ms = 2000;  // a result without an answer is sent again after 2, 4, 8, 8 .. s
   int64_t resend_last_ms = 8000;
-  size_t unspooled_max = 64;        // no new leases while so many results wait for the reward tier
+  size_t unspooled_max = 64;  // no new leases while so many results wait for the reward tier
 };
 
 // What the engine should do now.
 struct EngineMove {
   enum class Kind : uint8_t { kWait = 0, kSubmit = 1, kLoad = 2 };
   Kind kind = Kind::kWait;
-  Lease lease;             // kSubmit; kLoad: the lease that asks for it
-  PolicyVersion version;   // kLoad
+  Lease lease;            // kSubmit; kLoad: the lease that asks for it
+  PolicyVersion version;  // kLoad
 };
 
 // A result that is due to be sent.
@@ -82,13 +84,13 @@ class LeaseBook {
   const LeaseBookOptions options_;
   mutable std::mutex mutex_;
   std::map<GroupId, Entry> entries_;
-  std::vector<GroupId> order_;            // waiting leases in the order of their arrival
+  std::vector<GroupId> order_;  // waiting leases in the order of their arrival
   std::vector<GroupId> cancelled_;
   std::vector<GroupFailed> failures_;
   std::vector<std::string> reward_endpoints_;
   VersionInfo newest_;
-  std::optional<StepId> wave_;            // of the last group that was started
-  size_t traces_per_group_ = 0;           // of the last lease
+  std::optional<StepId> wave_;   // of the last group that was started
+  size_t traces_per_group_ = 0;  // of the last lease
 };
 
 }  // namespace candor

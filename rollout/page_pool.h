@@ -1,7 +1,9 @@
-// Pages of the key-value cache as integers: who holds which page, how often it is shared, how many are promised. The memory itself is kv_cache.h's business.
+// Pages of the key-value cache as integers: who holds which page, how often it is shared, how many are promised. The memory itself is
+// kv_cache.h's business.
 //
-// Holds: a page is free or has a count of at least 1; promised pages are never handed to anybody else, so a sequence that was admitted can always grow to what it was promised and
-// nothing ever has to be thrown out. Freed pages are reused last in, first out, so the memory touched stays near what is needed at once. One thread.
+// Holds: a page is free or has a count of at least 1; promised pages are never handed to anybody else, so a sequence that was admitted can
+// always grow to what it was promised and nothing ever has to be thrown out. Freed pages are reused last in, first out, so the memory
+// touched stays near what is needed at once. One thread.
 #pragma once
 #include <cstdint>
 #include <vector>

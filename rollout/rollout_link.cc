@@ -36,10 +36,13 @@ Result<Address> NewestCoordinator(const std::string& run_dir) {
     if (bad != std::errc() || end != name.data() + name.size()) continue;  // a write that is not finished
     if (path.empty() || epoch > newest.epoch) newest.epoch = epoch, path = entry.path().string();
   }
-  if (path.empty()) return Fail(ErrorCode::kNotFound, "no coordinator has announced itself", run_dir + "/endpoint.*", "start candor coordinator --run-dir " + run_dir);
+  if (path.empty())
+    return Fail(ErrorCode::kNotFound, "no coordinator has announced itself", run_dir + "/endpoint.*",
+                "start candor coordinator --run-dir " + run_dir);
   CANDOR_ASSIGN(const std::string text, ReadFile(path, size_t{1} << 16));
   const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
-  if (!body.is_object() || !body.contains("endpoint") || !body["endpoint"].is_string()) return Fail(ErrorCode::kInvalidInput, "this is no coordinator's address", path);
+  if (!body.is_object() || !body.contains("endpoint") || !body["endpoint"].is_string())
+    return Fail(ErrorCode::kInvalidInput, "this is no coordinator's address", path);
   newest.endpoint = body["endpoint"].get<std::string>();
   return newest;
 }
@@ -49,7 +52,8 @@ bool IsFatal(const Error& error) { return error.code == ErrorCode::kUnauthorized
 
 }  // namespace
 
-RolloutLink::RolloutLink(RolloutLinkSetup setup, LeaseBook& book) : setup_(std::move(setup)), book_(book), backoff_ms_(setup_.backoff_first_ms) {}
+RolloutLink::RolloutLink(RolloutLinkSetup setup, LeaseBook& book)
+    : setup_(std::move(setup)), book_(book), backoff_ms_(setup_.backoff_first_ms) {}
 
 void RolloutLink::SetEngine(PolicyVersion loaded, std::map<std::string, double> metrics) {
   const std::scoped_lock lock(mutex_);
@@ -89,7 +93,8 @@ void RolloutLink::ServeRewards() {
     }
     peer.sent[sequence] = group;
     while (peer.sent.size() > 4096) peer.sent.erase(peer.sent.begin());
-    if (const Status sent = peer.client->Send(bytes); !sent) LogError(sent.error(), "send group " + ToString(group) + " to " + due.endpoint);
+    if (const Status sent = peer.client->Send(bytes); !sent)
+      LogError(sent.error(), "send group " + ToString(group) + " to " + due.endpoint);
   }
   for (auto& [endpoint, peer] : rewards_) {
     if (!peer.client) continue;
@@ -205,8 +210,11 @@ Status RolloutLink::AskForLeases() {
   book_.SetNewest(grant.newest);
   book_.Add(grant.leases);
   next_lease_ms_ = clock_.SteadyMs() + (grant.leases.empty() ? kLeasePauseMs : 0);
-  if (!grant.leases.empty()) spdlog::debug("leases groups={} first={} wave={}", grant.leases.size(), grant.leases.front().group.value, grant.leases.front().wave.value);
-  if (grant.waiting_for != waiting_for_ && grant.leases.empty() && !grant.waiting_for.empty()) spdlog::info("waiting for {}", grant.waiting_for);
+  if (!grant.leases.empty())
+    spdlog::debug("leases groups={} first={} wave={}", grant.leases.size(), grant.leases.front().group.value,
+                  grant.leases.front().wave.value);
+  if (grant.waiting_for != waiting_for_ && grant.leases.empty() && !grant.waiting_for.empty())
+    spdlog::info("waiting for {}", grant.waiting_for);
   if (grant.leases.empty()) waiting_for_ = grant.waiting_for;
   if (grant.finished) finished_ = true;
   return {};

@@ -1,6 +1,7 @@
-// A rollout worker's lines: to the coordinator (hello, leases, heartbeats with token progress at least once a second, failures) and to reward workers (results until they are spooled).
-// When the coordinator is gone nothing is lost: it is tried again after 1, 2, 4 .. 32 s, or at once when RUN_DIR/endpoint.<n> names a newer one, and results go on to the
-// reward workers meanwhile. Run belongs to one thread, which owns the sockets; the engine meets it in the LeaseBook.
+// A rollout worker's lines: to the coordinator (hello, leases, heartbeats with token progress at least once a second, failures) and to
+// reward workers (results until they are spooled). When the coordinator is gone nothing is lost: it is tried again after 1, 2, 4 .. 32 s,
+// or at once when RUN_DIR/endpoint.<n> names a newer one, and results go on to the reward workers meanwhile. Run belongs to one thread,
+// which owns the sockets; the engine meets it in the LeaseBook.
 #pragma once
 #include <atomic>
 #include <map>
@@ -31,7 +32,8 @@ struct RolloutLinkSetup {
 class RolloutLink {
  public:
   RolloutLink(RolloutLinkSetup setup, LeaseBook& book);
-  // Until the end of the run, a stop, or the engine's end; an error when this worker may not go on (its name was taken, another protocol, another run).
+  // Until the end of the run, a stop, or the engine's end; an error when this worker may not go on (its name was taken, another protocol,
+  // another run).
   Status Run(const std::atomic<bool>& engine_ended);
   bool finished() const { return finished_; }
   // What the engine has loaded and its numbers, for lease requests and heartbeats. Any thread.
@@ -58,7 +60,7 @@ class RolloutLink {
   std::atomic<bool> finished_ = false;
   std::unique_ptr<MessageClient> coordinator_;
   std::unique_ptr<Caller> caller_;
-  uint64_t epoch_ = 0;                 // of the coordinator we talk to, or tried last
+  uint64_t epoch_ = 0;  // of the coordinator we talk to, or tried last
   int64_t next_try_ms_ = 0, next_beat_ms_ = 0, next_lease_ms_ = 0, next_look_ms_ = 0;
   int backoff_ms_ = 0;
   std::string waiting_for_;

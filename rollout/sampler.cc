@@ -8,7 +8,8 @@
 
 #include "model/head.h"
 
-// Each hot loop is compiled for several instruction sets and chosen at start; lanes are explicit so that the order of additions is the same on all of them.
+// Each hot loop is compiled for several instruction sets and chosen at start; lanes are explicit so that the order of additions is the same
+// on all of them.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define CANDOR_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -26,7 +27,8 @@ using Lanes = float __attribute__((vector_size(64)));
 using IntLanes = int32_t __attribute__((vector_size(64)));
 using LanesInMemory = float __attribute__((vector_size(64), aligned(4), may_alias));
 
-// x becomes exp(x) for x <= 0, relative error below 2e-7; about 1e-38 below -87. Cephes' polynomial. By reference, because vectors of this size have no fixed calling convention.
+// x becomes exp(x) for x <= 0, relative error below 2e-7; about 1e-38 below -87. Cephes' polynomial. By reference, because vectors of this
+// size have no fixed calling convention.
 [[gnu::always_inline]] inline void ExpNonPositive(Lanes& x) {
   constexpr float kRound = 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
   x = x < -87.0f ? Lanes{} - 87.0f : x;
@@ -98,13 +100,15 @@ double FindChunkMaxima(const float* logits_V, int64_t vocab_size, SamplerScratch
   double sum = ScanChunks(logits_V, full, scratch.chunk_max.data());
   if (full < chunks) {
     float max = logits_V[full * kSamplerChunk];
-    for (int64_t j = full * kSamplerChunk; j < vocab_size; ++j) max = logits_V[j] > max ? logits_V[j] : max, sum += static_cast<double>(logits_V[j]);
+    for (int64_t j = full * kSamplerChunk; j < vocab_size; ++j)
+      max = logits_V[j] > max ? logits_V[j] : max, sum += static_cast<double>(logits_V[j]);
     scratch.chunk_max[static_cast<size_t>(full)] = max;
   }
   return sum;
 }
 
-// The k largest logits, in falling order, into scratch.top. The k-th largest chunk maximum bounds the k-th largest logit from below, so few chunks are looked into.
+// The k largest logits, in falling order, into scratch.top. The k-th largest chunk maximum bounds the k-th largest logit from below, so few
+// chunks are looked into.
 void CollectTop(const float* logits_V, int64_t vocab_size, int64_t k, SamplerScratch& scratch) {
   std::vector<float>& top = scratch.top;
   float floor = -std::numeric_limits<float>::infinity();
@@ -152,11 +156,13 @@ double WeighAll(const float* logits_V, int64_t vocab_size, float max, float inve
   return total;
 }
 
-int32_t ChooseUnfiltered(const float* logits_V, int64_t vocab_size, const RowReading& reading, float inverse_temperature, double u, SamplerScratch& scratch) {
+int32_t ChooseUnfiltered(const float* logits_V, int64_t vocab_size, const RowReading& reading, float inverse_temperature, double u,
+                         SamplerScratch& scratch) {
   double left = u * WeighAll(logits_V, vocab_size, reading.max, inverse_temperature, scratch);
   const int64_t chunks = ChunkCount(vocab_size);
   int64_t chunk = 0;
-  for (; chunk + 1 < chunks && left >= static_cast<double>(scratch.chunk_weight[chunk]); ++chunk) left -= static_cast<double>(scratch.chunk_weight[chunk]);
+  for (; chunk + 1 < chunks && left >= static_cast<double>(scratch.chunk_weight[chunk]); ++chunk)
+    left -= static_cast<double>(scratch.chunk_weight[chunk]);
   int32_t chosen = reading.argmax;
   const int64_t begin = chunk * kSamplerChunk, end = std::min(vocab_size, begin + kSamplerChunk);
   float weights[kSamplerChunk];
@@ -178,11 +184,13 @@ void GatherCandidates(const float* logits_V, int64_t vocab_size, float floor, Sa
   candidates.clear();
   for (int64_t j = 0; j < vocab_size; ++j)
     if (logits_V[j] >= floor) candidates.emplace_back(logits_V[j], static_cast<int32_t>(j));
-  std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+  std::sort(candidates.begin(), candidates.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
 }
 
 // Gathers a set of candidates that surely holds what top-k and min-p keep; with neither, the tokens within e^-16 of the top one.
-void GatherForFilters(const float* logits_V, int64_t vocab_size, const RowReading& reading, const SamplingOptions& sampling, SamplerScratch& scratch) {
+void GatherForFilters(const float* logits_V, int64_t vocab_size, const RowReading& reading, const SamplingOptions& sampling,
+                      SamplerScratch& scratch) {
   const auto temperature = static_cast<float>(sampling.temperature);
   const bool cut = 0 < sampling.top_k && sampling.top_k < vocab_size;
   float floor = cut || sampling.min_p > 0.0 ? -std::numeric_limits<float>::infinity() : reading.max - 16.0f * temperature;
@@ -195,7 +203,8 @@ void GatherForFilters(const float* logits_V, int64_t vocab_size, const RowReadin
   GatherCandidates(logits_V, vocab_size, floor, scratch);
 }
 
-int32_t ChooseFiltered(const float* logits_V, int64_t vocab_size, const RowReading& reading, const SamplingOptions& sampling, double u, SamplerScratch& scratch) {
+int32_t ChooseFiltered(const float* logits_V, int64_t vocab_size, const RowReading& reading, const SamplingOptions& sampling, double u,
+                       SamplerScratch& scratch) {
   GatherForFilters(logits_V, vocab_size, reading, sampling, scratch);
   auto& candidates = scratch.candidates;
   const double inverse_temperature = 1.0 / sampling.temperature;
@@ -204,8 +213,10 @@ int32_t ChooseFiltered(const float* logits_V, int64_t vocab_size, const RowReadi
   size_t kept = sampling.top_k > 0 ? std::min(candidates.size(), static_cast<size_t>(sampling.top_k)) : candidates.size();
   double total = 0.0;
   for (size_t i = 0; i < kept; ++i) {
-    if (weight(i) < sampling.min_p) kept = i;  // min-p: relative to the most likely token, whose weight is 1
-    else total += weight(i);
+    if (weight(i) < sampling.min_p)
+      kept = i;  // min-p: relative to the most likely token, whose weight is 1
+    else
+      total += weight(i);
   }
   if (!cut) total = WeighAll(logits_V, vocab_size, reading.max, static_cast<float>(inverse_temperature), scratch);
   if (sampling.top_p < 1.0) {
@@ -245,13 +256,16 @@ RowReading ReadRow(const float* logits_V, int64_t vocab_size, int64_t confidence
   double top_sum = 0.0;
   for (size_t i = 0; i < std::min(k, scratch.top.size()); ++i) top_sum += static_cast<double>(scratch.top[i]);
   reading.token_confidence = static_cast<float>(static_cast<double>(stats.log_sum_exp) - top_sum / static_cast<double>(k));
-  auto probability = [&](size_t i) { return i < scratch.top.size() ? std::exp(static_cast<double>(scratch.top[i] - stats.log_sum_exp)) : 0.0; };
+  auto probability = [&](size_t i) {
+    return i < scratch.top.size() ? std::exp(static_cast<double>(scratch.top[i] - stats.log_sum_exp)) : 0.0;
+  };
   reading.margin = static_cast<float>(probability(0) - probability(1));
   reading.argmax = FirstAtLeast(logits_V, vocab_size, scratch.top.front(), scratch.chunk_max);
   return reading;
 }
 
-int32_t ChooseToken(const float* logits_V, int64_t vocab_size, const RowReading& reading, const SamplingOptions& sampling, double u, SamplerScratch& scratch) {
+int32_t ChooseToken(const float* logits_V, int64_t vocab_size, const RowReading& reading, const SamplingOptions& sampling, double u,
+                    SamplerScratch& scratch) {
   if (!(sampling.temperature > 0.0)) return reading.argmax;
   const bool filtered = sampling.top_k > 0 || sampling.top_p < 1.0 || sampling.min_p > 0.0;
   return filtered ? ChooseFiltered(logits_V, vocab_size, reading, sampling, u, scratch)

@@ -15,8 +15,9 @@ Status BatchScheduler::Submit(GroupKey key, int64_t prompt_tokens, int32_t trace
   const int64_t needed = PagesFor(prompt_tokens) + TracePages(group);
   if (needed > pool_.total())
     return Fail(ErrorCode::kInvalidInput,
-                "a prompt of " + std::to_string(prompt_tokens) + " tokens with up to " + std::to_string(trace_tokens) + " new ones needs " + std::to_string(needed) +
-                    " cache pages of " + std::to_string(options_.page_tokens) + " positions, but there are " + std::to_string(pool_.total()),
+                "a prompt of " + std::to_string(prompt_tokens) + " tokens with up to " + std::to_string(trace_tokens) + " new ones needs " +
+                    std::to_string(needed) + " cache pages of " + std::to_string(options_.page_tokens) + " positions, but there are " +
+                    std::to_string(pool_.total()),
                 "", "raise rollout.kv_memory_mb or lower rollout.max_new_tokens");
   group.unstarted = group.open = traces;
   group.traces.resize(static_cast<size_t>(traces));

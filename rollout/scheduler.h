@@ -1,10 +1,11 @@
-// Continuous batching as integers: which traces run in the next step, which part of which prompt is computed beside them, which pages they use. Knows no tensors and no tokens.
+// Continuous batching as integers: which traces run in the next step, which part of which prompt is computed beside them, which pages they
+// use. Knows no tensors and no tokens.
 //
-// A group's prompt is computed once, in chunks within the step's token budget; its pages are then shared by the group's traces. The last prompt page, when only partly filled, is
-// copied for each trace that starts (copy-on-write; the last to start takes the page itself). A trace is promised all the pages it can ever need when it starts, so nothing is
-// ever preempted. Prompts are computed a little ahead of the places, so that a place that becomes free is taken in the next step.
-// Nobody waits for ever: a group whose prompt is in the cache and that still has traces to start either has a trace running or holds the promise for its next one.
-// One thread.
+// A group's prompt is computed once, in chunks within the step's token budget; its pages are then shared by the group's traces. The last
+// prompt page, when only partly filled, is copied for each trace that starts (copy-on-write; the last to start takes the page itself). A
+// trace is promised all the pages it can ever need when it starts, so nothing is ever preempted. Prompts are computed a little ahead of the
+// places, so that a place that becomes free is taken in the next step. Nobody waits for ever: a group whose prompt is in the cache and that
+// still has traces to start either has a trace running or holds the promise for its next one. One thread.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -42,9 +43,9 @@ class BatchScheduler {
     int32_t to = 0;
   };
   struct Plan {
-    std::vector<TraceKey> running;        // every trace in the batch, in order of joining
-    std::vector<TraceKey> joined;         // those that joined now
-    std::vector<PageCopy> copies;         // to be done before the step
+    std::vector<TraceKey> running;  // every trace in the batch, in order of joining
+    std::vector<TraceKey> joined;   // those that joined now
+    std::vector<PageCopy> copies;   // to be done before the step
     std::vector<PrefillChunk> prefill;
   };
 
@@ -80,12 +81,12 @@ class BatchScheduler {
   };
   struct GroupState {
     int64_t prompt_tokens = 0, trace_tokens = 0;
-    int64_t computed = 0;              // prompt positions planned so far
+    int64_t computed = 0;  // prompt positions planned so far
     std::vector<int32_t> prompt_pages;
-    int64_t next_promise = 0;          // pages held back for the next trace to start
+    int64_t next_promise = 0;  // pages held back for the next trace to start
     int32_t running = 0;
-    int32_t unstarted = 0;             // traces that have neither started nor been skipped
-    int32_t open = 0;                  // traces that have not ended
+    int32_t unstarted = 0;  // traces that have neither started nor been skipped
+    int32_t open = 0;       // traces that have not ended
     std::vector<TraceState> traces;
   };
 
@@ -101,9 +102,9 @@ class BatchScheduler {
   SchedulerOptions options_;
   PagePool pool_;
   std::unordered_map<GroupKey, GroupState> groups_;
-  std::deque<GroupKey> queue_;         // not admitted yet
-  std::deque<GroupKey> prefilling_;    // admitted, prompt not complete
-  std::deque<TraceKey> ready_;         // wait for a place in the batch
+  std::deque<GroupKey> queue_;       // not admitted yet
+  std::deque<GroupKey> prefilling_;  // admitted, prompt not complete
+  std::deque<TraceKey> ready_;       // wait for a place in the batch
   std::vector<TraceKey> running_;
   int64_t joins_ = 0, leaves_ = 0;
 };

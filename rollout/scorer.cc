@@ -5,7 +5,8 @@
 
 namespace candor {
 
-Result<std::vector<ScoredTokens>> Scorer::Score(const std::vector<int32_t>& prompt_P, const std::vector<std::vector<int32_t>>& completions) {
+Result<std::vector<ScoredTokens>> Scorer::Score(const std::vector<int32_t>& prompt_P,
+                                                const std::vector<std::vector<int32_t>>& completions) {
   const Engine::Impl& engine = engine_.impl();
   if (!engine.loaded) return Fail(ErrorCode::kInvalidInput, "scoring needs weights, but none are loaded");
   const auto check = [&](const std::vector<int32_t>& ids) { return CheckTokenIds(ids, engine.config.vocab_size, "a scored sequence"); };

@@ -1,5 +1,6 @@
-// Teacher-forced log-probabilities on an engine's weights: how likely the policy finds a given completion. For rewards that need the policy's view of a reference answer, for
-// `candor score`, and for measuring the mismatch with the learner. No torch in this header. One thread: the engine's.
+// Teacher-forced log-probabilities on an engine's weights: how likely the policy finds a given completion. For rewards that need the
+// policy's view of a reference answer, for `candor score`, and for measuring the mismatch with the learner. No torch in this header. One
+// thread: the engine's.
 #pragma once
 #include <cstdint>
 #include <vector>

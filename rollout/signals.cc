@@ -46,7 +46,8 @@ ByteRange TrimRange(std::string_view text, ByteRange range) {
   return range;
 }
 
-void AddAnswerSignals(const std::vector<int64_t>& answer_tokens, const std::vector<float>& log_probs_T, const std::vector<float>& margin_T, std::map<std::string, double>& signals) {
+void AddAnswerSignals(const std::vector<int64_t>& answer_tokens, const std::vector<float>& log_probs_T, const std::vector<float>& margin_T,
+                      std::map<std::string, double>& signals) {
   if (answer_tokens.empty()) return;
   double sum = 0.0, margin = 0.0;
   for (int64_t t : answer_tokens) {

@@ -39,7 +39,8 @@ Result<std::vector<Chunk>> ChunksOf(const Json& file, const std::string& where) 
   try {
     const auto total = file.at("bytes").get<uint64_t>();
     if (file.contains("chunks")) {
-      for (const Json& chunk : file.at("chunks")) chunks.push_back({chunk.at("offset").get<uint64_t>(), chunk.at("bytes").get<uint64_t>(), chunk.at("hash").get<std::string>()});
+      for (const Json& chunk : file.at("chunks"))
+        chunks.push_back({chunk.at("offset").get<uint64_t>(), chunk.at("bytes").get<uint64_t>(), chunk.at("hash").get<std::string>()});
     } else {
       chunks.push_back({0, total, file.at("hash").get<std::string>()});
     }
@@ -60,7 +61,8 @@ Status VerifyFile(const std::string& path, const std::vector<Chunk>& chunks) {
   struct stat info {};
   if (file.fd < 0 || ::fstat(file.fd, &info) != 0) return Broken("a file that the manifest lists is missing", path);
   const uint64_t total = chunks.empty() ? 0 : chunks.back().offset + chunks.back().bytes;
-  if (static_cast<uint64_t>(info.st_size) != total) return Broken("the file has " + std::to_string(info.st_size) + " bytes, its manifest says " + std::to_string(total), path);
+  if (static_cast<uint64_t>(info.st_size) != total)
+    return Broken("the file has " + std::to_string(info.st_size) + " bytes, its manifest says " + std::to_string(total), path);
   std::string buffer;
   for (size_t i = 0; i < chunks.size(); ++i) {
     buffer.resize(chunks[i].bytes);
@@ -70,7 +72,9 @@ Status VerifyFile(const std::string& path, const std::vector<Chunk>& chunks) {
       done += static_cast<uint64_t>(got);
     }
     if (HashHex(buffer) != chunks[i].hash)
-      return Broken("chunk " + std::to_string(i) + " (bytes " + std::to_string(chunks[i].offset) + " to " + std::to_string(chunks[i].offset + chunks[i].bytes) + ") does not have its hash", path);
+      return Broken("chunk " + std::to_string(i) + " (bytes " + std::to_string(chunks[i].offset) + " to " +
+                        std::to_string(chunks[i].offset + chunks[i].bytes) + ") does not have its hash",
+                    path);
   }
   return {};
 }
@@ -87,16 +91,19 @@ Result<std::string> FolderOfVersion(const VersionInfo& newest, PolicyVersion ver
 Status VerifyVersion(const std::string& folder, PolicyVersion version, const std::string& manifest_hash) {
   const std::string path = folder + "/manifest.json";
   CANDOR_ASSIGN(const std::string text, ReadFile(path, kManifestMax));
-  if (!manifest_hash.empty() && HashHex(text) != manifest_hash) return Broken("the manifest does not have the hash that was announced", path);
+  if (!manifest_hash.empty() && HashHex(text) != manifest_hash)
+    return Broken("the manifest does not have the hash that was announced", path);
   const Json manifest = Json::parse(text, nullptr, false);
   if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_array()) return Broken("this is no manifest", path);
   if (!manifest.contains("version") || !manifest["version"].is_number_unsigned() || manifest["version"].get<uint64_t>() != version.value)
     return Fail(ErrorCode::kVersionSkew, "the manifest is not that of version " + ToString(version), path);
   bool weights = false;
   for (const Json& file : manifest["files"]) {
-    if (!file.is_object() || !file.contains("name") || !file["name"].is_string()) return Broken("the manifest lists a file without a name", path);
+    if (!file.is_object() || !file.contains("name") || !file["name"].is_string())
+      return Broken("the manifest lists a file without a name", path);
     const auto name = file["name"].get<std::string>();
-    if (name.empty() || name.find('/') != std::string::npos || name == "..") return Broken("the manifest lists a file outside its folder: " + name, path);
+    if (name.empty() || name.find('/') != std::string::npos || name == "..")
+      return Broken("the manifest lists a file outside its folder: " + name, path);
     weights |= name.ends_with(".safetensors");
     CANDOR_ASSIGN(const std::vector<Chunk> chunks, ChunksOf(file, path + ": " + name));
     CANDOR_TRY(VerifyFile(folder + "/" + name, chunks));

@@ -14,15 +14,16 @@
 namespace candor {
 namespace {
 
-constexpr int kIdleMs = 5;            // how soon a new lease is noticed while nothing runs
-constexpr int64_t kReportMs = 250;    // how often progress is told to the link
-constexpr int kLoadTries = 4;         // a shared file system may show a new folder late
+constexpr int kIdleMs = 5;          // how soon a new lease is noticed while nothing runs
+constexpr int64_t kReportMs = 250;  // how often progress is told to the link
+constexpr int kLoadTries = 4;       // a shared file system may show a new folder late
 constexpr int kLoadPauseMs = 500;
 
 // Owned by the engine's thread.
 class RolloutWorker {
  public:
-  RolloutWorker(const RolloutOptions& options, const RolloutSetup& setup, const PromptBuilder& prompts, EpisodeFactory episode, Engine& engine, LeaseBook& book, RolloutLink& link)
+  RolloutWorker(const RolloutOptions& options, const RolloutSetup& setup, const PromptBuilder& prompts, EpisodeFactory episode,
+                Engine& engine, LeaseBook& book, RolloutLink& link)
       : options_(options), setup_(setup), prompts_(prompts), episode_(std::move(episode)), engine_(engine), book_(book), link_(link) {}
 
   Status Run(const std::atomic<bool>& link_ended) {
@@ -50,7 +51,8 @@ class RolloutWorker {
         LoadVersion(move);
         continue;
       }
-      if (const Status submitted = Submit(move.lease); !submitted) book_.Failed(move.lease.group, submitted.error().Message(), submitted.error().code == ErrorCode::kInvalidInput);
+      if (const Status submitted = Submit(move.lease); !submitted)
+        book_.Failed(move.lease.group, submitted.error().Message(), submitted.error().code == ErrorCode::kInvalidInput);
     }
   }
 
@@ -72,7 +74,8 @@ class RolloutWorker {
     CANDOR_ASSIGN(const std::string folder, FolderOfVersion(newest, version));
     CANDOR_TRY(VerifyVersion(folder, version, version == newest.version ? newest.hash : ""));
     CANDOR_TRY(engine_.Load(version, folder));
-    spdlog::info("weights version={} folder={} seconds={:.2f}", version.value, folder, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    spdlog::info("weights version={} folder={} seconds={:.2f}", version.value, folder,
+                 std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     last_report_ms_ = 0;
     return {};
   }
@@ -80,7 +83,9 @@ class RolloutWorker {
   Status Submit(const Lease& lease) {
     const auto set = setup_.data.find(lease.prompt.dataset);
     if (set == setup_.data.end() || lease.prompt.row >= set->second->rows.size())
-      return Fail(ErrorCode::kInvalidInput, "there is no row " + std::to_string(lease.prompt.row) + " in data set \"" + lease.prompt.dataset + "\"", "", "every role must read the same data files");
+      return Fail(ErrorCode::kInvalidInput,
+                  "there is no row " + std::to_string(lease.prompt.row) + " in data set \"" + lease.prompt.dataset + "\"", "",
+                  "every role must read the same data files");
     CANDOR_ASSIGN(PromptText prompt, prompts_.Build(set->second->rows[lease.prompt.row]));
     EngineRequest request;
     request.id = lease.group, request.prompt = lease.prompt, request.wave = lease.wave;
@@ -169,9 +174,11 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
     engine_ended = true;
   }
   const EngineStats stats = engine->stats();
-  spdlog::info("engine steps={} tokens={} tokens_per_second={:.0f} joins={} leaves={} running_max={} pages_used_max={} pages_reused={} prompt_tokens={} shared_tokens={}", stats.steps,
-               stats.sampled_tokens, stats.tokens_per_second(), stats.joins, stats.leaves, stats.running_max, stats.pages_used_max, stats.pages_reused, stats.prompt_tokens,
-               stats.shared_tokens);
+  spdlog::info(
+      "engine steps={} tokens={} tokens_per_second={:.0f} joins={} leaves={} running_max={} pages_used_max={} pages_reused={} "
+      "prompt_tokens={} shared_tokens={}",
+      stats.steps, stats.sampled_tokens, stats.tokens_per_second(), stats.joins, stats.leaves, stats.running_max, stats.pages_used_max,
+      stats.pages_reused, stats.prompt_tokens, stats.shared_tokens);
   CANDOR_TRY(engine_status);
   return link_status;
 }

@@ -3,7 +3,8 @@
 //   engine thread (the caller)   prompts by row and chat template, weights by version, engine steps
 //   link thread                  coordinator and reward workers (rollout_link.h)
 //
-// The two meet in the lease book (lease_book.h). Weights are verified (manifest and hashes) before they are loaded. No torch in this header.
+// The two meet in the lease book (lease_book.h). Weights are verified (manifest and hashes) before they are loaded. No torch in this
+// header.
 #pragma once
 #include <atomic>
 #include <map>
@@ -26,12 +27,12 @@ struct RolloutSetup {
   FormatOptions format;
   std::map<std::string, const DataSet*> data;  // by PromptRef::dataset; must outlive the call
   Transport* transport = nullptr;
-  const std::atomic<bool>* stop = nullptr;     // set by a signal handler: hand over what is finished, then return
-  int backoff_first_ms = 1000;                 // tests hurry
+  const std::atomic<bool>* stop = nullptr;  // set by a signal handler: hand over what is finished, then return
+  int backoff_first_ms = 1000;              // tests hurry
 };
 
-// Until stop, or until the coordinator says that the run is finished. options.engine.dtype and .deterministic are the run's. Errors: a model or format that does not hold
-// together, weights that cannot be loaded, an engine that broke, a coordinator that refuses this worker.
+// Until stop, or until the coordinator says that the run is finished. options.engine.dtype and .deterministic are the run's. Errors: a
+// model or format that does not hold together, weights that cannot be loaded, an engine that broke, a coordinator that refuses this worker.
 Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup);
 
 }  // namespace candor

@@ -28,6 +28,8 @@ inline constexpr int kPolicyTags = 4;
 const char* Name(PolicyTag tag);           // "think"
 std::string_view OpenTag(PolicyTag tag);   // "<think>"
 std::string_view CloseTag(PolicyTag tag);  // "</think>"
+// What stands between a closed answer and the confidence slot: tags are written one to a line, in fine-tuning rows and by the engine alike.
+inline constexpr std::string_view kSlotPrefix = "\n<confidence>";
 Segment SegmentOf(PolicyTag tag);          // think → reasoning, the others by name
 std::optional<PolicyTag> PolicyTagFromName(std::string_view name);
 

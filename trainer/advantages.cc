@@ -45,11 +45,20 @@ std::vector<double> ComputeAdvantages(AdvantageKind kind, std::span<const std::o
   AddCentred(values_G, centred);
   double n = centred.count, factor = 1.0;
   switch (kind) {
-    case AdvantageKind::kNone: *mean = 0.0; break;
-    case AdvantageKind::kGroupMean: break;
-    case AdvantageKind::kLeaveOneOut: factor = n > 1.0 ? n / (n - 1.0) : 0.0; break;
-    case AdvantageKind::kGroupStd: factor = 1.0 / (centred.Std() + kStdEpsilon); break;
-    case AdvantageKind::kBatchStd: factor = 1.0 / (batch_std + kStdEpsilon); break;
+    case AdvantageKind::kNone:
+      *mean = 0.0;
+      break;
+    case AdvantageKind::kGroupMean:
+      break;
+    case AdvantageKind::kLeaveOneOut:
+      factor = n > 1.0 ? n / (n - 1.0) : 0.0;
+      break;
+    case AdvantageKind::kGroupStd:
+      factor = 1.0 / (centred.Std() + kStdEpsilon);
+      break;
+    case AdvantageKind::kBatchStd:
+      factor = 1.0 / (batch_std + kStdEpsilon);
+      break;
   }
   for (size_t i = 0; i < values_G.size(); ++i)
     if (values_G[i]) advantages_G[i] = (*values_G[i] - *mean) * factor;

@@ -5,8 +5,8 @@
 //   group_mean     r - m                    Dr.GRPO (arXiv 2503.20783); also RLCR's scale_rewards = false
 //   leave_one_out  (r - m) n / (n - 1)      RLOO: the baseline is the mean of the others
 //   group_std      (r - m) / (s + 1e-6)     GRPO as in verl; makes stated probabilities overconfident (arXiv 2508.11800)
-//   batch_std      (r - m) / (S + 1e-6)     S: standard deviation of all centred values of the step (ScaleRL, arXiv 2510.13786); one positive constant cannot flip a sign
-//   none           r
+//   batch_std      (r - m) / (S + 1e-6)     S: standard deviation of all centred values of the step (ScaleRL, arXiv 2510.13786); one
+//   positive constant cannot flip a sign none           r
 // A group of one value has no baseline: its advantage is 0 except with none.
 #pragma once
 #include <optional>

@@ -1,5 +1,5 @@
-// Aggregation: how a step's token losses become one number. Every form is a sum over tokens with a weight that depends on counts only, so the weights are known before the first
-// backward. Pure, any thread.
+// Aggregation: how a step's token losses become one number. Every form is a sum over tokens with a weight that depends on counts only, so
+// the weights are known before the first backward. Pure, any thread.
 //   token         1 / tokens                              mean over all trained tokens (DAPO)
 //   sequence      1 / (tokens of the trace * traces)      mean per trace, then over traces (GRPO)
 //   prompt        1 / (tokens of the group * prompts)     mean over the tokens of a prompt's traces, then over prompts (ScaleRL)

@@ -18,7 +18,8 @@ double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, uint64_t which) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i)
-    tokens.push_back(static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, which, static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
+    tokens.push_back(
+        static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, which, static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
   return tokens;
 }
 
@@ -103,7 +104,8 @@ Result<LearnBenchResult> LearnBench(const std::string& model_folder, const Learn
                   result.update_seconds = done.metrics["time/update"];
                   return done.skipped ? Status(Fail(ErrorCode::kInternal, done.why)) : Status{};
                 }));
-  result.shared_tokens_per_second = static_cast<double>(o.groups * o.answers * (o.prompt_tokens + o.answer_tokens)) / result.shared_step_seconds;
+  result.shared_tokens_per_second =
+      static_cast<double>(o.groups * o.answers * (o.prompt_tokens + o.answer_tokens)) / result.shared_step_seconds;
   return result;
 }
 

@@ -1,4 +1,5 @@
-// How fast one whole learning step is (forward, backward, AdamW) on this machine with a real model: the numbers of `candor bench learn`. No torch in this header.
+// How fast one whole learning step is (forward, backward, AdamW) on this machine with a real model: the numbers of `candor bench learn`. No
+// torch in this header.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -10,18 +11,19 @@ namespace candor {
 struct LearnBenchOptions {
   std::string dtype = "auto";
   int64_t threads = 2;
-  int64_t sequences = 16, tokens = 128;                          // plain sequences
+  int64_t sequences = 16, tokens = 128;                                     // plain sequences
   int64_t groups = 1, answers = 8, answer_tokens = 32, prompt_tokens = 60;  // answers that share a prompt
-  int64_t repeats = 3;                                           // the median counts; one more goes before as warm-up
+  int64_t repeats = 3;                                                      // the median counts; one more goes before as warm-up
   bool recompute = false;
 };
 struct LearnBenchResult {
   std::string dtype;
-  double step_seconds = 0.0;                 // sequences x tokens
-  double tokens_per_second = 0.0;            // sequences * tokens / step_seconds, as train_hf.py counts
+  double step_seconds = 0.0;       // sequences x tokens
+  double tokens_per_second = 0.0;  // sequences * tokens / step_seconds, as train_hf.py counts
   double shared_step_seconds = 0.0;
-  double shared_tokens_per_second = 0.0;     // groups * answers * (prompt + answer tokens) / seconds: what a learner without sharing would have computed
-  double update_seconds = 0.0;               // AdamW alone, inside both
+  double shared_tokens_per_second =
+      0.0;                      // groups * answers * (prompt + answer tokens) / seconds: what a learner without sharing would have computed
+  double update_seconds = 0.0;  // AdamW alone, inside both
 };
 Result<LearnBenchResult> LearnBench(const std::string& model_folder, const LearnBenchOptions& options);
 

@@ -28,7 +28,8 @@ std::string SliceFile(int slice) { return fmt::format("rank_{}.safetensors", sli
 std::vector<std::pair<std::string, at::Tensor>> StateOf(ShardedPolicy& policy, size_t unit) {
   ShardedPolicy::UnitState& state = policy.state(unit);
   const std::string name = policy.units()[unit].name + "/";
-  std::vector<std::pair<std::string, at::Tensor>> tensors{{name + "master", state.master}, {name + "mean", state.mean}, {name + "square", state.square}};
+  std::vector<std::pair<std::string, at::Tensor>> tensors{
+      {name + "master", state.master}, {name + "mean", state.mean}, {name + "square", state.square}};
   if (policy.has_average()) tensors.emplace_back(name + "average", state.average);
   return tensors;
 }
@@ -52,7 +53,13 @@ std::string ManifestText(ShardedPolicy& policy, int64_t step, const std::vector<
     units.push_back({{"name", policy.units()[u].name}, {"count", policy.plan().units[u].count}, {"slice", policy.plan().units[u].slice}});
   for (const std::string& file : files)
     if (!file.empty()) listed.push_back(Json::parse(file));
-  return Json{{"format", kFormat}, {"step", step}, {"updates", policy.updates()}, {"slices", policy.plan().slices()}, {"average", policy.has_average()}, {"units", units}, {"files", listed}}
+  return Json{{"format", kFormat},
+              {"step", step},
+              {"updates", policy.updates()},
+              {"slices", policy.plan().slices()},
+              {"average", policy.has_average()},
+              {"units", units},
+              {"files", listed}}
       .dump(1);
 }
 
@@ -124,7 +131,15 @@ Result<Manifest> ReadManifest(const std::string& folder) {
     Json object = Json::parse(text);
     if (object.at("format").get<int>() != kFormat)
       return Fail(ErrorCode::kVersionSkew, fmt::format("has format {}, this program reads {}", object.at("format").dump(), kFormat), path);
-    Manifest m{object.at("step").get<int64_t>(), object.at("updates").get<int64_t>(), object.at("slices").get<int>(), object.at("average").get<bool>(), {}, {}, {}, {}, HashHex(text)};
+    Manifest m{object.at("step").get<int64_t>(),
+               object.at("updates").get<int64_t>(),
+               object.at("slices").get<int>(),
+               object.at("average").get<bool>(),
+               {},
+               {},
+               {},
+               {},
+               HashHex(text)};
     for (const Json& unit : object.at("units")) {
       m.names.push_back(unit.at("name").get<std::string>());
       m.counts.push_back(unit.at("count").get<int64_t>());
@@ -134,9 +149,11 @@ Result<Manifest> ReadManifest(const std::string& folder) {
       CANDOR_ASSIGN(ListedFile listed, ListedFileFromJson(file.dump(), path));
       m.files.push_back(std::move(listed));
     }
-    if (m.slices < 1 || static_cast<int>(m.files.size()) != m.slices) return Fail(ErrorCode::kInvalidInput, "does not list one file per slice", path);
+    if (m.slices < 1 || static_cast<int>(m.files.size()) != m.slices)
+      return Fail(ErrorCode::kInvalidInput, "does not list one file per slice", path);
     for (size_t u = 0; u < m.counts.size(); ++u)
-      if (m.slice_sizes[u] < 1 || m.slice_sizes[u] * m.slices < m.counts[u]) return Fail(ErrorCode::kInvalidInput, "its slices do not cover unit " + m.names[u], path);
+      if (m.slice_sizes[u] < 1 || m.slice_sizes[u] * m.slices < m.counts[u])
+        return Fail(ErrorCode::kInvalidInput, "its slices do not cover unit " + m.names[u], path);
     return m;
   } catch (const Json::exception& error) {
     return Fail(ErrorCode::kInvalidInput, std::string("is no manifest: ") + error.what(), path);
@@ -152,8 +169,11 @@ Status VerifyShare(const Manifest& manifest, const std::string& folder, const Co
 
 Status SameModel(const Manifest& manifest, ShardedPolicy& policy, const std::string& folder) {
   bool same = manifest.names.size() == policy.units().size();
-  for (size_t u = 0; same && u < manifest.names.size(); ++u) same = manifest.names[u] == policy.units()[u].name && manifest.counts[u] == policy.plan().units[u].count;
-  if (!same) return Fail(ErrorCode::kInvalidInput, "is the checkpoint of another model", folder, "use another run directory, or the model this run was started with");
+  for (size_t u = 0; same && u < manifest.names.size(); ++u)
+    same = manifest.names[u] == policy.units()[u].name && manifest.counts[u] == policy.plan().units[u].count;
+  if (!same)
+    return Fail(ErrorCode::kInvalidInput, "is the checkpoint of another model", folder,
+                "use another run directory, or the model this run was started with");
   return {};
 }
 
@@ -167,7 +187,8 @@ Status FillFrom(const Manifest& manifest, const std::string& folder, ShardedPoli
   for (size_t u = 0; u < policy.units().size(); ++u)
     for (auto& [name, tensor] : StateOf(policy, u)) {
       const bool missing_average = name.ends_with("/average") && !manifest.average;
-      const std::string source = missing_average ? policy.units()[u].name + "/master" : name;  // averaging was switched on: it starts from the weights
+      const std::string source =
+          missing_average ? policy.units()[u].name + "/master" : name;  // averaging was switched on: it starts from the weights
       for (const SliceCopy& copy : PlanReshard(manifest.slice_sizes[u], policy.plan().units[u])) {
         const auto& tensors = files[static_cast<size_t>(copy.from_slice)]->tensors();
         auto found = tensors.find(source);
@@ -195,7 +216,8 @@ Result<std::optional<CheckpointInfo>> LoadNewestCheckpoint(ShardedPolicy& policy
     Status whole = manifest ? VerifyShare(*manifest, folder, collective) : Status(Fail(manifest.error()));
     if (Status agreed = AgreeOn(collective, whole); !agreed) {
       if (agreed.error().code == ErrorCode::kCollective) return Fail(agreed.error());
-      if (collective.rank() == 0) spdlog::error("checkpoint {} cannot be used, trying the one before it: {}", folder, agreed.error().Message());
+      if (collective.rank() == 0)
+        spdlog::error("checkpoint {} cannot be used, trying the one before it: {}", folder, agreed.error().Message());
       continue;
     }
     Status filled = SameModel(*manifest, policy, folder);

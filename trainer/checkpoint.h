@@ -1,7 +1,8 @@
-// Checkpoints: CHECKPOINTS/step_<N>/ holds one file per slice (rank_<r>.safetensors: master weights, both moments, averages) and manifest.json, written last; the folder gets its name by
-// one atomic rename when all of it is on disk, so a checkpoint is complete or not there. CHECKPOINTS/latest names the newest, as a hint for people.
-// Loading works at any number of ranks and any sharding; at the same plan it is bit-equal (at another too: values are only moved). A damaged checkpoint is named and the one before it
-// is used. All functions are collective calls.
+// Checkpoints: CHECKPOINTS/step_<N>/ holds one file per slice (rank_<r>.safetensors: master weights, both moments, averages) and
+// manifest.json, written last; the folder gets its name by one atomic rename when all of it is on disk, so a checkpoint is complete or not
+// there. CHECKPOINTS/latest names the newest, as a hint for people. Loading works at any number of ranks and any sharding; at the same plan
+// it is bit-equal (at another too: values are only moved). A damaged checkpoint is named and the one before it is used. All functions are
+// collective calls.
 #pragma once
 #include <optional>
 #include <string>
@@ -11,7 +12,7 @@
 namespace candor {
 
 struct CheckpointInfo {
-  int64_t step = 0;           // optimizer steps done
+  int64_t step = 0;  // optimizer steps done
   std::string path;
   std::string manifest_hash;  // XXH3-128 of manifest.json
 };

@@ -26,7 +26,8 @@ Result<std::vector<std::vector<double>>> GatherDoubles(Collective& collective, c
   std::vector<double> flat(n * ranks);
   if (n > 0) CANDOR_TRY(collective.AllGather(mine.data(), flat.data(), n * sizeof(double), ElementType::kByte));
   std::vector<std::vector<double>> all(ranks);
-  for (size_t r = 0; r < ranks; ++r) all[r].assign(flat.begin() + static_cast<std::ptrdiff_t>(r * n), flat.begin() + static_cast<std::ptrdiff_t>((r + 1) * n));
+  for (size_t r = 0; r < ranks; ++r)
+    all[r].assign(flat.begin() + static_cast<std::ptrdiff_t>(r * n), flat.begin() + static_cast<std::ptrdiff_t>((r + 1) * n));
   return all;
 }
 

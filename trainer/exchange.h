@@ -1,5 +1,5 @@
-// Small exchanges between the ranks on top of Collective: texts and doubles of any length, every rank sees all of them in rank order and so comes to the same verdict.
-// Thread rule and errors as in core/collective.h.
+// Small exchanges between the ranks on top of Collective: texts and doubles of any length, every rank sees all of them in rank order and so
+// comes to the same verdict. Thread rule and errors as in core/collective.h.
 #pragma once
 #include <string>
 #include <vector>

@@ -37,18 +37,22 @@ Result<ListedFile> ListFile(const std::string& folder, const std::string& name) 
 Status VerifyListedFile(const std::string& folder, const ListedFile& file) {
   const std::string path = folder + "/" + file.name;
   CANDOR_ASSIGN(ListedFile found, ListFile(folder, file.name));
-  if (found.bytes != file.bytes) return Fail(ErrorCode::kInvalidInput, "has " + std::to_string(found.bytes) + " bytes instead of " + std::to_string(file.bytes), path);
+  if (found.bytes != file.bytes)
+    return Fail(ErrorCode::kInvalidInput, "has " + std::to_string(found.bytes) + " bytes instead of " + std::to_string(file.bytes), path);
   if (found.chunks.size() != file.chunks.size()) return Fail(ErrorCode::kInvalidInput, "was hashed in other chunks", path);
   for (size_t i = 0; i < found.chunks.size(); ++i)
     if (found.chunks[i].hash != file.chunks[i].hash)
-      return Fail(ErrorCode::kInvalidInput, "is damaged between bytes " + std::to_string(found.chunks[i].offset) + " and " + std::to_string(found.chunks[i].offset + found.chunks[i].bytes),
+      return Fail(ErrorCode::kInvalidInput,
+                  "is damaged between bytes " + std::to_string(found.chunks[i].offset) + " and " +
+                      std::to_string(found.chunks[i].offset + found.chunks[i].bytes),
                   path);
   return {};
 }
 
 std::string ToJsonText(const ListedFile& file) {
   nlohmann::json object{{"name", file.name}, {"bytes", file.bytes}, {"chunks", nlohmann::json::array()}};
-  for (const FileChunk& chunk : file.chunks) object["chunks"].push_back({{"offset", chunk.offset}, {"bytes", chunk.bytes}, {"hash", chunk.hash}});
+  for (const FileChunk& chunk : file.chunks)
+    object["chunks"].push_back({{"offset", chunk.offset}, {"bytes", chunk.bytes}, {"hash", chunk.hash}});
   return object.dump();
 }
 
@@ -56,7 +60,8 @@ Result<ListedFile> ListedFileFromJson(const std::string& text, const std::string
   try {
     nlohmann::json object = nlohmann::json::parse(text);
     ListedFile file{object.at("name").get<std::string>(), object.at("bytes").get<uint64_t>(), {}};
-    if (file.name.empty() || file.name.find('/') != std::string::npos) return Fail(ErrorCode::kInvalidInput, "lists a file outside its folder", where);
+    if (file.name.empty() || file.name.find('/') != std::string::npos)
+      return Fail(ErrorCode::kInvalidInput, "lists a file outside its folder", where);
     for (const nlohmann::json& chunk : object.at("chunks"))
       file.chunks.push_back({chunk.at("offset").get<uint64_t>(), chunk.at("bytes").get<uint64_t>(), chunk.at("hash").get<std::string>()});
     return file;

@@ -20,9 +20,9 @@ namespace candor {
 
 namespace {
 
-constexpr int kPlanTryMs = 5000;     // ranks wait for each other that long at most while rank 0 asks for a plan
-constexpr int kFetchTryMs = 20000;   // one group; well below the collective's deadline
-constexpr int64_t kVoteMs = 40000;    // likewise, while rank 0 votes
+constexpr int kPlanTryMs = 5000;    // ranks wait for each other that long at most while rank 0 asks for a plan
+constexpr int kFetchTryMs = 20000;  // one group; well below the collective's deadline
+constexpr int64_t kVoteMs = 40000;  // likewise, while rank 0 votes
 constexpr int kPollFirstMs = 20, kPollLastMs = 250;
 
 class Learner {
@@ -128,14 +128,17 @@ Result<std::optional<std::vector<ScoredGroup>>> Learner::FetchAndVote(const Step
     if (planned.rank != static_cast<uint32_t>(collective_.rank())) continue;
     Result<ScoredGroup> group = bad.empty() ? fetcher_.Fetch(planned, kFetchTryMs) : Fail(ErrorCode::kUnavailable, "not tried");
     Status valid = group ? ValidateGroup(*group, policy_.config().vocab_size, policy_.config().max_positions) : Status(Fail(group.error()));
-    if (valid) groups.push_back(std::move(*group));
-    else if (bad.empty()) bad = ToString(planned.group) + " " + valid.error().Message();  // one at a time: the wait for a silent worker is paid once
+    if (valid)
+      groups.push_back(std::move(*group));
+    else if (bad.empty())
+      bad = ToString(planned.group) + " " + valid.error().Message();  // one at a time: the wait for a silent worker is paid once
     if (!groups.empty() && groups.back().id == planned.group) groups.back().drop = planned.drop;
   }
   CANDOR_ASSIGN(std::vector<std::string> all, GatherTexts(collective_, bad));
   PlanVote vote{plan.plan, plan.step, true, {}, ""};
   for (const std::string& one : all)
-    if (!one.empty()) vote.ok = false, vote.bad_groups.push_back({std::stoull(one)}), vote.reason += (vote.reason.empty() ? "" : "; ") + one;
+    if (!one.empty())
+      vote.ok = false, vote.bad_groups.push_back({std::stoull(one)}), vote.reason += (vote.reason.empty() ? "" : "; ") + one;
   std::string verdict;
   if (first()) {
     if (!vote.ok) spdlog::warn("plan {} of step {} is void: {}", plan.plan.value, plan.step.value, vote.reason);
@@ -159,7 +162,8 @@ Result<std::vector<ScoredGroup>> Learner::GroupsOf(int64_t step, StepPlan& plan)
 
 Status Learner::Publish(int64_t version) {
   CANDOR_ASSIGN(version_, PublishWeights(policy_, setup_.run_dir, version, setup_.options.keep_versions));
-  return Tell(VersionAnnounce{version_, {static_cast<uint64_t>(version)}}, fmt::format("announcement of version {}", version), deadline_ms_);
+  return Tell(VersionAnnounce{version_, {static_cast<uint64_t>(version)}}, fmt::format("announcement of version {}", version),
+              deadline_ms_);
 }
 
 Status Learner::Report(const StepPlan& plan, StepResult& result) {
@@ -167,8 +171,9 @@ Status Learner::Report(const StepPlan& plan, StepResult& result) {
   CANDOR_TRY(Tell(done, fmt::format("report of step {}", plan.step.value), deadline_ms_));
   if (first() && result.skipped) spdlog::error("step {} was skipped: {}; weights stay as they were", plan.step.value, result.why);
   if (first())
-    spdlog::info("step={} loss={:.5f} grad_norm={:.4f} mismatch={:.2e} rows/s={:.0f} gathered_units_peak={:.0f}", plan.step.value, result.metrics["loss/all"],
-                 result.metrics["optim/grad_norm"], result.metrics["mismatch/abs/mean"], result.metrics["perf/throughput"], result.metrics["memory/gathered_units_peak"]);
+    spdlog::info("step={} loss={:.5f} grad_norm={:.4f} mismatch={:.2e} rows/s={:.0f} gathered_units_peak={:.0f}", plan.step.value,
+                 result.metrics["loss/all"], result.metrics["optim/grad_norm"], result.metrics["mismatch/abs/mean"],
+                 result.metrics["perf/throughput"], result.metrics["memory/gathered_units_peak"]);
   return {};
 }
 
@@ -176,7 +181,8 @@ Status Learner::Checkpoint(int64_t step, int64_t deadline_ms) {
   CANDOR_ASSIGN(CheckpointInfo info, WriteCheckpoint(policy_, setup_.run_dir + "/checkpoints", step, setup_.options.keep_last));
   checkpointed_ = step;
   if (first()) spdlog::info("checkpoint step={} path={}", step, info.path);
-  return Tell(CheckpointDone{{static_cast<uint64_t>(step)}, info.path, info.manifest_hash}, fmt::format("checkpoint of step {}", step), deadline_ms);
+  return Tell(CheckpointDone{{static_cast<uint64_t>(step)}, info.path, info.manifest_hash}, fmt::format("checkpoint of step {}", step),
+              deadline_ms);
 }
 
 // A clean stop: what was learned is kept. The coordinator may be gone already.

@@ -18,20 +18,21 @@ namespace candor {
 
 struct TrainerSetup {
   std::string run_dir, run_id;
-  std::string model_folder;     // where the policy starts, and where its tokenizer is
-  std::string base_model;       // for the model card; "" = model_folder
-  std::string recipe_toml;      // for the model card
-  std::string dtype = "auto";   // auto | bf16 | fp32
-  bool deterministic = false;   // fp32 and fixed orders
-  FormatOptions format;         // with a slot, its tokens are looked up in the model's tokenizer
+  std::string model_folder;    // where the policy starts, and where its tokenizer is
+  std::string base_model;      // for the model card; "" = model_folder
+  std::string recipe_toml;     // for the model card
+  std::string dtype = "auto";  // auto | bf16 | fp32
+  bool deterministic = false;  // fp32 and fixed orders
+  FormatOptions format;        // with a slot, its tokens are looked up in the model's tokenizer
   TrainerOptions options;
   std::vector<ObjectiveOptions> objectives;
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: a checkpoint is written between two steps, then kCancelled
 };
 
-// Until the last step or a stop. RUN_DIR/weights/v<N> per version, RUN_DIR/checkpoints, and at the end RUN_DIR/weights/averaged: the final policy as a Hugging Face folder.
-// kCollective: a rank or the network broke, start the job again; kUnavailable: the coordinator stayed away longer than options.peer_deadline_s.
+// Until the last step or a stop. RUN_DIR/weights/v<N> per version, RUN_DIR/checkpoints, and at the end RUN_DIR/weights/averaged: the final
+// policy as a Hugging Face folder. kCollective: a rank or the network broke, start the job again; kUnavailable: the coordinator stayed away
+// longer than options.peer_deadline_s.
 Status ServeTrainer(const TrainerSetup& setup, Collective& collective);
 
 }  // namespace candor

@@ -27,12 +27,16 @@ Result<CoordinatorAddress> NewestCoordinatorAddress(const std::string& run_dir) 
     if (!name.starts_with(kPrefix)) continue;
     uint64_t epoch = 0;
     auto [end, bad] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), epoch);
-    if (bad == std::errc() && end == name.data() + name.size() && (path.empty() || epoch > newest.epoch)) newest.epoch = epoch, path = entry.path().string();
+    if (bad == std::errc() && end == name.data() + name.size() && (path.empty() || epoch > newest.epoch))
+      newest.epoch = epoch, path = entry.path().string();
   }
-  if (path.empty()) return Fail(ErrorCode::kUnavailable, "no coordinator has announced itself", run_dir + "/endpoint.*", "start candor coordinator --run-dir " + run_dir);
+  if (path.empty())
+    return Fail(ErrorCode::kUnavailable, "no coordinator has announced itself", run_dir + "/endpoint.*",
+                "start candor coordinator --run-dir " + run_dir);
   CANDOR_ASSIGN(std::string text, ReadFile(path, size_t{1} << 16));
   nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
-  if (!object.is_object() || !object.contains("endpoint") || !object["endpoint"].is_string()) return Fail(ErrorCode::kInvalidInput, "is no coordinator's address", path);
+  if (!object.is_object() || !object.contains("endpoint") || !object["endpoint"].is_string())
+    return Fail(ErrorCode::kInvalidInput, "is no coordinator's address", path);
   newest.endpoint = object["endpoint"].get<std::string>();
   return newest;
 }
@@ -44,7 +48,8 @@ Status CoordinatorLink::Connect(int64_t deadline_ms) {
   CANDOR_ASSIGN(client_, setup_.transport->Connect(address.endpoint, Role::kTrainer, Role::kCoordinator, kMaxControlBytes));
   auto caller = std::make_unique<Caller>(*client_, setup_.run_id, setup_.worker);
   Hello hello{"trainer", setup_.worker, setup_.incarnation, "", {}, {}};
-  CANDOR_ASSIGN(welcome_, caller->Ask<Welcome>(hello, "hello to the coordinator", static_cast<int>(std::min<int64_t>(deadline_ms, kTryMs))));
+  CANDOR_ASSIGN(welcome_,
+                caller->Ask<Welcome>(hello, "hello to the coordinator", static_cast<int>(std::min<int64_t>(deadline_ms, kTryMs))));
   caller_ = std::move(caller);
   epoch_ = address.epoch;
   spdlog::info("coordinator endpoint={} epoch={} last_step={}", address.endpoint, epoch_, welcome_.last_step.value);

@@ -1,5 +1,5 @@
-// The learner's lines to the other processes: rank 0 talks to the coordinator, every rank fetches its groups from the reward workers. A coordinator that went away is looked for again
-// in RUN_DIR/endpoint.<epoch>. One thread.
+// The learner's lines to the other processes: rank 0 talks to the coordinator, every rank fetches its groups from the reward workers. A
+// coordinator that went away is looked for again in RUN_DIR/endpoint.<epoch>. One thread.
 #pragma once
 #include <functional>
 #include <map>
@@ -28,7 +28,8 @@ Result<CoordinatorAddress> NewestCoordinatorAddress(const std::string& run_dir);
 class CoordinatorLink {
  public:
   explicit CoordinatorLink(LinkSetup setup) : setup_(std::move(setup)) {}
-  // Connects (and says hello) when needed, asks, and starts again with the newest coordinator when there is no answer. kUnavailable after deadline_ms, naming `what`.
+  // Connects (and says hello) when needed, asks, and starts again with the newest coordinator when there is no answer. kUnavailable after
+  // deadline_ms, naming `what`.
   template <typename Reply, typename Request>
   Result<Reply> Ask(const Request& request, const std::string& what, int64_t deadline_ms) {
     CANDOR_ASSIGN(MessageBody body, Exchange(MessageBody(request), what, deadline_ms));

@@ -1,4 +1,5 @@
-// ShardedPolicy::LoadFolder: a Hugging Face folder into this rank's slices. The files are mapped and read tensor by tensor, so no rank ever holds the whole policy.
+// ShardedPolicy::LoadFolder: a Hugging Face folder into this rank's slices. The files are mapped and read tensor by tensor, so no rank ever
+// holds the whole policy.
 #include <algorithm>
 #include <map>
 #include <memory>

@@ -39,11 +39,16 @@ TokenLoss WeightedLogProb(double advantage, double log_prob, double ratio, doubl
 
 Result<LossSettings> CheckLoss(const TrainerOptions& o) {
   LossSettings s;
-  if (o.loss == "cispo") s.loss = PolicyLoss::kCispo;
-  else if (o.loss == "ppo_clip") s.loss = PolicyLoss::kPpoClip;
-  else if (o.loss == "dr_grpo") s.loss = PolicyLoss::kDrGrpo;
-  else if (o.loss == "rloo") s.loss = PolicyLoss::kRloo;
-  else return Fail(ErrorCode::kInvalidInput, "unknown loss \"" + o.loss + "\"", "trainer.loss", "cispo, ppo_clip, dr_grpo or rloo");
+  if (o.loss == "cispo")
+    s.loss = PolicyLoss::kCispo;
+  else if (o.loss == "ppo_clip")
+    s.loss = PolicyLoss::kPpoClip;
+  else if (o.loss == "dr_grpo")
+    s.loss = PolicyLoss::kDrGrpo;
+  else if (o.loss == "rloo")
+    s.loss = PolicyLoss::kRloo;
+  else
+    return Fail(ErrorCode::kInvalidInput, "unknown loss \"" + o.loss + "\"", "trainer.loss", "cispo, ppo_clip, dr_grpo or rloo");
   if (o.dual_clip > 0.0 && !(o.dual_clip > 1.0))
     return Fail(ErrorCode::kInvalidInput, "dual_clip must be 0 (none) or more than 1", "trainer.dual_clip", "3 is the usual value");
   s.old_is_rollout = o.old_policy == "rollout";
@@ -55,7 +60,9 @@ Result<LossSettings> CheckLoss(const TrainerOptions& o) {
 LossOutputs ComputePolicyLoss(const LossSettings& s, const LossInputs& in) {
   size_t m = in.new_log_probs_M.size();
   CANDOR_CHECK(in.rollout_log_probs_M.size() == m && in.advantages_M.size() == m && in.weights_M.size() == m, "arrays of one length");
-  std::span<const float> old_M = s.old_is_rollout ? in.rollout_log_probs_M : in.old_log_probs_M.empty() ? in.new_log_probs_M : in.old_log_probs_M;
+  std::span<const float> old_M = s.old_is_rollout             ? in.rollout_log_probs_M
+                                 : in.old_log_probs_M.empty() ? in.new_log_probs_M
+                                                              : in.old_log_probs_M;
   CANDOR_CHECK(old_M.size() == m, "arrays of one length");
   LossOutputs out;
   out.gradient_M.assign(m, 0.0f);
@@ -66,9 +73,13 @@ LossOutputs ComputePolicyLoss(const LossSettings& s, const LossInputs& in) {
     double tis = s.tis_max > 0.0 ? std::min(Ratio(old - rollout), s.tis_max) : 1.0;
     TokenLoss token;
     switch (s.loss) {
-      case PolicyLoss::kCispo: token = WeightedLogProb(advantage, p, Ratio(p - old), s.clip_max); break;
+      case PolicyLoss::kCispo:
+        token = WeightedLogProb(advantage, p, Ratio(p - old), s.clip_max);
+        break;
       case PolicyLoss::kPpoClip:
-      case PolicyLoss::kDrGrpo: token = ClippedSurrogate(s, advantage, Ratio(p - old)); break;
+      case PolicyLoss::kDrGrpo:
+        token = ClippedSurrogate(s, advantage, Ratio(p - old));
+        break;
       case PolicyLoss::kRloo:
         tis = 1.0;
         token = WeightedLogProb(advantage, p, s.tis_max > 0.0 ? Ratio(p - rollout) : 1.0, s.tis_max);

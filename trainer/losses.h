@@ -1,10 +1,13 @@
-// Losses as pure functions of one batch of tokens: LossInputs -> weighted sum, weight, gradient with respect to the new log-probabilities, and counts for the step's report.
-// Nobody divides here and nobody communicates: a token's weight already holds its share of the global denominator (aggregation.h), which is known before the first backward.
+// Losses as pure functions of one batch of tokens: LossInputs -> weighted sum, weight, gradient with respect to the new log-probabilities,
+// and counts for the step's report. Nobody divides here and nobody communicates: a token's weight already holds its share of the global
+// denominator (aggregation.h), which is known before the first backward.
 //
-// With A the advantage, p = new, o = old log-probability, r = exp(clamp(p - o, -20, 20)), and w = min(exp(o - rollout), tis_max), a constant:
-//   ppo_clip, dr_grpo  w max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)); where A < 0 at most -A dual_clip        (verl core_algos.py; Dr.GRPO differs in its aggregation)
-//   cispo              -min(r, clip_max) A p w, the ratio a constant                                                  (MiniMax-M1; ScaleRL's form without a lower clip)
-//   rloo               -min(exp(p - rollout), tis_max) A p, the ratio a constant (1 when tis_max = 0)                 (REINFORCE; the baseline is in A)
+// With A the advantage, p = new, o = old log-probability, r = exp(clamp(p - o, -20, 20)), and w = min(exp(o - rollout), tis_max), a
+// constant:
+//   ppo_clip, dr_grpo  w max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)); where A < 0 at most -A dual_clip        (verl core_algos.py;
+//   Dr.GRPO differs in its aggregation) cispo              -min(r, clip_max) A p w, the ratio a constant (MiniMax-M1; ScaleRL's form
+//   without a lower clip) rloo               -min(exp(p - rollout), tis_max) A p, the ratio a constant (1 when tis_max = 0) (REINFORCE; the
+//   baseline is in A)
 // `old` is the rollout's log-probability or the learner's own at the start of the step (option old_policy); in the first case w = 1.
 // Pure, any thread.
 #pragma once
@@ -39,15 +42,15 @@ struct LossInputs {
 
 struct LossCounts {
   double tokens = 0.0;
-  double clipped = 0.0;      // tokens whose ratio was cut, so that the gradient vanishes (ppo) or is capped (cispo, rloo)
+  double clipped = 0.0;  // tokens whose ratio was cut, so that the gradient vanishes (ppo) or is capped (cispo, rloo)
   double ratio_sum = 0.0;
   double ratio_max = 0.0;
-  double tis_sum = 0.0;      // of w
+  double tis_sum = 0.0;  // of w
 };
 
 struct LossOutputs {
-  double sum = 0.0;     // of weight * loss
-  double weight = 0.0;  // of weights
+  double sum = 0.0;               // of weight * loss
+  double weight = 0.0;            // of weights
   std::vector<float> gradient_M;  // d sum / d new_log_probs
   LossCounts counts;
 };

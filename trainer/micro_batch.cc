@@ -11,7 +11,8 @@ std::vector<PackItem> PackItemsOf(const std::vector<GroupTask>& tasks) {
   std::vector<PackItem> items;
   for (const GroupTask& task : tasks) {
     PackItem item{static_cast<int64_t>(task.group->prompt_tokens_P.size()), {}};
-    for (const TraceTask& trace : task.traces) item.answer_tokens.push_back(static_cast<int64_t>(task.group->traces_G[trace.trace].trace.tokens_T.size()));
+    for (const TraceTask& trace : task.traces)
+      item.answer_tokens.push_back(static_cast<int64_t>(task.group->traces_G[trace.trace].trace.tokens_T.size()));
     items.push_back(std::move(item));
   }
   return items;
@@ -36,7 +37,8 @@ void AppendTrace(const GroupTask& group, const TraceTask& task, const LossContex
     }
   }
   for (const SlotTarget& slot : task.slots)
-    batch.slots.push_back({first + slot.token, slot.loss, slot.target, context.all.slots > 0.0 ? static_cast<float>(slot.weight / context.all.slots) : 0.0f});
+    batch.slots.push_back(
+        {first + slot.token, slot.loss, slot.target, context.all.slots > 0.0 ? static_cast<float>(slot.weight / context.all.slots) : 0.0f});
 }
 
 }  // namespace
@@ -115,7 +117,8 @@ TokenGradients ComputeTokenGradients(const LearnBatch& batch, const LossContext&
   const float* new_data = new_M.data_ptr<float>();
   LossOutputs policy = ComputePolicyLoss(context.loss, {{new_data, m}, batch.rollout_log_probs_M, batch.advantages_M, batch.weights_M});
   sums.policy_loss += policy.sum, sums.loss += policy.sum;
-  sums.tokens += policy.counts.tokens, sums.clipped += policy.counts.clipped, sums.ratio += policy.counts.ratio_sum, sums.tis += policy.counts.tis_sum;
+  sums.tokens += policy.counts.tokens, sums.clipped += policy.counts.clipped, sums.ratio += policy.counts.ratio_sum,
+      sums.tis += policy.counts.tis_sum;
   sums.ratio_max = std::max(sums.ratio_max, policy.counts.ratio_max);
   sums.rows += static_cast<double>(batch.packed.rows());
   MeasureMismatch(batch, new_data, entropy_M.data_ptr<float>(), sums);

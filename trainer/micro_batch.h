@@ -1,5 +1,5 @@
-// One micro-batch of tasks as the model's packed batch, with everything the losses need per scored token, and the losses' gradients as the model's backward takes them.
-// Legend: M scored tokens (completion tokens of the batch's answers, in order), S slots, E = 2 (high, low).
+// One micro-batch of tasks as the model's packed batch, with everything the losses need per scored token, and the losses' gradients as the
+// model's backward takes them. Legend: M scored tokens (completion tokens of the batch's answers, in order), S slots, E = 2 (high, low).
 #pragma once
 #include <vector>
 

@@ -8,7 +8,9 @@ Result<LossKind> ParseLoss(const ObjectiveOptions& o, const std::string& where) 
   if (o.loss == "policy_gradient") return LossKind::kPolicyGradient;
   if (o.loss == "squared_error") return LossKind::kSquaredError;
   if (o.loss == "cross_entropy") return LossKind::kCrossEntropy;
-  if (o.loss == "preference") return Fail(ErrorCode::kInvalidInput, "loss = \"preference\" needs pairs of answers, which no component makes", where, "use policy_gradient");
+  if (o.loss == "preference")
+    return Fail(ErrorCode::kInvalidInput, "loss = \"preference\" needs pairs of answers, which no component makes", where,
+                "use policy_gradient");
   return Fail(ErrorCode::kInvalidInput, "unknown loss \"" + o.loss + "\"", where, "policy_gradient, squared_error or cross_entropy");
 }
 
@@ -19,9 +21,11 @@ Result<AdvantageKind> ParseAdvantage(const ObjectiveOptions& o, const std::strin
   if (o.advantage == "group_std") return AdvantageKind::kGroupStd;
   if (o.advantage == "none") return AdvantageKind::kNone;
   if (o.advantage == "contrastive_baseline")
-    return Fail(ErrorCode::kInvalidInput, "advantage = \"contrastive_baseline\" needs candor baseline: answers of a reference policy, which this version cannot make", where,
-                "use leave_one_out");
-  return Fail(ErrorCode::kInvalidInput, "unknown advantage \"" + o.advantage + "\"", where, "group_mean, leave_one_out, batch_std, group_std or none");
+    return Fail(ErrorCode::kInvalidInput,
+                "advantage = \"contrastive_baseline\" needs candor baseline: answers of a reference policy, which this version cannot make",
+                where, "use leave_one_out");
+  return Fail(ErrorCode::kInvalidInput, "unknown advantage \"" + o.advantage + "\"", where,
+              "group_mean, leave_one_out, batch_std, group_std or none");
 }
 
 Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) {
@@ -32,13 +36,17 @@ Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) 
   if (o.segment != "all") {
     objective.segment = SegmentFromName(o.segment);
     if (!objective.segment || *objective.segment == Segment::kNone)
-      return Fail(ErrorCode::kInvalidInput, "unknown segment \"" + o.segment + "\"", where, "all, reasoning, answer, analysis, confidence or slot");
+      return Fail(ErrorCode::kInvalidInput, "unknown segment \"" + o.segment + "\"", where,
+                  "all, reasoning, answer, analysis, confidence or slot");
   }
   bool on_slot = objective.segment == Segment::kSlot;
   if (on_slot && !objective.TrainsSlot())
-    return Fail(ErrorCode::kInvalidInput, "a policy gradient cannot reach the slot: its token is read, not sampled", where, "use loss = \"squared_error\"");
+    return Fail(ErrorCode::kInvalidInput, "a policy gradient cannot reach the slot: its token is read, not sampled", where,
+                "use loss = \"squared_error\"");
   if (!on_slot && objective.TrainsSlot())
-    return Fail(ErrorCode::kInvalidInput, "loss = \"" + o.loss + "\" regresses the slot's confidence, not the segment \"" + o.segment + "\"", where, "use segment = \"slot\"");
+    return Fail(ErrorCode::kInvalidInput,
+                "loss = \"" + o.loss + "\" regresses the slot's confidence, not the segment \"" + o.segment + "\"", where,
+                "use segment = \"slot\"");
   if (!(0.0 <= o.weight && o.weight < 1e12)) return Fail(ErrorCode::kInvalidInput, "the weight must be at least 0 and finite", where);
   if (!(0.0 <= o.target && o.target <= 1.0)) return Fail(ErrorCode::kInvalidInput, "the target must lie between 0 and 1", where);
   return objective;
@@ -48,7 +56,8 @@ Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) 
 
 Result<std::vector<Objective>> CheckObjectives(const std::vector<ObjectiveOptions>& options) {
   if (options.empty())
-    return Fail(ErrorCode::kInvalidInput, "the recipe lists no [[objective]]: nothing would be learned", "", "add [[objective]] channel = \"accuracy\"");
+    return Fail(ErrorCode::kInvalidInput, "the recipe lists no [[objective]]: nothing would be learned", "",
+                "add [[objective]] channel = \"accuracy\"");
   std::vector<Objective> objectives;
   for (size_t i = 0; i < options.size(); ++i) {
     CANDOR_ASSIGN(Objective objective, CheckOne(options[i], "objective " + std::to_string(i + 1)));

@@ -15,8 +15,9 @@ namespace {
 constexpr int64_t kGrain = 1 << 15;  // elements of one parallel piece
 
 // Built for several instruction sets, chosen by the loader; the bits are the same on machines of one instruction set.
-__attribute__((target_clones("avx512f", "avx2", "default"))) void AdamWRange(const AdamWStep& s, float decay, float* __restrict w, float* __restrict m, float* __restrict v,
-                                                                            const float* __restrict g, int64_t n) {
+__attribute__((target_clones("avx512f", "avx2", "default"))) void AdamWRange(const AdamWStep& s, float decay, float* __restrict w,
+                                                                             float* __restrict m, float* __restrict v,
+                                                                             const float* __restrict g, int64_t n) {
   const float rest1 = 1.0f - s.beta1, rest2 = 1.0f - s.beta2;
   for (int64_t i = 0; i < n; ++i) {
     float gradient = g[i] * s.gradient_scale;
@@ -28,7 +29,8 @@ __attribute__((target_clones("avx512f", "avx2", "default"))) void AdamWRange(con
   }
 }
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) void AverageRange(float keep, float* __restrict average, const float* __restrict w, int64_t n) {
+__attribute__((target_clones("avx512f", "avx2", "default"))) void AverageRange(float keep, float* __restrict average,
+                                                                               const float* __restrict w, int64_t n) {
   const float take = 1.0f - keep;
   for (int64_t i = 0; i < n; ++i) average[i] = keep * average[i] + take * w[i];
 }
@@ -59,14 +61,16 @@ AdamWStep PlanAdamW(const AdamOptions& o, double lr, int64_t updates, double gra
 void ApplyAdamW(const AdamWStep& step, bool decays, std::span<float> w, std::span<float> m, std::span<float> v, std::span<const float> g) {
   CANDOR_CHECK(w.size() == m.size() && w.size() == v.size() && w.size() == g.size(), "slices of one length");
   float decay = decays ? step.decay_factor : 1.0f;
-  at::parallel_for(0, static_cast<int64_t>(w.size()), kGrain,
-                   [&](int64_t begin, int64_t end) { AdamWRange(step, decay, w.data() + begin, m.data() + begin, v.data() + begin, g.data() + begin, end - begin); });
+  at::parallel_for(0, static_cast<int64_t>(w.size()), kGrain, [&](int64_t begin, int64_t end) {
+    AdamWRange(step, decay, w.data() + begin, m.data() + begin, v.data() + begin, g.data() + begin, end - begin);
+  });
 }
 
 void ApplyAverage(double decay, std::span<float> average, std::span<const float> w) {
   CANDOR_CHECK(average.size() == w.size(), "slices of one length");
-  at::parallel_for(0, static_cast<int64_t>(w.size()), kGrain,
-                   [&](int64_t begin, int64_t end) { AverageRange(static_cast<float>(decay), average.data() + begin, w.data() + begin, end - begin); });
+  at::parallel_for(0, static_cast<int64_t>(w.size()), kGrain, [&](int64_t begin, int64_t end) {
+    AverageRange(static_cast<float>(decay), average.data() + begin, w.data() + begin, end - begin);
+  });
 }
 
 double SumOfSquares(std::span<const float> x) {

@@ -13,15 +13,16 @@ namespace candor {
 struct AdamWStep {
   float gradient_scale = 1.0f;  // clipping: g is multiplied by it first
   float beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f;
-  float decay_factor = 1.0f;    // 1 - lr * decay
-  float step_size = 0.0f;       // lr / (1 - b1^t)
-  float inverse_root = 1.0f;    // 1 / sqrt(1 - b2^t)
+  float decay_factor = 1.0f;  // 1 - lr * decay
+  float step_size = 0.0f;     // lr / (1 - b1^t)
+  float inverse_root = 1.0f;  // 1 / sqrt(1 - b2^t)
 };
 // `updates` counts the updates including this one, from 1.
 AdamWStep PlanAdamW(const AdamOptions& options, double lr, int64_t updates, double gradient_scale);
 
 // All spans of one length. `decays`: whether weight decay applies to these elements. Parallel inside.
-void ApplyAdamW(const AdamWStep& step, bool decays, std::span<float> weights, std::span<float> m, std::span<float> v, std::span<const float> gradient);
+void ApplyAdamW(const AdamWStep& step, bool decays, std::span<float> weights, std::span<float> m, std::span<float> v,
+                std::span<const float> gradient);
 
 // average = decay * average + (1 - decay) * weights.
 void ApplyAverage(double decay, std::span<float> average, std::span<const float> weights);

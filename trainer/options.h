@@ -1,5 +1,5 @@
-// Settings of learning: the section [trainer], the list [[objective]] and the section [sft], with their option tables (core/options.h). No torch and no code to link, so that the
-// front program can bind and check a recipe.
+// Settings of learning: the section [trainer], the list [[objective]] and the section [sft], with their option tables (core/options.h). No
+// torch and no code to link, so that the front program can bind and check a recipe.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -21,7 +21,8 @@ struct ObjectiveOptions {
 
 inline void Declare(OptionTable& t, ObjectiveOptions& o) {
   t.Section("", "one thing to learn; several add up");
-  t.String("channel", &o.channel, {.help = "reward channel, or a sum of channels: \"accuracy\", \"accuracy + brier\", \"0.5*format + 0.5*accuracy\""});
+  t.String("channel", &o.channel,
+           {.help = "reward channel, or a sum of channels: \"accuracy\", \"accuracy + brier\", \"0.5*format + 0.5*accuracy\""});
   t.String("segment", &o.segment,
            {.help = "which tokens it reaches; slot = the position whose logits are read as the confidence",
             .choices = {"all", "reasoning", "answer", "analysis", "confidence", "slot"}});
@@ -32,12 +33,14 @@ inline void Declare(OptionTable& t, ObjectiveOptions& o) {
            {.help = "baseline and scale of a policy gradient, over the group's sampled traces with a known label",
             .choices = {"group_mean", "leave_one_out", "batch_std", "group_std", "contrastive_baseline", "none"}});
   t.Double("weight", &o.weight, {.min = 0, .help = "factor of this objective"});
-  t.Double("target", &o.target, {.min = 0, .max = 1, .help = "slot only: share of the trace's own value in the target; the rest is its group's mean"});
+  t.Double("target", &o.target,
+           {.min = 0, .max = 1, .help = "slot only: share of the trace's own value in the target; the rest is its group's mean"});
 }
 inline void Declare(OptionTable& t, std::vector<ObjectiveOptions>& objectives) {
   t.Section("", "");
-  t.TableList<ObjectiveOptions>("objective", &objectives, [](OptionTable& element, ObjectiveOptions& o) { Declare(element, o); },
-                                {.help = "What is learned: named channels, each with the tokens it teaches and the loss it uses. Several objectives add up."});
+  t.TableList<ObjectiveOptions>(
+      "objective", &objectives, [](OptionTable& element, ObjectiveOptions& o) { Declare(element, o); },
+      {.help = "What is learned: named channels, each with the tokens it teaches and the loss it uses. Several objectives add up."});
 }
 
 struct ScheduleOptions {
@@ -64,7 +67,8 @@ inline void Declare(OptionTable& t, AdamOptions& o) {
   t.Double("beta1", &o.beta1, {.min = 0, .max = 0.9999, .help = "AdamW: memory of the mean gradient"});
   t.Double("beta2", &o.beta2, {.min = 0, .max = 0.999999, .help = "AdamW: memory of the squared gradient"});
   t.Double("epsilon", &o.epsilon, {.min = 1e-20, .max = 1, .help = "AdamW: added to the root of the squared gradient"});
-  t.Double("weight_decay", &o.weight_decay, {.min = 0, .max = 10, .help = "AdamW: decoupled decay of matrices (norms and biases are never decayed)"});
+  t.Double("weight_decay", &o.weight_decay,
+           {.min = 0, .max = 10, .help = "AdamW: decoupled decay of matrices (norms and biases are never decayed)"});
   t.Double("grad_clip", &o.grad_clip, {.min = 0, .help = "largest global norm of a gradient; 0 = no clipping"});
 }
 
@@ -100,35 +104,45 @@ inline void Declare(OptionTable& t, TrainerOptions& o) {
   t.Int("ranks", &o.ranks, {.min = 1, .max = 4096, .help = "MPI ranks that learn together"});
   t.Int("threads", &o.threads, {.min = 1, .max = 1024, .help = "threads of each rank"});
   t.Int("steps", &o.steps, {.min = 0, .unit = "steps", .help = "optimizer steps of the run"});
-  t.Int("prompts_per_step", &o.prompts_per_step, {.min = 1, .max = 1 << 20, .unit = "prompts", .help = "groups of one wave, trained by one step"});
+  t.Int("prompts_per_step", &o.prompts_per_step,
+        {.min = 1, .max = 1 << 20, .unit = "prompts", .help = "groups of one wave, trained by one step"});
   t.Int("group_size", &o.group_size, {.min = 1, .max = 4096, .unit = "traces", .help = "answers sampled for each prompt"});
   t.String("loss", &o.loss, {.help = "form of every policy gradient", .choices = {"cispo", "ppo_clip", "dr_grpo", "rloo"}});
   t.String("aggregation", &o.aggregation,
-           {.help = "how tokens are averaged: over all tokens, per sequence, per prompt, summed per sequence, summed over length_norm; auto = prompt for cispo, sequence for "
+           {.help = "how tokens are averaged: over all tokens, per sequence, per prompt, summed per sequence, summed over length_norm; "
+                    "auto = prompt for cispo, sequence for "
                     "ppo_clip, fixed_length for dr_grpo, sequence_sum for rloo",
             .choices = {"auto", "token", "sequence", "prompt", "sequence_sum", "fixed_length"}});
   t.String("old_policy", &o.old_policy,
-           {.help = "the policy that ratios are taken against: the rollout's recorded log-probabilities, or the learner's own at the start of the step (then the rollout's enter "
+           {.help = "the policy that ratios are taken against: the rollout's recorded log-probabilities, or the learner's own at the start "
+                    "of the step (then the rollout's enter "
                     "through tis_max)",
             .choices = {"rollout", "learner"}});
   t.Double("clip_low", &o.clip_low, {.min = 0, .max = 1, .help = "ppo_clip, dr_grpo: the ratio is clipped below 1 - clip_low"});
   t.Double("clip_high", &o.clip_high, {.min = 0, .help = "ppo_clip, dr_grpo: the ratio is clipped above 1 + clip_high"});
   t.Double("clip_max", &o.clip_max, {.min = 1, .help = "cispo: largest importance weight of a token"});
-  t.Double("dual_clip", &o.dual_clip, {.min = 0, .help = "ppo_clip, dr_grpo: bound of the loss where the advantage is negative; 0 = none, else more than 1"});
-  t.Double("tis_max", &o.tis_max, {.min = 0, .help = "truncated importance sampling against the rollout's log-probabilities: largest weight; 0 = none"});
-  t.Int("length_norm", &o.length_norm, {.min = 1, .unit = "tokens", .help = "fixed_length aggregation: constant that token sums are divided by"});
+  t.Double("dual_clip", &o.dual_clip,
+           {.min = 0, .help = "ppo_clip, dr_grpo: bound of the loss where the advantage is negative; 0 = none, else more than 1"});
+  t.Double("tis_max", &o.tis_max,
+           {.min = 0, .help = "truncated importance sampling against the rollout's log-probabilities: largest weight; 0 = none"});
+  t.Int("length_norm", &o.length_norm,
+        {.min = 1, .unit = "tokens", .help = "fixed_length aggregation: constant that token sums are divided by"});
   Declare(t, o.schedule);
   Declare(t, o.adam);
   t.String("sharding", &o.sharding,
-           {.help = "none: every rank holds everything; zero2: optimizer and master weights are split; zero3: weights as well, gathered per decoder block",
+           {.help = "none: every rank holds everything; zero2: optimizer and master weights are split; zero3: weights as well, gathered "
+                    "per decoder block",
             .choices = {"none", "zero2", "zero3"}});
   t.Bool("recompute", &o.recompute, {.help = "keep only each block's input and run the block again in backward"});
-  t.Int("tokens_per_microbatch", &o.tokens_per_microbatch, {.min = 16, .unit = "tokens", .help = "tokens of one forward and backward, shared prompts counted once"});
+  t.Int("tokens_per_microbatch", &o.tokens_per_microbatch,
+        {.min = 16, .unit = "tokens", .help = "tokens of one forward and backward, shared prompts counted once"});
   t.Double("ema_decay", &o.ema_decay, {.min = 0, .max = 0.999999, .help = "exponentially averaged weights: memory per step; 0 = none"});
-  t.Int("checkpoint_every", &o.checkpoint_every, {.min = 0, .unit = "steps", .help = "steps between checkpoints; 0 = only after the last step"});
+  t.Int("checkpoint_every", &o.checkpoint_every,
+        {.min = 0, .unit = "steps", .help = "steps between checkpoints; 0 = only after the last step"});
   t.Int("keep_last", &o.keep_last, {.min = 1, .unit = "checkpoints", .help = "checkpoints that are kept"});
   t.Int("keep_versions", &o.keep_versions, {.min = 2, .unit = "versions", .help = "published weight folders that are kept"});
-  t.Int("peer_deadline_s", &o.peer_deadline_s, {.min = 1, .unit = "seconds", .help = "how long the learner waits for a silent coordinator before it gives up"});
+  t.Int("peer_deadline_s", &o.peer_deadline_s,
+        {.min = 1, .unit = "seconds", .help = "how long the learner waits for a silent coordinator before it gives up"});
 }
 
 // Supervised fine-tuning, and the slot's warm-up on labelled traces.
@@ -163,16 +177,25 @@ inline void Declare(OptionTable& t, SftOptions& o) {
   t.Double("reasoning_weight", &o.reasoning_weight, {.min = 0, .help = "weight of the tokens inside <think> and <analysis>"});
   t.Double("answer_weight", &o.answer_weight, {.min = 0, .help = "weight of the tokens inside <answer>"});
   t.Double("confidence_weight", &o.confidence_weight, {.min = 0, .help = "weight of the tokens inside <confidence>"});
-  t.Double("other_weight", &o.other_weight, {.min = 0, .help = "weight of all other completion tokens: tags, white space, the end of the turn"});
+  t.Double("other_weight", &o.other_weight,
+           {.min = 0, .help = "weight of all other completion tokens: tags, white space, the end of the turn"});
   t.Double("slot_weight", &o.slot_weight, {.min = 0, .help = "rows with a label: weight of the slot's loss"});
-  t.String("slot_loss", &o.slot_loss, {.help = "rows with a label: squared error (Brier) or cross-entropy (log score) of the slot's confidence", .choices = {"squared_error", "cross_entropy"}});
-  t.Double("anchor_weight", &o.anchor_weight, {.min = 0, .help = "rows with a label: weight of the loss on their completion tokens, which keeps the format in place"});
-  t.String("anchor", &o.anchor, {.help = "rows with a label: whose completion tokens anchor, all rows' or only those labelled correct", .choices = {"all", "correct"}});
+  t.String("slot_loss", &o.slot_loss,
+           {.help = "rows with a label: squared error (Brier) or cross-entropy (log score) of the slot's confidence",
+            .choices = {"squared_error", "cross_entropy"}});
+  t.Double("anchor_weight", &o.anchor_weight,
+           {.min = 0, .help = "rows with a label: weight of the loss on their completion tokens, which keeps the format in place"});
+  t.String("anchor", &o.anchor,
+           {.help = "rows with a label: whose completion tokens anchor, all rows' or only those labelled correct",
+            .choices = {"all", "correct"}});
   Declare(t, o.schedule);
   Declare(t, o.adam);
   t.String("sharding", &o.sharding, {.help = "as in [trainer]", .choices = {"none", "zero2", "zero3"}});
   t.Bool("recompute", &o.recompute, {.help = "as in [trainer]"});
-  t.Double("ema_decay", &o.ema_decay, {.min = 0, .max = 0.999999, .help = "the folder holds exponentially averaged weights with this memory per step; 0 = the last weights"});
+  t.Double("ema_decay", &o.ema_decay,
+           {.min = 0,
+            .max = 0.999999,
+            .help = "the folder holds exponentially averaged weights with this memory per step; 0 = the last weights"});
 }
 
 }  // namespace candor

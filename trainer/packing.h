@@ -1,6 +1,6 @@
-// Packing: a rank's groups into micro-batches under a token budget, so that each group's prompt is computed once. Integers only. Pure, any thread.
-// Holds: every answer lies in exactly one micro-batch; groups keep their order; a micro-batch is over budget only when one prompt with one answer is; a group is split (and its
-// prompt computed again) only when it does not fit into a micro-batch by itself.
+// Packing: a rank's groups into micro-batches under a token budget, so that each group's prompt is computed once. Integers only. Pure, any
+// thread. Holds: every answer lies in exactly one micro-batch; groups keep their order; a micro-batch is over budget only when one prompt
+// with one answer is; a group is split (and its prompt computed again) only when it does not fit into a micro-batch by itself.
 #pragma once
 #include <cstdint>
 #include <span>

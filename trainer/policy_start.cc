@@ -12,7 +12,9 @@ namespace candor {
 
 Result<DType> AgreeOnDType(const std::string& name, bool deterministic, Collective& collective) {
   CANDOR_ASSIGN(DType dtype, ParseDType(name));
-  if (deterministic && dtype == DType::kBf16) return Fail(ErrorCode::kInvalidInput, "deterministic mode computes in fp32, but dtype is bf16", "dtype", "use dtype = \"fp32\" or \"auto\"");
+  if (deterministic && dtype == DType::kBf16)
+    return Fail(ErrorCode::kInvalidInput, "deterministic mode computes in fp32, but dtype is bf16", "dtype",
+                "use dtype = \"fp32\" or \"auto\"");
   if (deterministic) return DType::kFp32;
   std::string resolved;
   if (collective.rank() == 0) resolved = Name(ResolveDType(dtype));
@@ -30,7 +32,7 @@ ConfidenceSpec ConfidenceSpecOf(const FormatOptions& format, const SlotTokens& s
   ConfidenceSpec spec;
   spec.high_id = slot.high, spec.low_id = slot.low;
   spec.high_token = format.slot_high, spec.low_token = format.slot_low;
-  spec.after = std::string(OpenTag(PolicyTag::kConfidence));
+  spec.after = std::string(kSlotPrefix);
   return spec;
 }
 
@@ -66,14 +68,18 @@ Result<StartedPolicy> StartPolicy(const TrainerSetup& setup, Collective& collect
   CANDOR_ASSIGN(DType dtype, AgreeOnDType(setup.dtype, setup.deterministic, collective));
   CANDOR_ASSIGN(Sharding sharding, ParseSharding(setup.options.sharding));
   CANDOR_ASSIGN(started.incarnation, AgreeOnIncarnation(collective));
-  started.policy = std::make_unique<ShardedPolicy>(config, ShardedPolicy::Options{sharding, dtype, setup.options.ema_decay > 0.0}, collective);
+  started.policy =
+      std::make_unique<ShardedPolicy>(config, ShardedPolicy::Options{sharding, dtype, setup.options.ema_decay > 0.0}, collective);
   CANDOR_ASSIGN(std::optional<CheckpointInfo> checkpoint, LoadNewestCheckpoint(*started.policy, setup.run_dir + "/checkpoints"));
-  if (checkpoint) started.step = checkpoint->step, started.from_checkpoint = true;
-  else CANDOR_TRY(AgreeOn(collective, started.policy->LoadFolder(setup.model_folder)));
+  if (checkpoint)
+    started.step = checkpoint->step, started.from_checkpoint = true;
+  else
+    CANDOR_TRY(AgreeOn(collective, started.policy->LoadFolder(setup.model_folder)));
   started.folder_options = FolderOptionsOf(setup, started.slot);
   const MemoryUse& memory = started.policy->memory();
-  spdlog::info("policy model={} dtype={} sharding={} ranks={} step={} owned_mib={} from={}", setup.model_folder, Name(dtype), Name(sharding), collective.size(), started.step,
-               memory.owned_bytes >> 20, checkpoint ? checkpoint->path : setup.model_folder);
+  spdlog::info("policy model={} dtype={} sharding={} ranks={} step={} owned_mib={} from={}", setup.model_folder, Name(dtype),
+               Name(sharding), collective.size(), started.step, memory.owned_bytes >> 20,
+               checkpoint ? checkpoint->path : setup.model_folder);
   return started;
 }
 

@@ -1,4 +1,5 @@
-// How a learner begins: model, number format, slot tokens, and the weights of the newest checkpoint or of the model folder. A collective call.
+// How a learner begins: model, number format, slot tokens, and the weights of the newest checkpoint or of the model folder. A collective
+// call.
 #pragma once
 #include <memory>
 #include <optional>
@@ -13,10 +14,10 @@ namespace candor {
 
 struct StartedPolicy {
   std::unique_ptr<ShardedPolicy> policy;
-  int64_t step = 0;                  // steps that the weights have behind them
+  int64_t step = 0;  // steps that the weights have behind them
   bool from_checkpoint = false;
   std::optional<SlotTokens> slot;
-  Incarnation incarnation;           // of this life of the learner, the same on all ranks
+  Incarnation incarnation;             // of this life of the learner, the same on all ranks
   PolicyFolderOptions folder_options;  // for the final policy
 };
 Result<StartedPolicy> StartPolicy(const TrainerSetup& setup, Collective& collective);

@@ -32,12 +32,15 @@ Status StreamWeights(ShardedPolicy& policy, const std::string& folder) {
   Status written;
   if (first) {
     Result<std::unique_ptr<SafetensorsWriter>> made = SafetensorsWriter::Create(folder + "/" + kWeights, EntriesOf(policy));
-    if (made) writer = std::move(*made);
-    else written = Fail(made.error());
+    if (made)
+      writer = std::move(*made);
+    else
+      written = Fail(made.error());
   }
   for (size_t u = 0; u < policy.units().size(); ++u) {
     CANDOR_ASSIGN(at::Tensor whole, policy.WholeUnit(u, ShardedPolicy::Which::kCompute));
-    if (writer && written) written = writer->AppendBytes(whole.data_ptr(), static_cast<size_t>(policy.units()[u].Count()) * whole.element_size());
+    if (writer && written)
+      written = writer->AppendBytes(whole.data_ptr(), static_cast<size_t>(policy.units()[u].Count()) * whole.element_size());
   }
   if (writer && written) written = writer->Finish();
   return written;
@@ -62,13 +65,16 @@ void RemoveOldVersions(const std::string& weights, int64_t newest, int64_t keep)
     int64_t version = 0;
     if (name.size() < 2 || name[0] != 'v') continue;
     auto [end, bad] = std::from_chars(name.data() + 1, name.data() + name.size(), version);
-    if (bad == std::errc() && end == name.data() + name.size() && version <= newest - keep) std::filesystem::remove_all(entry.path(), ignored);
+    if (bad == std::errc() && end == name.data() + name.size() && version <= newest - keep)
+      std::filesystem::remove_all(entry.path(), ignored);
   }
 }
 
 // Rank 0, after the weights are in `part`.
-Status Complete(ShardedPolicy& policy, const std::string& weights, const std::string& part, int64_t version, int64_t keep, std::string& hash) {
-  CANDOR_TRY(WriteFileAtomic(part + "/config.json", ConfigJson(policy.config(), policy.dtype() == DType::kBf16 ? "bfloat16" : "float32"), false));
+Status Complete(ShardedPolicy& policy, const std::string& weights, const std::string& part, int64_t version, int64_t keep,
+                std::string& hash) {
+  CANDOR_TRY(
+      WriteFileAtomic(part + "/config.json", ConfigJson(policy.config(), policy.dtype() == DType::kBf16 ? "bfloat16" : "float32"), false));
   CANDOR_TRY(WriteManifest(part, version, hash));
   const std::string folder = fmt::format("{}/v{}", weights, version);
   CANDOR_TRY(RemoveTree(folder));  // of an earlier life of this run

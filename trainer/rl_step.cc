@@ -11,14 +11,16 @@
 
 namespace candor {
 
-Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives, const std::optional<SlotTokens>& slot, bool deterministic) {
+Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives,
+                                   const std::optional<SlotTokens>& slot, bool deterministic) {
   RlSettings s;
   CANDOR_ASSIGN(s.objectives, CheckObjectives(objectives));
   CANDOR_ASSIGN(s.loss, CheckLoss(options));
   CANDOR_ASSIGN(s.aggregation, CheckAggregation(options));
   for (const Objective& objective : s.objectives)
     if (objective.TrainsSlot() && !slot)
-      return Fail(ErrorCode::kInvalidInput, "an objective trains the confidence slot, but the format has none", "objective", "set [format] confidence = \"slot\" with slot_high and slot_low");
+      return Fail(ErrorCode::kInvalidInput, "an objective trains the confidence slot, but the format has none", "objective",
+                  "set [format] confidence = \"slot\" with slot_high and slot_low");
   s.length_norm = static_cast<double>(options.length_norm);
   s.schedule = options.schedule, s.adam = options.adam;
   s.total_steps = options.steps, s.tokens_per_microbatch = options.tokens_per_microbatch;
@@ -27,17 +29,21 @@ Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vec
 }
 
 RlStepper::RlStepper(const RlSettings& settings, ShardedPolicy& policy)
-    : settings_(settings), policy_(policy), pass_(policy.config(), Numerics{policy.dtype(), settings.deterministic}, policy, {.recompute = settings.recompute}) {}
+    : settings_(settings),
+      policy_(policy),
+      pass_(policy.config(), Numerics{policy.dtype(), settings.deterministic}, policy, {.recompute = settings.recompute}) {}
 
 namespace {
 
-Result<std::vector<Moments>> StepMoments(Collective& collective, const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups) {
+Result<std::vector<Moments>> StepMoments(Collective& collective, const std::vector<Objective>& objectives,
+                                         const std::vector<ScoredGroup>& groups) {
   std::vector<double> mine;
   for (const Moments& m : ComputeMoments(objectives, groups)) mine.insert(mine.end(), {m.count, m.sum, m.sum_squares});
   CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, mine));
   std::vector<Moments> total(objectives.size());
   for (const std::vector<double>& one : by_rank)
-    for (size_t k = 0; k < total.size(); ++k) total[k].count += one[3 * k], total[k].sum += one[3 * k + 1], total[k].sum_squares += one[3 * k + 2];
+    for (size_t k = 0; k < total.size(); ++k)
+      total[k].count += one[3 * k], total[k].sum += one[3 * k + 1], total[k].sum_squares += one[3 * k + 2];
   return total;
 }
 
@@ -48,7 +54,8 @@ Result<Denominators> StepDenominators(Collective& collective, const std::vector<
   return all;
 }
 
-void CountGroups(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups, const std::vector<GroupTask>& tasks, ReportSums& sums) {
+void CountGroups(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups, const std::vector<GroupTask>& tasks,
+                 ReportSums& sums) {
   AdvantageStats stats = ComputeStats(objectives, groups, tasks);
   sums.values = stats.value_sum, sums.traces = stats.traces;
   sums.advantage = stats.advantage_sum, sums.advantage_squares = stats.advantage_squares, sums.advantage_max = stats.advantage_max;
@@ -56,7 +63,8 @@ void CountGroups(const std::vector<Objective>& objectives, const std::vector<Sco
     sums.groups += 1.0;
     sums.groups_kept += group.drop == DropReason::kNone ? 1.0 : 0.0;
     for (const ScoredTrace& scored : group.traces_G)
-      if (!scored.trace.greedy && scored.label != Label::kUnknown) sums.completion_tokens += static_cast<double>(scored.trace.tokens_T.size());
+      if (!scored.trace.greedy && scored.label != Label::kUnknown)
+        sums.completion_tokens += static_cast<double>(scored.trace.tokens_T.size());
   }
 }
 
@@ -70,7 +78,8 @@ Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Den
   CANDOR_ASSIGN(auto counts, GatherDoubles(policy_.collective(), {static_cast<double>(batches.size())}));
   size_t most = 1;
   for (const std::vector<double>& one : counts) most = std::max(most, static_cast<size_t>(one[0]));
-  std::vector<int32_t> extra_ids = settings_.slot ? std::vector<int32_t>{settings_.slot->high, settings_.slot->low} : std::vector<int32_t>{};
+  std::vector<int32_t> extra_ids =
+      settings_.slot ? std::vector<int32_t>{settings_.slot->high, settings_.slot->low} : std::vector<int32_t>{};
   LossContext context{settings_.loss, settings_.aggregation, settings_.length_norm, all, held_version};
   for (size_t b = 0; b < most; ++b) {  // short ranks run batches that train nothing, so that all ranks make the same collective calls
     policy_.BeginMicroBatch(b + 1 == most);
@@ -110,7 +119,8 @@ Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& 
   result.metrics["memory/gathered_bytes_peak"] = static_cast<double>(memory.gathered_bytes_peak);
   result.metrics["memory/gathered_units_peak"] = static_cast<double>(memory.gathered_units_peak);
   result.metrics["memory/gradient_bytes_peak"] = static_cast<double>(memory.gradient_bytes_peak);
-  std::erase_if(result.metrics, [](const auto& metric) { return !std::isfinite(metric.second); });  // a skipped step: what is not a number is not reported
+  std::erase_if(result.metrics,
+                [](const auto& metric) { return !std::isfinite(metric.second); });  // a skipped step: what is not a number is not reported
   return result;
 }
 

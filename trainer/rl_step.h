@@ -1,5 +1,5 @@
-// One learning step on scored groups: plan what each token teaches, run micro-batches forward and backward, update. The loop of architecture §2.6, without any process around it.
-// A collective call: all ranks together, each with its own groups (maybe none).
+// One learning step on scored groups: plan what each token teaches, run micro-batches forward and backward, update. The loop of
+// architecture §2.6, without any process around it. A collective call: all ranks together, each with its own groups (maybe none).
 #pragma once
 #include <map>
 #include <optional>
@@ -33,7 +33,8 @@ struct RlSettings {
   bool deterministic = false;
 };
 // Everything above from a recipe's options; slot objectives without slot tokens are refused.
-Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives, const std::optional<SlotTokens>& slot, bool deterministic);
+Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives,
+                                   const std::optional<SlotTokens>& slot, bool deterministic);
 
 struct StepResult {
   std::map<std::string, double> metrics;

@@ -34,7 +34,8 @@ Result<Shares> StepShares(Collective& collective, const std::vector<const SftExa
     slots += example->label ? 1.0 : 0.0;
   }
   CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, {weight, slots, static_cast<double>(micro_batches)}));
-  for (const auto& one : by_rank) shares.token_weight += one[0], shares.slots += one[1], shares.micro_batches = std::max(shares.micro_batches, one[2]);
+  for (const auto& one : by_rank)
+    shares.token_weight += one[0], shares.slots += one[1], shares.micro_batches = std::max(shares.micro_batches, one[2]);
   return shares;
 }
 
@@ -86,7 +87,8 @@ at::Tensor SlotGradient(const SftBatch& batch, const at::Tensor& selected_ME, co
 
 }  // namespace
 
-SftStepper::SftStepper(const SftOptions& options, int64_t total_steps, const std::optional<SlotTokens>& slot, bool deterministic, ShardedPolicy& policy)
+SftStepper::SftStepper(const SftOptions& options, int64_t total_steps, const std::optional<SlotTokens>& slot, bool deterministic,
+                       ShardedPolicy& policy)
     : options_(options),
       total_steps_(total_steps),
       extra_ids_(slot ? std::vector<int32_t>{slot->high, slot->low} : std::vector<int32_t>{}),
@@ -120,7 +122,8 @@ Result<SftStepResult> SftStepper::Run(int64_t step, const std::vector<const SftE
   CANDOR_ASSIGN(UpdateOutcome update, ApplyUpdate(policy_, options_.adam, result.lr, options_.ema_decay, sums.token_loss + sums.slot_loss));
   CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, {sums.token_loss, sums.slot_loss, sums.confidence, sums.slots, sums.rows}));
   double slots = 0.0;
-  for (const auto& one : by_rank) result.token_loss += one[0], result.slot_loss += one[1], result.slot_confidence += one[2], slots += one[3], result.rows += one[4];
+  for (const auto& one : by_rank)
+    result.token_loss += one[0], result.slot_loss += one[1], result.slot_confidence += one[2], slots += one[3], result.rows += one[4];
   result.loss = result.token_loss + result.slot_loss;
   result.slot_confidence = slots > 0.0 ? result.slot_confidence / slots : 0.0;
   result.grad_norm = update.grad_norm, result.skipped = update.skipped, result.why = update.why;
@@ -163,7 +166,8 @@ Status RunSupervised(const SftSetup& setup, Collective& collective) {
   CANDOR_ASSIGN(ChatTemplate chat, ChatTemplate::Load(setup.model_folder));
   CANDOR_ASSIGN(PromptBuilder builder, PromptBuilder::Make(&tokenizer, &chat, setup.format));
   CANDOR_ASSIGN(std::optional<SlotTokens> slot, SlotOf(setup.format, tokenizer));
-  CANDOR_ASSIGN(std::vector<SftExample> examples, MakeSftExamples(*setup.rows, builder, tokenizer, slot, setup.options, config.vocab_size, config.max_positions));
+  CANDOR_ASSIGN(std::vector<SftExample> examples,
+                MakeSftExamples(*setup.rows, builder, tokenizer, slot, setup.options, config.vocab_size, config.max_positions));
   if (examples.empty()) return Fail(ErrorCode::kInvalidInput, "there are no rows to learn from");
   CANDOR_ASSIGN(DType dtype, AgreeOnDType(setup.dtype, setup.deterministic, collective));
   CANDOR_ASSIGN(Sharding sharding, ParseSharding(setup.options.sharding));
@@ -172,7 +176,8 @@ Status RunSupervised(const SftSetup& setup, Collective& collective) {
   const int64_t total = SftSteps(setup.options, examples.size());
   SftStepper stepper(setup.options, total, slot, setup.deterministic, policy);
   for (int64_t step = 1; step <= total; ++step) {
-    CANDOR_TRY(AgreeOn(collective, setup.stop && setup.stop->load() ? Status(Fail(ErrorCode::kCancelled, "stopped on request")) : Status{}));
+    CANDOR_TRY(
+        AgreeOn(collective, setup.stop && setup.stop->load() ? Status(Fail(ErrorCode::kCancelled, "stopped on request")) : Status{}));
     CANDOR_ASSIGN(SftStepResult result, stepper.Run(step, RowsOfStep(examples, setup.options, setup.seed, step)));
     if (result.skipped && collective.rank() == 0) spdlog::error("step {} was skipped: {}", step, result.why);
     if (setup.progress && collective.rank() == 0) setup.progress(step, total, result);

@@ -1,5 +1,6 @@
-// Supervised fine-tuning: cross-entropy on completion tokens, and on labelled rows the slot's regression with the completion as anchor. Same sharding and optimizer as reinforcement
-// learning. Loss of a step = anchored token loss / (sum of part weights) + slot_weight * mean slot loss, both over all ranks. Collective calls.
+// Supervised fine-tuning: cross-entropy on completion tokens, and on labelled rows the slot's regression with the completion as anchor.
+// Same sharding and optimizer as reinforcement learning. Loss of a step = anchored token loss / (sum of part weights) + slot_weight * mean
+// slot loss, both over all ranks. Collective calls.
 #pragma once
 #include <atomic>
 #include <functional>
@@ -25,7 +26,8 @@ struct SftStepResult {
 
 class SftStepper {
  public:
-  SftStepper(const SftOptions& options, int64_t total_steps, const std::optional<SlotTokens>& slot, bool deterministic, ShardedPolicy& policy);
+  SftStepper(const SftOptions& options, int64_t total_steps, const std::optional<SlotTokens>& slot, bool deterministic,
+             ShardedPolicy& policy);
   // `examples` of all ranks: each rank takes every size()-th.
   Result<SftStepResult> Run(int64_t step, const std::vector<const SftExample*>& examples);
 

@@ -10,9 +10,12 @@ constexpr int64_t kAlign = 16;  // slices begin at multiples of 16 elements: a c
 
 const char* Name(Sharding sharding) {
   switch (sharding) {
-    case Sharding::kNone: return "none";
-    case Sharding::kZero2: return "zero2";
-    case Sharding::kZero3: return "zero3";
+    case Sharding::kNone:
+      return "none";
+    case Sharding::kZero2:
+      return "zero2";
+    case Sharding::kZero3:
+      return "zero3";
   }
   return "?";
 }

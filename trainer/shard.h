@@ -1,5 +1,6 @@
 // The sharding plan: which slice of each unit's flat tensor a rank owns. Integers only. Pure, any thread.
-// A sharded unit is padded at its end so that all ranks own equally many elements; slice r is [r * slice, (r + 1) * slice) of the padded unit. Without sharding every rank owns all.
+// A sharded unit is padded at its end so that all ranks own equally many elements; slice r is [r * slice, (r + 1) * slice) of the padded
+// unit. Without sharding every rank owns all.
 #pragma once
 #include <cstdint>
 #include <span>

@@ -25,10 +25,12 @@ ShardedPolicy::ShardedPolicy(const ModelConfig& config, const Options& options, 
   whole_gradients_.resize(units_.size());
   for (size_t u = 0; u < units_.size(); ++u) {
     UnitState& state = states_[u];
-    for (at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient}) *tensor = at::zeros({plan_.units[u].slice}, at::kFloat);
+    for (at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient})
+      *tensor = at::zeros({plan_.units[u].slice}, at::kFloat);
     if (options.average) state.average = at::zeros_like(state.master);
     state.compute = options.dtype == DType::kFp32 ? state.master : at::zeros({plan_.units[u].slice}, ToScalarType(options.dtype));
-    for (const at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient, &state.average}) memory_.owned_bytes += BytesOf(*tensor);
+    for (const at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient, &state.average})
+      memory_.owned_bytes += BytesOf(*tensor);
     if (options.dtype != DType::kFp32) memory_.owned_bytes += BytesOf(state.compute);
   }
 }
@@ -36,8 +38,7 @@ ShardedPolicy::ShardedPolicy(const ModelConfig& config, const Options& options, 
 void ShardedPolicy::LoadParametersFrom(const Parameters& parameters) {
   for (size_t u = 0; u < units_.size(); ++u) {
     const UnitShard& shard = plan_.units[u];
-    if (shard.Valid() > 0)
-      states_[u].master.narrow(0, 0, shard.Valid()).copy_(parameters.Flat(u).narrow(0, shard.begin, shard.Valid()));
+    if (shard.Valid() > 0) states_[u].master.narrow(0, 0, shard.Valid()).copy_(parameters.Flat(u).narrow(0, shard.begin, shard.Valid()));
     if (options_.average) states_[u].average.copy_(states_[u].master);
   }
   MastersChanged();
@@ -142,8 +143,8 @@ Status ShardedPolicy::GradientReady(size_t unit) {
   CANDOR_TRY(FinishPending());
   Pending pending{unit, std::move(whole_gradients_[unit]), at::empty_like(accumulated), 0};
   whole_gradients_[unit] = at::Tensor();
-  auto ticket = collective_.StartReduceScatter(pending.whole.data_ptr(), pending.slice.data_ptr(), static_cast<size_t>(accumulated.numel()), ElementType::kFloat32,
-                                               ReduceOp::kSum);
+  auto ticket = collective_.StartReduceScatter(pending.whole.data_ptr(), pending.slice.data_ptr(), static_cast<size_t>(accumulated.numel()),
+                                               ElementType::kFloat32, ReduceOp::kSum);
   if (!ticket) return Fail(ticket.error());
   pending.ticket = *ticket;
   pending_ = std::move(pending);

@@ -1,9 +1,11 @@
-// The policy as a rank holds it: fp32 master weights and optimizer state of its slices, and the collectives that bring a unit's weights together and its gradient apart. Implements
-// the model's UnitAccess, so the model runs without knowing ranks. The plan is shard.h, the mathematics optimizer.h, the bytes core/collective.h.
+// The policy as a rank holds it: fp32 master weights and optimizer state of its slices, and the collectives that bring a unit's weights
+// together and its gradient apart. Implements the model's UnitAccess, so the model runs without knowing ranks. The plan is shard.h, the
+// mathematics optimizer.h, the bytes core/collective.h.
 //
 //   none   every rank holds everything; gradients are summed over ranks after the last micro-batch of a step
 //   zero2  weights are gathered once per step; a unit's gradient is reduce-scattered as soon as it is ready
-//   zero3  as zero2, but a unit is gathered for its forward and again for its backward and freed after each; at most two are gathered at once
+//   zero3  as zero2, but a unit is gathered for its forward and again for its backward and freed after each; at most two are gathered at
+//   once
 //
 // Gradients accumulate in fp32. One thread; every rank makes the same calls in the same order.
 #pragma once
@@ -19,10 +21,10 @@ namespace candor {
 
 // Bytes that this rank holds; peaks since the start.
 struct MemoryUse {
-  int64_t owned_bytes = 0;              // master weights, optimizer state, accumulated gradient, averaged weights, compute copy of the slice
-  int64_t gathered_bytes_peak = 0;      // whole units gathered at once
+  int64_t owned_bytes = 0;          // master weights, optimizer state, accumulated gradient, averaged weights, compute copy of the slice
+  int64_t gathered_bytes_peak = 0;  // whole units gathered at once
   int64_t gathered_units_peak = 0;
-  int64_t gradient_bytes_peak = 0;      // whole units' gradients waiting to be reduced
+  int64_t gradient_bytes_peak = 0;  // whole units' gradients waiting to be reduced
   int64_t Peak() const { return owned_bytes + gathered_bytes_peak + gradient_bytes_peak; }
 };
 
@@ -65,7 +67,8 @@ class ShardedPolicy final : public UnitAccess {
 
   // Which weights WholeUnit brings together.
   enum class Which { kCompute, kAverage };
-  // A whole unit on every rank (a collective call): kCompute in the compute format, kAverage in fp32. At least UnitSpec::Count() elements; a copy.
+  // A whole unit on every rank (a collective call): kCompute in the compute format, kAverage in fp32. At least UnitSpec::Count() elements;
+  // a copy.
   Result<at::Tensor> WholeUnit(size_t unit, Which which);
 
   Result<at::Tensor> Gather(size_t unit) override;

@@ -8,7 +8,8 @@ namespace candor {
 namespace {
 
 tl::unexpected<Error> Bad(const ScoredGroup& group, size_t trace, const std::string& what) {
-  return Fail(ErrorCode::kInvalidInput, what, "group " + ToString(group.id) + ", trace " + std::to_string(trace), "its reward or rollout worker wrote a broken group");
+  return Fail(ErrorCode::kInvalidInput, what, "group " + ToString(group.id) + ", trace " + std::to_string(trace),
+              "its reward or rollout worker wrote a broken group");
 }
 
 bool AllFinite(const std::vector<float>& values) {
@@ -25,7 +26,8 @@ bool SpansCover(const Trace& trace) {
 }
 
 // Adds the slot targets of one objective.
-void AddSlots(const Objective& objective, const ScoredGroup& group, std::span<const std::optional<double>> values_G, std::vector<TraceTask>& tasks_G) {
+void AddSlots(const Objective& objective, const ScoredGroup& group, std::span<const std::optional<double>> values_G,
+              std::vector<TraceTask>& tasks_G) {
   std::optional<double> mean = GroupMean(values_G);
   for (size_t i = 0; i < group.traces_G.size(); ++i) {
     const ScoredTrace& scored = group.traces_G[i];
@@ -41,7 +43,8 @@ void AddSlots(const Objective& objective, const ScoredGroup& group, std::span<co
   }
 }
 
-void AddPolicyGradient(const Objective& objective, const ScoredGroup& group, std::span<const std::optional<double>> values_G, double batch_std, std::vector<TraceTask>& tasks_G) {
+void AddPolicyGradient(const Objective& objective, const ScoredGroup& group, std::span<const std::optional<double>> values_G,
+                       double batch_std, std::vector<TraceTask>& tasks_G) {
   std::vector<double> advantages_G = ComputeAdvantages(objective.advantage, values_G, batch_std);
   for (size_t i = 0; i < group.traces_G.size(); ++i) {
     if (!values_G[i]) continue;
@@ -60,13 +63,16 @@ void AddPolicyGradient(const Objective& objective, const ScoredGroup& group, std
 Status ValidateGroup(const ScoredGroup& group, int64_t vocab_size, int64_t max_positions) {
   auto in_vocabulary = [&](int32_t id) { return 0 <= id && id < vocab_size; };
   if (group.prompt_tokens_P.empty()) return Bad(group, 0, "the prompt is empty");
-  if (!std::all_of(group.prompt_tokens_P.begin(), group.prompt_tokens_P.end(), in_vocabulary)) return Bad(group, 0, "a prompt token lies outside the vocabulary");
+  if (!std::all_of(group.prompt_tokens_P.begin(), group.prompt_tokens_P.end(), in_vocabulary))
+    return Bad(group, 0, "a prompt token lies outside the vocabulary");
   for (size_t i = 0; i < group.traces_G.size(); ++i) {
     const Trace& trace = group.traces_G[i].trace;
     size_t n = trace.tokens_T.size();
-    if (trace.log_probs_T.size() != n || trace.version_T.size() != n) return Bad(group, i, "tokens, log-probabilities and versions differ in number");
+    if (trace.log_probs_T.size() != n || trace.version_T.size() != n)
+      return Bad(group, i, "tokens, log-probabilities and versions differ in number");
     if (static_cast<int64_t>(group.prompt_tokens_P.size() + n) > max_positions) return Bad(group, i, "longer than the model's positions");
-    if (!std::all_of(trace.tokens_T.begin(), trace.tokens_T.end(), in_vocabulary)) return Bad(group, i, "a token lies outside the vocabulary");
+    if (!std::all_of(trace.tokens_T.begin(), trace.tokens_T.end(), in_vocabulary))
+      return Bad(group, i, "a token lies outside the vocabulary");
     if (!SpansCover(trace)) return Bad(group, i, "the spans do not cover the completion");
     if (!AllFinite(trace.log_probs_T)) return Bad(group, i, "a log-probability is not finite");
   }
@@ -81,7 +87,8 @@ std::vector<Moments> ComputeMoments(const std::vector<Objective>& objectives, co
   return moments;
 }
 
-std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups, const std::vector<Moments>& moments) {
+std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups,
+                                 const std::vector<Moments>& moments) {
   std::vector<GroupTask> tasks;
   for (const ScoredGroup& group : groups) {
     std::vector<TraceTask> tasks_G(group.traces_G.size());
@@ -125,7 +132,8 @@ Denominators CountDenominators(const std::vector<GroupTask>& tasks) {
   return all;
 }
 
-AdvantageStats ComputeStats(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups, const std::vector<GroupTask>& tasks) {
+AdvantageStats ComputeStats(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups,
+                            const std::vector<GroupTask>& tasks) {
   AdvantageStats stats;
   for (const ScoredGroup& group : groups)
     for (const ScoredTrace& scored : group.traces_G) {

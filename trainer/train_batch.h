@@ -1,5 +1,5 @@
-// From scored groups to what is trained: per completion token the summed advantage of all objectives that reach it, per slot its target, and the counts that the denominators need.
-// Pure, any thread. Legend: T completion tokens of a trace.
+// From scored groups to what is trained: per completion token the summed advantage of all objectives that reach it, per slot its target,
+// and the counts that the denominators need. Pure, any thread. Legend: T completion tokens of a trace.
 #pragma once
 #include <vector>
 
@@ -18,9 +18,9 @@ struct SlotTarget {
 };
 
 struct TraceTask {
-  size_t trace = 0;                 // index into the group's traces
-  std::vector<float> advantage_T;   // sum over objectives of weight * advantage
-  std::vector<uint8_t> trained_T;   // 1 where a policy gradient reaches the token, whatever its advantage
+  size_t trace = 0;                // index into the group's traces
+  std::vector<float> advantage_T;  // sum over objectives of weight * advantage
+  std::vector<uint8_t> trained_T;  // 1 where a policy gradient reaches the token, whatever its advantage
   int32_t trained = 0;
   std::vector<SlotTarget> slots;
   bool has_work() const { return trained > 0 || !slots.empty(); }
@@ -33,26 +33,30 @@ struct GroupTask {
   int32_t trained = 0;
 };
 
-// What the learner refuses to compute with: lengths that differ, spans that do not cover the completion, ids outside the vocabulary, numbers that are not finite.
+// What the learner refuses to compute with: lengths that differ, spans that do not cover the completion, ids outside the vocabulary,
+// numbers that are not finite.
 Status ValidateGroup(const ScoredGroup& group, int64_t vocab_size, int64_t max_positions);
 
 // Centred values of this rank's groups, one entry per objective, for advantage = "batch_std". Summed over ranks by the caller.
 std::vector<Moments> ComputeMoments(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups);
 
-// `moments` are those of the whole step. A group dropped by the filter (kNoVariance) trains its slots only; one dropped for another reason trains nothing. A greedy trace and a trace
-// with an unknown label get no policy gradient; a greedy trace with a known label trains its slot. `groups` must outlive the tasks.
-std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups, const std::vector<Moments>& moments);
+// `moments` are those of the whole step. A group dropped by the filter (kNoVariance) trains its slots only; one dropped for another reason
+// trains nothing. A greedy trace and a trace with an unknown label get no policy gradient; a greedy trace with a known label trains its
+// slot. `groups` must outlive the tasks.
+std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups,
+                                 const std::vector<Moments>& moments);
 
 // Of these tasks alone; adds up over ranks.
 Denominators CountDenominators(const std::vector<GroupTask>& tasks);
 
 // Numbers about what the groups teach, as sums, for the step's report.
 struct AdvantageStats {
-  double traces = 0.0;        // sampled traces with a known label
-  double value_sum = 0.0;     // of sum over policy-gradient objectives of weight * value: the reward that is learned from
+  double traces = 0.0;     // sampled traces with a known label
+  double value_sum = 0.0;  // of sum over policy-gradient objectives of weight * value: the reward that is learned from
   double tokens = 0.0;
   double advantage_sum = 0.0, advantage_squares = 0.0, advantage_max = 0.0;  // over trained tokens; max of the magnitude
 };
-AdvantageStats ComputeStats(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups, const std::vector<GroupTask>& tasks);
+AdvantageStats ComputeStats(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups,
+                            const std::vector<GroupTask>& tasks);
 
 }  // namespace candor

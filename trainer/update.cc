@@ -10,7 +10,9 @@ namespace candor {
 
 namespace {
 
-std::span<float> Floats(at::Tensor& tensor, int64_t begin, int64_t end) { return {tensor.data_ptr<float>() + begin, static_cast<size_t>(end - begin)}; }
+std::span<float> Floats(at::Tensor& tensor, int64_t begin, int64_t end) {
+  return {tensor.data_ptr<float>() + begin, static_cast<size_t>(end - begin)};
+}
 
 // Norms and biases (one dimension) are never decayed: one call per run of parameters that agree.
 void UpdateUnit(const UnitSpec& spec, const UnitShard& shard, const AdamWStep& step, ShardedPolicy::UnitState& state) {
@@ -21,7 +23,8 @@ void UpdateUnit(const UnitSpec& spec, const UnitShard& shard, const AdamWStep& s
     for (; p < spec.params.size() && (spec.params[p].shape.size() > 1) == decays; ++p) to = spec.params[p].offset + spec.params[p].Count();
     from = std::max(from, begin) - begin, to = std::min(to, end) - begin;
     if (from < to)
-      ApplyAdamW(step, decays, Floats(state.master, from, to), Floats(state.mean, from, to), Floats(state.square, from, to), Floats(state.gradient, from, to));
+      ApplyAdamW(step, decays, Floats(state.master, from, to), Floats(state.mean, from, to), Floats(state.square, from, to),
+                 Floats(state.gradient, from, to));
   }
 }
 

@@ -8,10 +8,10 @@
 namespace candor {
 
 struct UpdateOutcome {
-  double grad_norm = 0.0;   // before clipping; over the whole policy
+  double grad_norm = 0.0;  // before clipping; over the whole policy
   double clip_scale = 1.0;
-  bool skipped = false;     // something was not finite: weights and optimizer state are as before
-  std::string why;          // names the rank of a loss or the unit of a gradient, the same on every rank
+  bool skipped = false;  // something was not finite: weights and optimizer state are as before
+  std::string why;       // names the rank of a loss or the unit of a gradient, the same on every rank
 };
 
 // `loss` is this rank's share; it is only looked at for being finite. A collective call.

@@ -40,7 +40,7 @@ Result<std::optional<ConfidenceSpec>> SpecOfRecipe(const FormatOptions& format, 
   spec.low_id = prompts.slot().low;
   spec.high_token = format.slot_high;
   spec.low_token = format.slot_low;
-  spec.after = std::string(OpenTag(PolicyTag::kConfidence));
+  spec.after = std::string(kSlotPrefix);
   spec.reply_end.clear();
   for (const PolicyTag tag : prompts.format().tags) {
     if (tag != PolicyTag::kConfidence) spec.reply_end = std::string(CloseTag(tag));  // the last tag that the policy writes itself

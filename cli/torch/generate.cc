@@ -70,7 +70,8 @@ Result<FormatOptions> FormatOf(const GenerateArguments& a, const std::optional<C
   if (!a.slot_high.empty()) format.slot_high = a.slot_high;
   if (!a.slot_low.empty()) format.slot_low = a.slot_low;
   if (format.confidence == "slot" && (format.slot_high.empty() || format.slot_low.empty()))
-    return Fail(ErrorCode::kInvalidInput, "this model has no confidence slot: there is no confidence.json", a.model, "use --confidence verbal, or name --slot-high and --slot-low");
+    return Fail(ErrorCode::kInvalidInput, "this model has no confidence slot: there is no confidence.json", a.model,
+                "use --confidence verbal, or name --slot-high and --slot-low");
   return format;
 }
 
@@ -85,11 +86,13 @@ Status MakeSpeaker(const GenerateArguments& a, Speaker& speaker) {
   CANDOR_ASSIGN(speaker.prompts, PromptBuilder::Make(&*speaker.tokenizer, &*speaker.chat_template, format));
   const TagFormat& tags = speaker.prompts->format();
   const bool slot = tags.confidence == ConfidenceSource::kSlot;
-  CANDOR_ASSIGN(speaker.format, MakeTurnFormat(*speaker.tokenizer, tags, speaker.prompts->stop_ids(), a.stop, slot ? std::optional<SlotTokens>(speaker.prompts->slot()) : std::nullopt));
+  CANDOR_ASSIGN(speaker.format, MakeTurnFormat(*speaker.tokenizer, tags, speaker.prompts->stop_ids(), a.stop,
+                                               slot ? std::optional<SlotTokens>(speaker.prompts->slot()) : std::nullopt));
   if (!a.few_shot.empty()) {
     CANDOR_ASSIGN(DataSet examples, ReadDataSet(a.few_shot, {}, {}));
     for (DataRow& row : examples.rows) {
-      if (!row.has_completion && row.answers.empty()) return Fail(ErrorCode::kInvalidInput, "an example needs an answer or a completion", row.where);
+      if (!row.has_completion && row.answers.empty())
+        return Fail(ErrorCode::kInvalidInput, "an example needs an answer or a completion", row.where);
       if (!row.has_completion) row.completion = tags.Has(PolicyTag::kAnswer) ? "<answer>" + row.answers[0] + "</answer>" : row.answers[0];
       speaker.examples.push_back(std::move(row));
     }
@@ -105,7 +108,8 @@ Result<PromptText> BuildPrompt(const Speaker& speaker, const DataRow& row) {
     messages.push_back({{"role", "user"}, {"content", example.prompt}});
     messages.push_back({{"role", "assistant"}, {"content", example.completion}});
   }
-  if (row.messages_json.empty()) messages.push_back({{"role", "user"}, {"content", row.prompt}});
+  if (row.messages_json.empty())
+    messages.push_back({{"role", "user"}, {"content", row.prompt}});
   else
     for (const Json& message : Json::parse(row.messages_json)) messages.push_back(message);
   DataRow with_examples = row;
@@ -153,9 +157,11 @@ void PrintNicely(const Speaker& speaker, const Trace& trace) {
   std::printf("%s\n", parsed.valid || !tagged ? parsed.answer.c_str() : trace.text.c_str());
   if (!parsed.valid) std::printf("  (not in the format asked for: %s)\n", parsed.error.c_str());
   if (trace.finish == FinishReason::kLength) std::printf("  (cut off: --max-new-tokens reached)\n");
-  if (const auto confidence = ConfidenceOf(speaker, trace)) std::printf("  confidence     %.2f  %s\n", *confidence, Bar(*confidence).c_str());
+  if (const auto confidence = ConfidenceOf(speaker, trace))
+    std::printf("  confidence     %.2f  %s\n", *confidence, Bar(*confidence).c_str());
   const auto show = [&](const char* signal, const char* label, const char* meaning) {
-    if (const auto at = trace.signals.find(signal); at != trace.signals.end()) std::printf("  %-14s %.2f  %s\n", label, at->second, meaning);
+    if (const auto at = trace.signals.find(signal); at != trace.signals.end())
+      std::printf("  %-14s %.2f  %s\n", label, at->second, meaning);
   };
   show("answer_span", "token prob.", "geometric mean over the answer's tokens; not calibrated");
   show("answer_prob", "answer prob.", "of exactly these tokens");
@@ -171,7 +177,8 @@ class Progress {
     shown_ms_ = now;
     const double seconds = static_cast<double>(now - start_ms_) / 1000.0;
     const double left = done > 0 ? seconds / static_cast<double>(done) * static_cast<double>(total_ - done) : 0.0;
-    std::fprintf(stderr, "%s%zu/%zu prompts  %.0f tokens/s", terminal_ ? "\r\033[K" : "", done, total_, static_cast<double>(stats.sampled_tokens) / std::max(seconds, 1e-3));
+    std::fprintf(stderr, "%s%zu/%zu prompts  %.0f tokens/s", terminal_ ? "\r\033[K" : "", done, total_,
+                 static_cast<double>(stats.sampled_tokens) / std::max(seconds, 1e-3));
     if (done > 0 && !last) std::fprintf(stderr, "  about %.0f s left", left);
     std::fprintf(stderr, "%s", terminal_ && !last ? "" : "\n");
   }
@@ -199,7 +206,8 @@ EngineRequest MakeRequest(const GenerateArguments& a, const Speaker& speaker, si
 Status Generate(const GenerateArguments& a) {
   const bool file = !a.prompts.empty();
   if (file == !a.question.empty())
-    return Fail(ErrorCode::kInvalidInput, file ? "both a question and --prompts were given" : "there is no question", "", "candor generate MODEL \"question\", or --prompts F.jsonl");
+    return Fail(ErrorCode::kInvalidInput, file ? "both a question and --prompts were given" : "there is no question", "",
+                "candor generate MODEL \"question\", or --prompts F.jsonl");
   CANDOR_TRY(CheckSamplingOptions(a.sampling));
   DataSet rows;
   if (file) {
@@ -230,8 +238,10 @@ Status Generate(const GenerateArguments& a) {
     for (const TraceGroup& group : engine->TakeFinished()) {
       const DataRow& row = rows.rows[group.id.value];
       for (const Trace& trace : group.traces_G) {
-        if (!file && !a.json) PrintNicely(speaker, trace);
-        else std::printf("%s\n", ToJson(speaker, row, trace).dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+        if (!file && !a.json)
+          PrintNicely(speaker, trace);
+        else
+          std::printf("%s\n", ToJson(speaker, row, trace).dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
       }
       std::fflush(stdout);
       ++done;
@@ -239,7 +249,9 @@ Status Generate(const GenerateArguments& a) {
     if (file) progress.Show(done, engine->stats(), done == rows.rows.size());
   }
   const EngineStats stats = engine->stats();
-  if (!file && !a.json) std::fprintf(stderr, "  %lu tokens, %.0f tokens/s, %s\n", static_cast<unsigned long>(stats.sampled_tokens), stats.tokens_per_second(), engine->dtype());
+  if (!file && !a.json)
+    std::fprintf(stderr, "  %lu tokens, %.0f tokens/s, %s\n", static_cast<unsigned long>(stats.sampled_tokens), stats.tokens_per_second(),
+                 engine->dtype());
   return {};
 }
 
@@ -252,7 +264,8 @@ int RunGenerate(int argc, const char* const* argv) {
   app.add_option("MODEL", a.model, "Hugging Face folder, or the folder of a run")->required();
   app.add_option("question", a.question, "what to ask");
   app.add_option("--prompts", a.prompts, "a JSONL file (or folder) of prompts; answers go to stdout, one JSON line each");
-  app.add_option("--confidence", a.confidence, "where the confidence comes from (default: as the model was trained)")->check(CLI::IsMember({"slot", "verbal", "none"}));
+  app.add_option("--confidence", a.confidence, "where the confidence comes from (default: as the model was trained)")
+      ->check(CLI::IsMember({"slot", "verbal", "none"}));
   app.add_option("--tags", a.tags, "tags to ask for, of think, answer, analysis, confidence")->delimiter(',');
   auto* system = app.add_option("--system", a.system, "system prompt (default: instructions made from the tags)");
   app.add_option("--few-shot", a.few_shot, "JSONL of examples {\"prompt\", \"answer\"} shown before each question");
@@ -262,7 +275,9 @@ int RunGenerate(int argc, const char* const* argv) {
   app.add_option("--top-k", a.sampling.top_k, "keep this many most likely tokens");
   app.add_option("--min-p", a.sampling.min_p, "keep tokens at least this likely relative to the most likely one");
   app.add_option("--seed", a.seed, "of the samples");
-  app.add_option("--max-new-tokens", a.sampling.max_new_tokens, "tokens of an answer")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  app.add_option("--max-new-tokens", a.sampling.max_new_tokens, "tokens of an answer")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   app.add_option("--stop", a.stop, "a text that ends an answer (may be repeated)");
   app.add_option("--slot-high", a.slot_high, "token that says the answer is right");
   app.add_option("--slot-low", a.slot_low, "token that says it is wrong");

@@ -1,4 +1,6 @@
 // `candor sft MODEL DATA.jsonl OUT`: supervised fine-tuning, and the confidence slot's warm-up where rows have labels.
+#include "trainer/sft.h"
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -13,7 +15,6 @@
 #include "cli/torch/commands.h"
 #include "core/fs.h"
 #include "core/log.h"
-#include "trainer/sft.h"
 
 namespace candor::cli {
 
@@ -28,7 +29,8 @@ struct SftArguments {
   bool quiet = false;
 };
 
-constexpr char kExamples[] = R"(Rows: {"prompt": .., "completion": ..}; with "label" (1, 0, "correct", "wrong") a row also trains the confidence slot.
+constexpr char kExamples[] =
+    R"(Rows: {"prompt": .., "completion": ..}; with "label" (1, 0, "correct", "wrong") a row also trains the confidence slot.
 Examples:
   candor sft models/smollm2 rows.jsonl models/tuned                          one pass with the defaults
   candor sft models/smollm2 rows.jsonl models/tuned sft.lr=2e-5 sft.epochs=3
@@ -38,7 +40,8 @@ Examples:
 Result<Recipe> SettingsOf(const SftArguments& arguments) {
   if (!arguments.recipe.empty()) return LoadRecipe({arguments.recipe}, arguments.overrides);
   RecipeSource source;
-  CANDOR_TRY(source.AddText("name = 'sft'\nmodel = 'unused'\nstages = []\n[format]\ntags = []\nconfidence = 'none'\nsystem_prompt = ''\n", "the defaults"));
+  CANDOR_TRY(source.AddText("name = 'sft'\nmodel = 'unused'\nstages = []\n[format]\ntags = []\nconfidence = 'none'\nsystem_prompt = ''\n",
+                            "the defaults"));
   for (const std::string& one : arguments.overrides) CANDOR_TRY(source.AddOverride(one));
   Recipe recipe;
   OptionTable table;
@@ -68,8 +71,9 @@ class Progress {
       std::snprintf(text, sizeof text, "  slot %.4f  confidence %.3f", result.slot_loss, result.slot_confidence);
       slot = text;
     }
-    std::fprintf(stderr, "%ssft %ld/%ld  loss %.4f%s  lr %.1e  %.0f tok/s  %s left%s", terminal_ ? "\r\033[K" : "", static_cast<long>(step), static_cast<long>(total),
-                 result.token_loss, slot.c_str(), result.lr, rows_ / elapsed, TimeText(elapsed / static_cast<double>(step) * static_cast<double>(total - step)).c_str(),
+    std::fprintf(stderr, "%ssft %ld/%ld  loss %.4f%s  lr %.1e  %.0f tok/s  %s left%s", terminal_ ? "\r\033[K" : "", static_cast<long>(step),
+                 static_cast<long>(total), result.token_loss, slot.c_str(), result.lr, rows_ / elapsed,
+                 TimeText(elapsed / static_cast<double>(step) * static_cast<double>(total - step)).c_str(),
                  terminal_ && step != total ? "" : "\n");
   }
 

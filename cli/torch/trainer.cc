@@ -1,4 +1,5 @@
-// candor trainer: the learner's ranks. Started by `candor run` (under mpirun when there are several), or by hand or Slurm on machines that see the run's folder.
+// candor trainer: the learner's ranks. Started by `candor run` (under mpirun when there are several), or by hand or Slurm on machines that
+// see the run's folder.
 #include <signal.h>
 #include <unistd.h>
 
@@ -26,8 +27,8 @@ Result<std::unique_ptr<Collective>> JoinRanks(int64_t ranks) {
   const bool launched = std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK") || std::getenv("PMI_RANK");
   if (launched) return MakeMpiCollective();
   if (ranks > 1)
-    return Fail(ErrorCode::kInvalidInput, "the recipe asks for " + std::to_string(ranks) + " trainer ranks, but no launcher started them", "trainer.ranks",
-                "mpirun -n " + std::to_string(ranks) + " candor-torch trainer --run-dir DIR");
+    return Fail(ErrorCode::kInvalidInput, "the recipe asks for " + std::to_string(ranks) + " trainer ranks, but no launcher started them",
+                "trainer.ranks", "mpirun -n " + std::to_string(ranks) + " candor-torch trainer --run-dir DIR");
   return std::move(MakeLocalCollectives(1)[0]);
 }
 

@@ -1,4 +1,5 @@
-// The engine on a random two-layer model: the paged, batched result equals the learner's full forward; it does not depend on the batch; pages return; bad requests are refused.
+// The engine on a random two-layer model: the paged, batched result equals the learner's full forward; it does not depend on the batch;
+// pages return; bad requests are refused.
 #include "rollout/engine.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +19,8 @@ namespace {
 
 std::vector<int32_t> RandomPrompt(uint64_t seed, int64_t tokens) {
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<int32_t>(RandomBits(seed, RngStream::kSynthetic, static_cast<uint64_t>(i)) % 256));
+  for (int64_t i = 0; i < tokens; ++i)
+    ids.push_back(static_cast<int32_t>(RandomBits(seed, RngStream::kSynthetic, static_cast<uint64_t>(i)) % 256));
   return ids;
 }
 
@@ -53,7 +55,8 @@ std::map<uint64_t, TraceGroup> RunAll(Engine& engine, std::vector<EngineRequest>
 }
 
 // What the learner's packed pass gives for the same tokens, with the logits of two ids at the row that predicts each token.
-TokenScores LearnerScores(const ModelConfig& config, const Parameters& parameters, bool deterministic, const TraceGroup& group, const std::vector<int32_t>& extra = {}) {
+TokenScores LearnerScores(const ModelConfig& config, const Parameters& parameters, bool deterministic, const TraceGroup& group,
+                          const std::vector<int32_t>& extra = {}) {
   PackedGroups batch;
   std::vector<std::vector<int32_t>> answers;
   for (const Trace& trace : group.traces_G) answers.push_back(trace.tokens_T);
@@ -110,7 +113,8 @@ TEST(Engine, ResultsDoNotDependOnTheBatch) {
   const Parameters parameters = TinyParameters(config);
   auto crowded = TinyEngine(TinyEngineOptions(true), config, parameters);
   std::vector<EngineRequest> requests;
-  for (uint64_t id = 1; id <= 9; ++id) requests.push_back(Request(id, 5 + 7 * static_cast<int64_t>(id), 3, 10 + static_cast<int64_t>(id), 1));
+  for (uint64_t id = 1; id <= 9; ++id)
+    requests.push_back(Request(id, 5 + 7 * static_cast<int64_t>(id), 3, 10 + static_cast<int64_t>(id), 1));
   const auto together = RunAll(*crowded, std::move(requests));
   EXPECT_GT(crowded->stats().running_max, 4);
   EngineOptions other = TinyEngineOptions(true);
@@ -191,11 +195,19 @@ class ScriptedEpisode final : public Episode {
   int64_t max_tokens() const override { return 3 + 4 + 2 + 1; }
   NextAction Next() override {
     switch (stage_++) {
-      case 0: return {.kind = NextAction::Kind::kForce, .ids = {10, 20, 30}, .slot = {}, .finish = FinishReason::kStop};
-      case 1: case 2: case 3: case 4: return {};
-      case 5: return {.kind = NextAction::Kind::kForce, .ids = {40, 50}, .slot = {}, .finish = FinishReason::kStop};
-      case 6: return {.kind = NextAction::Kind::kReadSlot, .ids = {}, .slot = {258, 259}, .finish = FinishReason::kStop};
-      default: return {.kind = NextAction::Kind::kFinish, .ids = {}, .slot = {}, .finish = FinishReason::kStop};
+      case 0:
+        return {.kind = NextAction::Kind::kForce, .ids = {10, 20, 30}, .slot = {}, .finish = FinishReason::kStop};
+      case 1:
+      case 2:
+      case 3:
+      case 4:
+        return {};
+      case 5:
+        return {.kind = NextAction::Kind::kForce, .ids = {40, 50}, .slot = {}, .finish = FinishReason::kStop};
+      case 6:
+        return {.kind = NextAction::Kind::kReadSlot, .ids = {}, .slot = {258, 259}, .finish = FinishReason::kStop};
+      default:
+        return {.kind = NextAction::Kind::kFinish, .ids = {}, .slot = {}, .finish = FinishReason::kStop};
     }
   }
   Status Append(int32_t, Origin origin) override { return origins_.push_back(origin), Status{}; }
@@ -225,8 +237,10 @@ TEST(Engine, ForcedTokensAndTheSlot) {
     EXPECT_EQ(std::vector<int32_t>(trace.tokens_T.begin(), trace.tokens_T.begin() + 3), (std::vector<int32_t>{10, 20, 30}));
     ASSERT_EQ(trace.spans.size(), 4u);
     for (size_t t = 0; t < 10; ++t, ++log_prob) {
-      if (3 <= t && t < 7) EXPECT_EQ(trace.log_probs_T[t], *log_prob);
-      else EXPECT_EQ(trace.log_probs_T[t], 0.0f);
+      if (3 <= t && t < 7)
+        EXPECT_EQ(trace.log_probs_T[t], *log_prob);
+      else
+        EXPECT_EQ(trace.log_probs_T[t], 0.0f);
     }
     slot += 2 * 9;  // the row that predicts the slot's token
     EXPECT_EQ(trace.signals.at("slot"), SlotConfidence(static_cast<double>(slot[0]), static_cast<double>(slot[1])));
@@ -343,7 +357,8 @@ TEST(Engine, Bf16StaysNearFp32) {
   const float* learner = scores.log_probs_M.const_data_ptr<float>();
   double difference = 0;
   for (const Trace& trace : groups.at(1).traces_G)
-    for (size_t t = 0; t < trace.tokens_T.size(); ++t) difference += std::abs(static_cast<double>(trace.log_probs_T[t]) - static_cast<double>(*learner++)) / 120;
+    for (size_t t = 0; t < trace.tokens_T.size(); ++t)
+      difference += std::abs(static_cast<double>(trace.log_probs_T[t]) - static_cast<double>(*learner++)) / 120;
   EXPECT_LT(difference, 0.1);
   EXPECT_GT(difference, 0.0);
 }

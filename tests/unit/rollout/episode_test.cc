@@ -163,7 +163,9 @@ TEST(SingleTurn, SlotIsForcedBehindTheAnswer) {
   const Tokenizer tokenizer = TinyTokenizer();
   const SlotTokens slot{258, 259};  // "YE", "NO"
   for (bool confidence_tag : {true, false}) {
-    auto format = MakeTurnFormat(tokenizer, Format(confidence_tag ? std::vector<std::string>{"answer", "confidence"} : std::vector<std::string>{"answer"}, "slot"), {kEndId}, {}, slot);
+    auto format = MakeTurnFormat(
+        tokenizer, Format(confidence_tag ? std::vector<std::string>{"answer", "confidence"} : std::vector<std::string>{"answer"}, "slot"),
+        {kEndId}, {}, slot);
     ASSERT_TRUE(format) << format.error().Message();
     auto episode = SingleTurn(*format)({.max_new_tokens = 100});
     const std::vector<int32_t> reply = Ids(tokenizer, "<answer>Rome</answer>"), prefix = Ids(tokenizer, "<confidence>");
@@ -173,7 +175,9 @@ TEST(SingleTurn, SlotIsForcedBehindTheAnswer) {
     ASSERT_EQ(played.trace.tokens_T.size(), reply.size() + prefix.size() + 1);
     ASSERT_EQ(played.trace.spans.size(), 3u);
     const auto r = static_cast<int32_t>(reply.size()), p = static_cast<int32_t>(prefix.size());
-    const std::vector<Span> want = {{Origin::kPolicy, Segment::kAnswer, 0, 0, r}, {Origin::kEnvironment, Segment::kConfidence, 0, r, r + p}, {Origin::kPolicy, Segment::kSlot, 0, r + p, r + p + 1}};
+    const std::vector<Span> want = {{Origin::kPolicy, Segment::kAnswer, 0, 0, r},
+                                    {Origin::kEnvironment, Segment::kConfidence, 0, r, r + p},
+                                    {Origin::kPolicy, Segment::kSlot, 0, r + p, r + p + 1}};
     for (size_t i = 0; i < 3; ++i) {
       EXPECT_EQ(played.trace.spans[i].origin, want[i].origin);
       EXPECT_EQ(played.trace.spans[i].segment, want[i].segment);

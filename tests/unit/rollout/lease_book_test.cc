@@ -11,7 +11,9 @@ using Kind = EngineMove::Kind;
 Lease MakeLease(uint64_t wave, uint32_t position, uint64_t min, uint64_t max) {
   return {MakeGroupId(wave, position), {"train", position}, StepId{wave}, 8, 1, PolicyVersion{min}, PolicyVersion{max}, "reward-a"};
 }
-VersionInfo Newest(uint64_t version) { return {PolicyVersion{version}, "/run/weights/v" + std::to_string(version) + "/manifest.json", "h"}; }
+VersionInfo Newest(uint64_t version) {
+  return {PolicyVersion{version}, "/run/weights/v" + std::to_string(version) + "/manifest.json", "h"};
+}
 TraceGroup Result(GroupId id) {
   TraceGroup group;
   group.id = id;

@@ -17,7 +17,8 @@ namespace {
 std::vector<float> RandomLogits(int64_t n, uint64_t seed, double spread) {
   std::vector<float> z(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
-    const double u = RandomUnit(seed, RngStream::kSynthetic, static_cast<uint64_t>(i)), v = RandomUnit(seed, RngStream::kSynthetic, static_cast<uint64_t>(i), 1);
+    const double u = RandomUnit(seed, RngStream::kSynthetic, static_cast<uint64_t>(i)),
+                 v = RandomUnit(seed, RngStream::kSynthetic, static_cast<uint64_t>(i), 1);
     z[static_cast<size_t>(i)] = static_cast<float>(spread * std::sqrt(-2.0 * std::log(1.0 - u)) * std::cos(6.283185307179586 * v));
   }
   return z;
@@ -50,7 +51,9 @@ std::vector<std::pair<int32_t, double>> FilterNaively(const std::vector<float>& 
   std::vector<int32_t> order(z.size());
   std::iota(order.begin(), order.end(), 0);
   const bool filtered = s.top_k > 0 || s.top_p < 1 || s.min_p > 0;
-  if (filtered) std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return z[static_cast<size_t>(a)] > z[static_cast<size_t>(b)]; });
+  if (filtered)
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int32_t a, int32_t b) { return z[static_cast<size_t>(a)] > z[static_cast<size_t>(b)]; });
   const double max = static_cast<double>(*std::max_element(z.begin(), z.end()));
   std::vector<std::pair<int32_t, double>> kept;
   for (int32_t id : order) kept.emplace_back(id, std::exp((static_cast<double>(z[static_cast<size_t>(id)]) - max) / s.temperature));
@@ -137,7 +140,8 @@ TEST(Sampler, ChoicesEqualTheNaiveTwinUnderEveryFilter) {
       for (double temperature : {0.5, 1.0, 1.7})
         for (int64_t top_k : {0, 1, 5, 150})
           for (double top_p : {1.0, 0.9, 0.3})
-            for (double min_p : {0.0, 0.05}) compared += CompareChoices(z, {.temperature = temperature, .top_p = top_p, .top_k = top_k, .min_p = min_p});
+            for (double min_p : {0.0, 0.05})
+              compared += CompareChoices(z, {.temperature = temperature, .top_p = top_p, .top_k = top_k, .min_p = min_p});
       EXPECT_GT(compared, 20000);  // the twin was really asked
     }
 }
@@ -189,7 +193,8 @@ TEST(Sampler, TokenAtQuantileFollowsTheDistribution) {
   const Naive twin = ReadNaively(z, 4);
   std::vector<double> counts(4, 0.0);
   constexpr int kDraws = 40000;
-  for (uint64_t i = 0; i < kDraws; ++i) counts[static_cast<size_t>(ChooseToken(z.data(), 4, reading, {}, RandomUnit(11, RngStream::kSample, i), scratch))] += 1.0 / kDraws;
+  for (uint64_t i = 0; i < kDraws; ++i)
+    counts[static_cast<size_t>(ChooseToken(z.data(), 4, reading, {}, RandomUnit(11, RngStream::kSample, i), scratch))] += 1.0 / kDraws;
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(counts[i], std::exp(twin.log_p[i]), 0.01);
 }
 

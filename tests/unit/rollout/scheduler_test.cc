@@ -69,8 +69,10 @@ class Simulation {
       if (chunk.last)
         for (int32_t i = 0; i < groups_[chunk.group].traces; ++i) {
           const TraceKey key{chunk.group, i};
-          if (Length(key) == 0) scheduler_.Skip(key), ++ended_;
-          else scheduler_.Await(key);
+          if (Length(key) == 0)
+            scheduler_.Skip(key), ++ended_;
+          else
+            scheduler_.Await(key);
         }
     for (const TraceKey& key : plan.running) {
       ++length_[Id(key)];
@@ -80,7 +82,9 @@ class Simulation {
   }
   int64_t Length(TraceKey key) const {
     const int64_t limit = groups_.at(key.group).limit;
-    return static_cast<int64_t>(RandomBits(seed_, RngStream::kSynthetic, static_cast<uint64_t>(key.group), static_cast<uint64_t>(key.index)) % static_cast<uint64_t>(limit));
+    return static_cast<int64_t>(
+        RandomBits(seed_, RngStream::kSynthetic, static_cast<uint64_t>(key.group), static_cast<uint64_t>(key.index)) %
+        static_cast<uint64_t>(limit));
   }
   static std::pair<int64_t, int32_t> Id(TraceKey key) { return {key.group, key.index}; }
 
@@ -98,9 +102,12 @@ class Simulation {
 
 TEST(Scheduler, RandomLoadsEndWithEveryPageFree) {
   for (uint64_t seed = 0; seed < 60; ++seed) {
-    auto draw = [&](uint64_t what, uint64_t low, uint64_t high) { return static_cast<int64_t>(low + RandomBits(seed, RngStream::kOrder, what) % (high - low + 1)); };
+    auto draw = [&](uint64_t what, uint64_t low, uint64_t high) {
+      return static_cast<int64_t>(low + RandomBits(seed, RngStream::kOrder, what) % (high - low + 1));
+    };
     const int64_t page = 16 * draw(1, 1, 3);
-    Simulation simulation({.max_batch = draw(2, 1, 12), .page_tokens = page, .pages = draw(3, 8, 40), .prefill_tokens = draw(4, 16, 200)}, seed);
+    Simulation simulation({.max_batch = draw(2, 1, 12), .page_tokens = page, .pages = draw(3, 8, 40), .prefill_tokens = draw(4, 16, 200)},
+                          seed);
     int64_t traces = 0;
     for (uint64_t g = 0; g < 12; ++g) {
       const auto count = static_cast<int32_t>(draw(100 + g, 1, 9));

@@ -1,4 +1,5 @@
-// A byte-level tokenizer of 256 bytes and a few merges, and a random two-layer decoder over it: everything the rollout tests need, without a download.
+// A byte-level tokenizer of 256 bytes and a few merges, and a random two-layer decoder over it: everything the rollout tests need, without
+// a download.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -37,8 +38,8 @@ inline std::string TinyTokenizerJson() {
     merge_list.push_back({left, right});
   }
   const nlohmann::json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
-  const nlohmann::json end = {{"id", kEndId},     {"content", "<|end|>"}, {"single_word", false}, {"lstrip", false},
-                              {"rstrip", false},  {"normalized", false},  {"special", true}};
+  const nlohmann::json end = {{"id", kEndId},    {"content", "<|end|>"}, {"single_word", false}, {"lstrip", false},
+                              {"rstrip", false}, {"normalized", false},  {"special", true}};
   const nlohmann::json json = {{"version", "1.0"},
                                {"truncation", nullptr},
                                {"padding", nullptr},
@@ -129,7 +130,8 @@ class CountEpisode final : public Episode {
   int64_t count_, seen_ = 0;
 };
 inline EpisodeFactory CountTokens() {
-  return [](const SamplingOptions& sampling) -> std::unique_ptr<Episode> { return std::make_unique<CountEpisode>(sampling.max_new_tokens); };
+  return
+      [](const SamplingOptions& sampling) -> std::unique_ptr<Episode> { return std::make_unique<CountEpisode>(sampling.max_new_tokens); };
 }
 
 }  // namespace candor

@@ -1,4 +1,5 @@
-// The rollout role against a played coordinator and reward worker, over a wire that drops and doubles messages: every group arrives, written by a version its lease allows.
+// The rollout role against a played coordinator and reward worker, over a wire that drops and doubles messages: every group arrives,
+// written by a version its lease allows.
 #include "rollout/worker.h"
 
 #include <gtest/gtest.h>
@@ -70,7 +71,8 @@ struct PlayedRun {
   void Coordinate(uint64_t epoch, const std::function<bool()>& until) {
     auto server = transport->Listen("coordinator." + std::to_string(epoch), Role::kCoordinator, kMaxControlBytes);
     ASSERT_TRUE(server);
-    Write(folder.path() + "/endpoint." + std::to_string(epoch), nlohmann::json{{"epoch", epoch}, {"endpoint", (*server)->endpoint()}, {"http", ""}}.dump());
+    Write(folder.path() + "/endpoint." + std::to_string(epoch),
+          nlohmann::json{{"epoch", epoch}, {"endpoint", (*server)->endpoint()}, {"http", ""}}.dump());
     while (!until()) {
       auto incoming = (*server)->Receive(10);
       ASSERT_TRUE(incoming);
@@ -124,7 +126,8 @@ struct PlayedRun {
   }
   void AddLease(uint64_t wave, uint32_t position, uint64_t min, uint64_t max, uint32_t row) {
     const std::scoped_lock lock(mutex);
-    open.push_back({MakeGroupId(wave, position), {"train", row}, StepId{wave}, 3, 1, PolicyVersion{min}, PolicyVersion{max}, reward_endpoint});
+    open.push_back(
+        {MakeGroupId(wave, position), {"train", row}, StepId{wave}, 3, 1, PolicyVersion{min}, PolicyVersion{max}, reward_endpoint});
   }
   RolloutSetup Setup() {
     RolloutSetup setup;
@@ -171,8 +174,10 @@ struct PlayedRun {
 bool Wait(const std::function<bool()>& done, int seconds = 60) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   while (!done())
-    if (std::chrono::steady_clock::now() > end) return false;
-    else std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (std::chrono::steady_clock::now() > end)
+      return false;
+    else
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
   return true;
 }
 
@@ -295,14 +300,18 @@ TEST(Weights, ManifestsAreCheckedInEveryPart) {
   const size_t half = bytes.size() / 2;
   const nlohmann::json first = {{"offset", 0}, {"bytes", half}, {"hash", HashHex(bytes.substr(0, half))}};
   nlohmann::json second = {{"offset", half}, {"bytes", bytes.size() - half}, {"hash", HashHex(bytes.substr(half))}};
-  const auto chunked = [&](const nlohmann::json& chunks) { return with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size()}, {"chunks", chunks}}})); };
+  const auto chunked = [&](const nlohmann::json& chunks) {
+    return with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size()}, {"chunks", chunks}}}));
+  };
   EXPECT_TRUE(chunked(nlohmann::json::array({first, second})));
   refused(chunked(nlohmann::json::array({first})), "end at byte");
   refused(chunked(nlohmann::json::array({second})), "do not cover");
   second["hash"] = HashHex("something else");
   refused(chunked(nlohmann::json::array({first, second})), "chunk 1");
-  refused(with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size() + 1}, {"hash", "x"}}})), "manifest says");
-  refused(with(nlohmann::json::array({nlohmann::json{{"name", "../v6/model.safetensors"}, {"bytes", 1}, {"hash", "x"}}})), "outside its folder");
+  refused(with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size() + 1}, {"hash", "x"}}})),
+          "manifest says");
+  refused(with(nlohmann::json::array({nlohmann::json{{"name", "../v6/model.safetensors"}, {"bytes", 1}, {"hash", "x"}}})),
+          "outside its folder");
   refused(with(nlohmann::json::array({nlohmann::json{{"name", "gone.safetensors"}, {"bytes", 1}, {"hash", "x"}}})), "missing");
   refused(with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}}})), "cannot be read");
   refused(with(nlohmann::json::array()), "no weights");

@@ -78,7 +78,8 @@ TEST(Advantages, LeaveOneOutIsTheMeanOfTheOthers) {
   }
 }
 
-// The bias that group_std has and batch_std has not: with p = .7 and reports .70 and .95 the centred advantage prefers .70, the divided one .95 (formula sheet, D3).
+// The bias that group_std has and batch_std has not: with p = .7 and reports .70 and .95 the centred advantage prefers .70, the divided one
+// .95 (formula sheet, D3).
 TEST(Advantages, GroupStdPrefersOverconfidence) {
   double p = .7, centred = 0, divided = 0;
   int n = 8;

@@ -1,4 +1,5 @@
-// Checkpoints: bit-equal at the same plan and at any other, damaged ones are passed over, old ones go; published weights are what the policy holds.
+// Checkpoints: bit-equal at the same plan and at any other, damaged ones are passed over, old ones go; published weights are what the
+// policy holds.
 #include "trainer/checkpoint.h"
 
 #include <fstream>
@@ -20,7 +21,8 @@ void Fill(ShardedPolicy& policy, float add) {
     ShardedPolicy::UnitState& state = policy.state(u);
     for (at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.average}) {
       ++kind;
-      for (int64_t i = 0; i < shard.Valid(); ++i) tensor->data_ptr<float>()[i] = add + kind * 1000 + static_cast<float>(u) * 100 + static_cast<float>(shard.begin + i) * 0.01f;
+      for (int64_t i = 0; i < shard.Valid(); ++i)
+        tensor->data_ptr<float>()[i] = add + kind * 1000 + static_cast<float>(u) * 100 + static_cast<float>(shard.begin + i) * 0.01f;
     }
   }
   policy.set_updates(static_cast<int64_t>(add));
@@ -75,7 +77,8 @@ TEST(Checkpoint, LoadsBitEqualAtEveryWorldSizeAndSharding) {
   for (auto [ranks, sharding] : {std::pair{1, Sharding::kNone}, {2, Sharding::kNone}, {2, Sharding::kZero2}, {3, Sharding::kZero3}}) {
     tiny::Folder folder;
     Write(folder.path(), ranks, sharding, {7});
-    for (auto [other, how] : {std::pair{1, Sharding::kNone}, {2, Sharding::kZero3}, {3, Sharding::kZero3}, {4, Sharding::kZero2}}) EXPECT_EQ(Load(folder.path(), other, how), 7);
+    for (auto [other, how] : {std::pair{1, Sharding::kNone}, {2, Sharding::kZero3}, {3, Sharding::kZero3}, {4, Sharding::kZero2}})
+      EXPECT_EQ(Load(folder.path(), other, how), 7);
   }
 }
 
@@ -160,7 +163,10 @@ TEST(Publisher, WritesWhatThePolicyHolds) {
       ShardedPolicy again(*config, {Sharding::kZero3, dtype, true}, collective);
       EXPECT_TRUE(again.LoadFolder(newest));
       for (size_t u = 0; u < again.units().size(); ++u)
-        EXPECT_TRUE(again.WholeUnit(u, ShardedPolicy::Which::kAverage).value().narrow(0, 0, want.Flat(u).numel()).equal(want.Flat(u).to(at::kFloat)));
+        EXPECT_TRUE(again.WholeUnit(u, ShardedPolicy::Which::kAverage)
+                        .value()
+                        .narrow(0, 0, want.Flat(u).numel())
+                        .equal(want.Flat(u).to(at::kFloat)));
       return 0;
     });
   }

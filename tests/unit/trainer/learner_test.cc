@@ -1,4 +1,5 @@
-// The trainer role against a coordinator and a reward worker made of scripts: plans, a void plan, versions, reports, checkpoints, resume, and a coordinator that comes back elsewhere.
+// The trainer role against a coordinator and a reward worker made of scripts: plans, a void plan, versions, reports, checkpoints, resume,
+// and a coordinator that comes back elsewhere.
 #include "trainer/learner.h"
 
 #include <atomic>
@@ -30,7 +31,8 @@ class FakePeers {
     coordinator_stop_ = false;
     coordinator_ = transport_.Listen("tcp://127.0.0.1:0", Role::kCoordinator, kMaxControlBytes).value();
     ++epoch_;
-    ASSERT_TRUE(WriteFileAtomic(run_dir_ + "/endpoint." + std::to_string(epoch_), "{\"epoch\": " + std::to_string(epoch_) + ", \"endpoint\": \"" + coordinator_->endpoint() + "\"}"));
+    ASSERT_TRUE(WriteFileAtomic(run_dir_ + "/endpoint." + std::to_string(epoch_),
+                                "{\"epoch\": " + std::to_string(epoch_) + ", \"endpoint\": \"" + coordinator_->endpoint() + "\"}"));
     coordinator_thread_ = NamedThread("coordinator", [this] { Serve(*coordinator_, coordinator_stop_); });
   }
 
@@ -74,7 +76,8 @@ class FakePeers {
     std::scoped_lock lock(mutex);
     if (std::get_if<Hello>(&body)) return Welcome{"run", {1}, static_cast<uint64_t>(epoch_), {}, {}, false};
     if (auto* plan = std::get_if<PlanRequest>(&body)) return Plan(*plan);
-    if (auto* fetch = std::get_if<FetchGroup>(&body)) return tiny::Group(WaveOf(fetch->group), static_cast<uint32_t>(fetch->group.value & 0xFFFFF));
+    if (auto* fetch = std::get_if<FetchGroup>(&body))
+      return tiny::Group(WaveOf(fetch->group), static_cast<uint32_t>(fetch->group.value & 0xFFFFF));
     if (auto* vote = std::get_if<PlanVote>(&body)) {
       if (!vote->ok) voids.push_back(vote->bad_groups.at(0).value);
       return Ack{};
@@ -83,7 +86,8 @@ class FakePeers {
       if (list.empty() || list.back() != value) list.push_back(value);
     };
     if (auto* version = std::get_if<VersionAnnounce>(&body)) once(versions, version->info.version.value);
-    if (auto* step = std::get_if<StepDone>(&body)) once(done, step->report.step.value), metrics.push_back(step->report.metrics), reached = static_cast<int64_t>(step->report.step.value);
+    if (auto* step = std::get_if<StepDone>(&body))
+      once(done, step->report.step.value), metrics.push_back(step->report.metrics), reached = static_cast<int64_t>(step->report.step.value);
     if (auto* checkpoint = std::get_if<CheckpointDone>(&body)) once(checkpoints, checkpoint->step.value);
     return Ack{};
   }
@@ -109,9 +113,11 @@ struct World {
   }
   std::vector<Status> Run(int64_t steps, Sharding sharding, const std::atomic<bool>* stop = nullptr, int64_t peer_deadline_s = 20) {
     TrainerSetup setup;
-    setup.run_dir = folder.path() + "/run", setup.run_id = "run", setup.model_folder = model, setup.dtype = "fp32", setup.deterministic = true;
+    setup.run_dir = folder.path() + "/run", setup.run_id = "run", setup.model_folder = model, setup.dtype = "fp32",
+    setup.deterministic = true;
     setup.format.tags = {"answer"}, setup.format.confidence = "none";
-    setup.options.steps = steps, setup.options.sharding = Name(sharding), setup.options.schedule.lr = 3e-3, setup.options.checkpoint_every = 2, setup.options.ema_decay = 0.5;
+    setup.options.steps = steps, setup.options.sharding = Name(sharding), setup.options.schedule.lr = 3e-3,
+    setup.options.checkpoint_every = 2, setup.options.ema_decay = 0.5;
     setup.options.peer_deadline_s = peer_deadline_s;
     ObjectiveOptions answer;
     answer.segment = "answer";
@@ -119,7 +125,9 @@ struct World {
     setup.transport = transport.get(), setup.stop = stop;
     return tiny::OnRanks<Status>(kRanks, [&](Collective& collective) { return ServeTrainer(setup, collective); });
   }
-  std::string Weights(int64_t version) { return ReadFile(folder.path() + "/run/weights/v" + std::to_string(version) + "/model.safetensors").value(); }
+  std::string Weights(int64_t version) {
+    return ReadFile(folder.path() + "/run/weights/v" + std::to_string(version) + "/model.safetensors").value();
+  }
   tiny::Folder folder;
   std::string model;
   std::unique_ptr<Transport> transport;
@@ -140,8 +148,9 @@ TEST(Learner, RunsToItsLastStepThroughAVoidPlan) {
   EXPECT_EQ(peers.done, Count(1, 5));
   EXPECT_EQ(peers.checkpoints, (std::vector<uint64_t>{2, 4, 5}));
   EXPECT_EQ(peers.voids, std::vector<uint64_t>{MakeGroupId(2, 3).value});
-  for (const char* name : {"reward/all/mean", "optim/grad_norm", "optim/lr", "entropy/all/mean", "mismatch_kl/all/mean", "mismatch_kl/all/max", "mismatch/abs/mean", "time/step",
-                           "time/wait_for_batch", "perf/throughput", "clip/fraction", "advantage/std"})
+  for (const char* name :
+       {"reward/all/mean", "optim/grad_norm", "optim/lr", "entropy/all/mean", "mismatch_kl/all/mean", "mismatch_kl/all/max",
+        "mismatch/abs/mean", "time/step", "time/wait_for_batch", "perf/throughput", "clip/fraction", "advantage/std"})
     EXPECT_TRUE(peers.metrics[0].count(name)) << name;
   EXPECT_TRUE(FileExists(world.folder.path() + "/run/weights/averaged/config.json"));
 }

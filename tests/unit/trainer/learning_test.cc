@@ -1,4 +1,5 @@
-// Learning on a tiny policy: any sharding at any number of ranks learns the same; a step that is not finite is skipped everywhere; supervised loss falls; the slot finds its label.
+// Learning on a tiny policy: any sharding at any number of ranks learns the same; a step that is not finite is skipped everywhere;
+// supervised loss falls; the slot finds its label.
 #include "tiny.h"
 #include "trainer/rl_step.h"
 #include "trainer/sft.h"
@@ -46,7 +47,8 @@ Learned Learn(Collective& collective, Sharding sharding, DType dtype, RlSettings
   return learned;
 }
 
-// Group 0 of step 2 is filtered on rank 0 only when it is rank 0's first group, which it is at any number of ranks; at 4 ranks other ranks filter their first as well.
+// Group 0 of step 2 is filtered on rank 0 only when it is rank 0's first group, which it is at any number of ranks; at 4 ranks other ranks
+// filter their first as well.
 Learned Reference(int ranks, DType dtype) {
   return OnRanks<Learned>(1, [&](Collective& collective) {
     ShardedPolicy policy(tiny::Config(), {Sharding::kNone, dtype, false}, collective);
@@ -69,7 +71,8 @@ Learned Reference(int ranks, DType dtype) {
 }
 
 TEST(Sharding, EveryModeLearnsWhatOneRankLearns) {
-  std::vector<float> start = OnRanks<Learned>(1, [](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, Settings(), 0); })[0].weights;
+  std::vector<float> start =
+      OnRanks<Learned>(1, [](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, Settings(), 0); })[0].weights;
   for (int ranks : {2, 4}) {
     std::vector<float> want = Reference(ranks, DType::kFp32).weights;
     EXPECT_GT(tiny::RelativeDistance(want, start), 1e-2);  // the control: five steps do change the weights
@@ -92,7 +95,9 @@ TEST(Sharding, Bf16AgreesWithinItsTolerance) {
 }
 
 TEST(Sharding, RecomputeAndMicroBatchesChangeNothing) {
-  auto one = [](RlSettings settings) { return OnRanks<Learned>(1, [&](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, settings); })[0].weights; };
+  auto one = [](RlSettings settings) {
+    return OnRanks<Learned>(1, [&](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, settings); })[0].weights;
+  };
   std::vector<float> want = one(Settings());
   RlSettings recompute = Settings();
   recompute.recompute = true;
@@ -106,14 +111,17 @@ TEST(Sharding, Zero3HoldsAtMostTwoUnitsAndItsShare) {
   auto whole = OnRanks<Learned>(1, [&](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, Settings()); });
   int64_t largest = 0, second = 0;
   for (const UnitSpec& unit : PlanUnits(tiny::Config())) {
-    if (unit.Count() > largest) second = largest, largest = unit.Count();
-    else second = std::max(second, unit.Count());
+    if (unit.Count() > largest)
+      second = largest, largest = unit.Count();
+    else
+      second = std::max(second, unit.Count());
   }
   for (const Learned& one : learned) {
     EXPECT_LE(one.memory.gathered_units_peak, 2);
     EXPECT_GE(one.memory.gathered_units_peak, 1);
     // 4 bytes per element; shares are padded to 16 elements per unit.
-    EXPECT_LE(one.memory.Peak(), static_cast<int64_t>(1.15 * static_cast<double>(whole[0].memory.owned_bytes) / 4) + 4 * (largest + second + largest) + 4 * 64 * 10);
+    EXPECT_LE(one.memory.Peak(), static_cast<int64_t>(1.15 * static_cast<double>(whole[0].memory.owned_bytes) / 4) +
+                                     4 * (largest + second + largest) + 4 * 64 * 10);
     EXPECT_LT(one.memory.owned_bytes, whole[0].memory.owned_bytes / 3);
   }
 }
@@ -173,7 +181,8 @@ TEST(Learning, TheFirstRatioIsOneWhenTheRolloutIsTheLearner) {
         PackedGroups packed;
         EXPECT_TRUE(packed.Add(group.prompt_tokens_P, {scored.trace.tokens_T}));
         TokenScores scores = ScoreTokens(tiny::Config(), parameters, {DType::kFp32, true}, packed).value();
-        for (size_t t = 0; t < scored.trace.tokens_T.size(); ++t) scored.trace.log_probs_T[t] = scores.log_probs_M[static_cast<int64_t>(t)].item<float>();
+        for (size_t t = 0; t < scored.trace.tokens_T.size(); ++t)
+          scored.trace.log_probs_T[t] = scores.log_probs_M[static_cast<int64_t>(t)].item<float>();
       }
     }
     auto result = RlStepper(Settings(), policy).Run(1, groups);

@@ -1,4 +1,5 @@
-// Losses against worked numbers, and their gradients against finite differences of a naive twin; each comparison has a control that shows it can fail.
+// Losses against worked numbers, and their gradients against finite differences of a naive twin; each comparison has a control that shows
+// it can fail.
 #include "trainer/losses.h"
 
 #include <gtest/gtest.h>
@@ -66,7 +67,8 @@ TEST(TruncatedImportanceSampling, EntersWhenTheOldPolicyIsTheLearners) {
   }
 }
 
-// The losses once more, from the formula sheet, in plain double and with stop-gradient constants made explicit: f(p; p0) where p0 is where constants are taken.
+// The losses once more, from the formula sheet, in plain double and with stop-gradient constants made explicit: f(p; p0) where p0 is where
+// constants are taken.
 double Naive(const LossSettings& s, double p, double p0, double rollout, double advantage) {
   double old0 = s.old_is_rollout ? rollout : p0, rho = std::exp(p - old0);
   double tis = s.tis_max > 0 ? std::min(std::exp(old0 - rollout), s.tis_max) : 1;
@@ -123,7 +125,8 @@ TEST(Slot, SquaredErrorWorkedNumbers) {
   const double a[] = {1, 1, 0, 0, 0, 0, 0, 1}, c[] = {.9, .6, .9, .2, .4, .1, .3, .8};
   const double want[] = {.004781, -.00525, .016031, .0005, .01275, -.001969, .005906, .0045};
   std::vector<float> margins, targets, weights(8, 1.0f / 8);
-  for (int i = 0; i < 8; ++i) margins.push_back(static_cast<float>(std::log(c[i] / (1 - c[i])))), targets.push_back(static_cast<float>(.5 * a[i] + .5 * .375));
+  for (int i = 0; i < 8; ++i)
+    margins.push_back(static_cast<float>(std::log(c[i] / (1 - c[i])))), targets.push_back(static_cast<float>(.5 * a[i] + .5 * .375));
   EXPECT_FLOAT_EQ(targets[0], .6875f);
   SlotOutputs out = ComputeSlotSquaredError({margins, targets, weights});
   EXPECT_NEAR(out.sum, .07984375, 1e-7);
@@ -151,14 +154,18 @@ TEST(Slot, GradientsAgreeWithFiniteDifferences) {
 // Per-token losses [1,1] and [2 x 6]: token mean 1.75, mean of means 1.5, mean of sums 7.
 TEST(Aggregation, WorkedNumbers) {
   Denominators all{8, 2, 1, 0};
-  auto total = [&](Aggregation kind, double norm = 1) { return 2 * 1 * TokenWeight(kind, all, 2, 8, norm) + 6 * 2 * TokenWeight(kind, all, 6, 8, norm); };
+  auto total = [&](Aggregation kind, double norm = 1) {
+    return 2 * 1 * TokenWeight(kind, all, 2, 8, norm) + 6 * 2 * TokenWeight(kind, all, 6, 8, norm);
+  };
   EXPECT_DOUBLE_EQ(total(Aggregation::kToken), 1.75);
   EXPECT_DOUBLE_EQ(total(Aggregation::kSequence), 1.5);
   EXPECT_DOUBLE_EQ(total(Aggregation::kSequenceSum), 7);
   EXPECT_DOUBLE_EQ(total(Aggregation::kFixedLength, 10), .7);
   EXPECT_DOUBLE_EQ(total(Aggregation::kPrompt), 1.75);  // both traces belong to one prompt
   Denominators two_prompts{8, 2, 2, 0};
-  EXPECT_DOUBLE_EQ(2 * 1 * TokenWeight(Aggregation::kPrompt, two_prompts, 2, 2, 1) + 6 * 2 * TokenWeight(Aggregation::kPrompt, two_prompts, 6, 6, 1), 1.5);
+  EXPECT_DOUBLE_EQ(
+      2 * 1 * TokenWeight(Aggregation::kPrompt, two_prompts, 2, 2, 1) + 6 * 2 * TokenWeight(Aggregation::kPrompt, two_prompts, 6, 6, 1),
+      1.5);
   EXPECT_EQ(TokenWeight(Aggregation::kToken, {}, 1, 1, 1), 0.0);
 }
 

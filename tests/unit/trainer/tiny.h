@@ -31,7 +31,8 @@ inline constexpr int32_t kHigh = 5, kLow = 6;
 
 inline std::vector<int32_t> Tokens(int64_t count, uint64_t a, uint64_t b = 0) {
   std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(7 + RandomBits(9, RngStream::kSynthetic, a, b, static_cast<uint64_t>(i)) % 60));
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>(7 + RandomBits(9, RngStream::kSynthetic, a, b, static_cast<uint64_t>(i)) % 60));
   return tokens;
 }
 
@@ -49,11 +50,14 @@ inline ScoredGroup Group(uint64_t wave, uint32_t position, int traces = 4, int64
     scored.trace.tokens_T = Tokens(answer + 2, group.id.value, static_cast<uint64_t>(i) + 1);
     size_t n = scored.trace.tokens_T.size();
     scored.trace.tokens_T[n - 1] = kHigh;
-    scored.trace.spans = {{Origin::kPolicy, Segment::kAnswer, 0, 0, answer}, {Origin::kEnvironment, Segment::kConfidence, 0, answer, answer + 1}, {Origin::kPolicy, Segment::kSlot, 0, answer + 1, answer + 2}};
+    scored.trace.spans = {{Origin::kPolicy, Segment::kAnswer, 0, 0, answer},
+                          {Origin::kEnvironment, Segment::kConfidence, 0, answer, answer + 1},
+                          {Origin::kPolicy, Segment::kSlot, 0, answer + 1, answer + 2}};
     scored.trace.log_probs_T.assign(n, -4.2f);
     scored.trace.entropy_T.assign(n, 4.0f);
     scored.trace.version_T.assign(n, wave > 0 ? wave - 1 : 0);
-    scored.label = i == 0 || RandomBits(4, RngStream::kSynthetic, group.id.value, static_cast<uint64_t>(i)) % 2 ? Label::kCorrect : Label::kWrong;
+    scored.label =
+        i == 0 || RandomBits(4, RngStream::kSynthetic, group.id.value, static_cast<uint64_t>(i)) % 2 ? Label::kCorrect : Label::kWrong;
     if (i == 1) scored.label = Label::kWrong;
     scored.channels["accuracy"] = scored.label == Label::kCorrect ? 1.0 : 0.0;
     group.traces_G.push_back(std::move(scored));
@@ -67,7 +71,8 @@ std::vector<T> OnRanks(int ranks, const std::function<T(Collective&)>& body) {
   std::vector<std::unique_ptr<Collective>> collectives = MakeLocalCollectives(ranks);
   std::vector<T> results(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
-  for (int r = 0; r < ranks; ++r) threads.emplace_back([&, r] {
+  for (int r = 0; r < ranks; ++r)
+    threads.emplace_back([&, r] {
       at::set_num_threads(1);
       results[static_cast<size_t>(r)] = body(*collectives[static_cast<size_t>(r)]);
     });
@@ -87,13 +92,16 @@ inline std::vector<float> Weights(ShardedPolicy& policy) {
 
 inline double RelativeDistance(const std::vector<float>& a, const std::vector<float>& b) {
   double difference = 0, norm = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference += std::pow(static_cast<double>(a[i]) - b[i], 2), norm += static_cast<double>(b[i]) * b[i];
+  for (size_t i = 0; i < a.size(); ++i)
+    difference += std::pow(static_cast<double>(a[i]) - b[i], 2), norm += static_cast<double>(b[i]) * b[i];
   return a.size() == b.size() ? std::sqrt(difference / norm) : 1e9;
 }
 
 class Folder {
  public:
-  Folder() : path_((std::filesystem::temp_directory_path() / ("candor_trainer_" + std::to_string(::getpid()) + "_" + std::to_string(Next()))).string()) {
+  Folder()
+      : path_((std::filesystem::temp_directory_path() / ("candor_trainer_" + std::to_string(::getpid()) + "_" + std::to_string(Next())))
+                  .string()) {
     std::filesystem::create_directories(path_);
   }
   ~Folder() { std::filesystem::remove_all(path_); }

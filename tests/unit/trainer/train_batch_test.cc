@@ -23,7 +23,8 @@ const TraceTask* Find(const GroupTask& task, size_t trace) {
 ScoredGroup FourTraces() {
   ScoredGroup group = tiny::Group(1, 0, 3);
   const double accuracy[] = {1, 0, 1, 0};
-  for (size_t i = 0; i < 4; ++i) group.traces_G[i].channels["accuracy"] = accuracy[i], group.traces_G[i].label = accuracy[i] > 0 ? Label::kCorrect : Label::kWrong;
+  for (size_t i = 0; i < 4; ++i)
+    group.traces_G[i].channels["accuracy"] = accuracy[i], group.traces_G[i].label = accuracy[i] > 0 ? Label::kCorrect : Label::kWrong;
   return group;
 }
 
