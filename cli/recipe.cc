@@ -31,6 +31,7 @@ void DeclareStages(OptionTable& t, Recipe& r) {
   t.Section("self_answers", "Stage: the model answers by few-shot prompting; its own answers become the format's training rows.");
   t.String("rows", &r.self_answers.rows, {.help = "JSONL of questions"});
   t.String("few_shot", &r.self_answers.few_shot, {.help = "JSONL of {prompt, answer} shown before each question"});
+  t.String("answer_after", &r.self_answers.answer_after, {.help = "the answer begins behind this text of the reply; replies without it are left out; empty = the reply is the answer"});
   t.Int("max_new_tokens", &r.self_answers.max_new_tokens, {.min = 1, .unit = "tokens", .help = "longest answer"});
   t.Section("sft_rows", "Rows of the stage sft when no self_answers stage writes them.");
   t.String("path", &r.sft_rows.path, {.help = "JSONL of {prompt, completion}"});

@@ -35,6 +35,7 @@ struct PrepareOptions {
 struct SelfAnswerOptions {
   std::string rows;        // questions
   std::string few_shot;    // JSONL {"prompt","answer"}: shown before each question
+  std::string answer_after;  // the answer begins behind this text ("is in "); "" = the reply is the answer
   int64_t max_new_tokens = 16;
 };
 

@@ -23,6 +23,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int64_t kLastEvaluationsMs = 300'000;  // evaluations of the last version that are still open when the trainer ends
+
 volatile sig_atomic_t g_stop_signal = 0;
 void OnSignal(int signal) { g_stop_signal = signal; }
 
@@ -158,9 +160,9 @@ Status RunRl(const Recipe& recipe, const RunDir& run, bool quiet) {
                  static_cast<long>(recipe.trainer.prompts_per_step), static_cast<long>(recipe.trainer.group_size), run.Logs().c_str());
   CANDOR_TRY(StartAll(recipe, run, supervisor));
   CANDOR_TRY(Watch(recipe, run, supervisor, clock, quiet));
-  // The trainer is done; the others hear of it from the coordinator and leave by themselves.
-  const int64_t deadline = clock.SteadyMs() + static_cast<int64_t>(recipe.coordinator.linger_s * 1000) + 5000;
-  while (supervisor.AnyRunning() && clock.SteadyMs() < deadline && g_stop_signal == 0) {
+  // The trainer is done; the coordinator waits for what is still open (evaluations of the last version), then tells the others, lingers and leaves.
+  const int64_t deadline = clock.SteadyMs() + static_cast<int64_t>(recipe.coordinator.linger_s * 1000) + kLastEvaluationsMs;
+  while (supervisor.Running("coordinator") && clock.SteadyMs() < deadline && g_stop_signal == 0) {
     (void)supervisor.Poll();
     ::usleep(50'000);
   }

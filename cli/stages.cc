@@ -109,7 +109,7 @@ Status SelfAnswers(const StageJob& job) {
   for (const DataRow& question : questions.rows) question_of[question.id] = question.prompt;
   std::string rows;
   for (size_t i = 0; i < replies.size(); ++i) {
-    const std::string answer = FirstLineAnswer(replies[i].value("text", ""));
+    const std::string answer = FirstLineAnswer(replies[i].value("text", ""), options.answer_after);
     if (answer.empty()) continue;
     const double confidence = std::round(RandomUnit(static_cast<uint64_t>(job.recipe.run.seed), RngStream::kSftConfidence, i) * 100) / 100;
     rows += json{{"id", replies[i].value("id", "")}, {"prompt", question_of[replies[i].value("id", "")]}, {"completion", FormatCompletion(job.recipe.format, answer, confidence)}}
@@ -147,8 +147,13 @@ Status WarmUp(const StageJob& job) {
 
 }  // namespace
 
-std::string FirstLineAnswer(const std::string& reply) {
+std::string FirstLineAnswer(const std::string& reply, const std::string& after) {
   std::string line = reply.substr(0, reply.find('\n'));
+  if (!after.empty()) {
+    const size_t at = line.find(after);
+    if (at == std::string::npos) return "";
+    line = line.substr(at + after.size());
+  }
   auto strip = [&](const char* what) {
     size_t begin = line.find_first_not_of(what), end = line.find_last_not_of(what);
     line = begin == std::string::npos ? "" : line.substr(begin, end - begin + 1);

@@ -17,7 +17,7 @@ Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when
 
 // A question's completion as the format writes it, with a confidence that says nothing: "<answer>France</answer>\n<confidence>0.37</confidence>".
 std::string FormatCompletion(const FormatOptions& format, const std::string& answer, double confidence);
-// The answer inside a few-shot reply: its first line, without quotes, markup or a full stop at the end.
-std::string FirstLineAnswer(const std::string& reply);
+// The answer inside a few-shot reply: its first line, from behind `after` on when that is given ("" when the line lacks it), without quotes, markup or a full stop at the end.
+std::string FirstLineAnswer(const std::string& reply, const std::string& after);
 
 }  // namespace candor::cli

@@ -113,8 +113,8 @@ bool Excludes(const json& difference, bool wants_negative) {
 
 std::vector<std::string> Verdict(const json& s) {
   std::vector<std::string> words;
+  if (!s.contains("paired")) return words;
   const json& paired = s["paired"];
-  if (!paired.is_object()) return words;
   auto say = [&](const char* what, const json& d, bool lower_is_better) {
     const double delta = d["delta"].is_number() ? d["delta"].get<double>() : NAN;
     if (Excludes(d, lower_is_better)) words.push_back(fmt::format("{} improved by RL: {:+.3f} [{:+.3f}, {:+.3f}].", what, delta, d["interval"][0].get<double>(), d["interval"][1].get<double>()));

@@ -16,7 +16,7 @@ struct ConfidenceSpec {
   int32_t high_id = 0;
   int32_t low_id = 0;
   std::string high_token, low_token;
-  std::string after = "<confidence>";
+  std::string after = "\n<confidence>";  // kSlotPrefix (text/tags.h)
   std::string reply_end = "</answer>";
   std::string system_prompt;
   struct Recalibration {

@@ -60,9 +60,9 @@ Status Export(const ExportArguments& arguments) {
   options.card = {arguments.name, arguments.base_model, arguments.license, arguments.datasets, {}, ""};
   if (FileExists(RunDir{arguments.model}.Resolved())) {
     CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(arguments.model));
-    if (!options.confidence) {
-      CANDOR_ASSIGN(options.confidence, SpecOfRecipe(recipe.format, folder));
-    }
+    CANDOR_ASSIGN(std::optional<ConfidenceSpec> spec, SpecOfRecipe(recipe.format, folder));  // knows the system prompt as well
+    if (spec && options.confidence) spec->recalibration = options.confidence->recalibration;
+    if (spec) options.confidence = std::move(spec);
     if (options.card.base_model.empty()) options.card.base_model = recipe.run.model;
     if (options.card.name.empty()) options.card.name = recipe.run.name;
     CANDOR_ASSIGN(options.card.recipe_toml, ReadFile(RunDir{arguments.model}.Resolved()));
