@@ -1,4 +1,5 @@
-// `candor check RECIPE`: explains what a recipe will do and refuses objectives that are known to miscalibrate, with the reason and the fix, unless the recipe allows them by name.
+// `candor check RECIPE`: explains what a recipe will do and refuses objectives that are known to miscalibrate, with the reason and the fix,
+// unless the recipe allows them by name.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -13,11 +14,15 @@ namespace candor::cli {
 int RunCheck(int argc, const char* const* argv) {
   std::vector<std::string> given;
   bool reference = false;
-  CLI::App app{"Explains what each objective of a recipe trains and refuses combinations that are known to miscalibrate; a recipe may allow one by name: allow = [\"...\"].",
-               "candor check"};
+  CLI::App app{
+      "Explains what each objective of a recipe trains and refuses combinations that are known to miscalibrate; a recipe may allow one by "
+      "name: allow = [\"...\"].",
+      "candor check"};
   app.add_option("recipe", given, "recipe files (merged left to right) and overrides a.b=c");
   app.add_flag("--reference", reference, "print every key that a recipe may hold, with default, range and meaning (Markdown)");
-  app.footer("Examples:\n  candor check recipes/cities.toml\n  candor check recipes/cities.toml objective.0.weight=2\n  candor check --reference > recipe-reference.md");
+  app.footer(
+      "Examples:\n  candor check recipes/cities.toml\n  candor check recipes/cities.toml objective.0.weight=2\n  candor check --reference "
+      "> recipe-reference.md");
   CLI11_PARSE(app, argc, argv);
   if (reference) {
     Recipe recipe;

@@ -1,5 +1,5 @@
-// Every subcommand of candor, one function each in a file of its name. argv[0] is the subcommand. The return value is the process's exit code (core/result.h, ExitCode).
-// Functions of the torch program live in cli/torch/commands.h.
+// Every subcommand of candor, one function each in a file of its name. argv[0] is the subcommand. The return value is the process's exit
+// code (core/result.h, ExitCode). Functions of the torch program live in cli/torch/commands.h.
 #pragma once
 
 namespace candor::cli {

@@ -1,4 +1,6 @@
 // `candor compare RUN_A RUN_B...`: final answers of several runs side by side, with intervals and paired differences against the first.
+#include "eval/compare.h"
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -7,7 +9,6 @@
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "core/fs.h"
-#include "eval/compare.h"
 
 namespace candor::cli {
 
@@ -16,7 +17,8 @@ namespace {
 Result<RunAnswers> ReadRun(const std::string& folder) {
   RunDir run{folder};
   RunAnswers answers{std::filesystem::path(folder).lexically_normal().filename().string(), {}, {}};
-  if (!FileExists(run.Answers("before"))) return Fail(ErrorCode::kNotFound, "has no answers to compare", run.Answers("before"), "give folders of finished runs");
+  if (!FileExists(run.Answers("before")))
+    return Fail(ErrorCode::kNotFound, "has no answers to compare", run.Answers("before"), "give folders of finished runs");
   CANDOR_ASSIGN(answers.before, ReadAnswers(run.Answers("before")));
   if (FileExists(run.Answers("after"))) {
     CANDOR_ASSIGN(answers.after, ReadAnswers(run.Answers("after")));
@@ -29,7 +31,9 @@ Result<RunAnswers> ReadRun(const std::string& folder) {
 int RunCompare(int argc, const char* const* argv) {
   std::vector<std::string> folders;
   bool as_json = false;
-  CLI::App app{"Compares runs on the same held-out prompts: accuracy and calibration with intervals, and paired differences against the first.", "candor compare"};
+  CLI::App app{
+      "Compares runs on the same held-out prompts: accuracy and calibration with intervals, and paired differences against the first.",
+      "candor compare"};
   app.add_option("runs", folders, "folders of runs; the first is the reference")->required()->expected(1, 64);
   app.add_flag("--json", as_json, "print one JSON object");
   app.footer("Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr");

@@ -1,4 +1,5 @@
-// candor coordinator: leases, plans, ledger and calibration record of a run. Started by `candor run`, or by hand or Slurm where it can be reached by all other roles.
+// candor coordinator: leases, plans, ledger and calibration record of a run. Started by `candor run`, or by hand or Slurm where it can be
+// reached by all other roles.
 #include "cli/commands.h"
 #include "cli/recipe.h"
 #include "cli/role.h"
@@ -20,7 +21,8 @@ RunPlan PlanOf(const Recipe& recipe, const std::map<std::string, DataSet>& data)
   plan.seed = static_cast<uint64_t>(recipe.run.seed);
   if (data.count("train")) plan.datasets.push_back({"train", static_cast<uint32_t>(data.at("train").rows.size()), 1.0});
   for (const EvalSetOptions& eval : recipe.evals)
-    if (eval.every > 0) plan.evals.push_back({eval.name, static_cast<uint32_t>(data.at(eval.name).rows.size()), static_cast<uint64_t>(eval.every)});
+    if (eval.every > 0)
+      plan.evals.push_back({eval.name, static_cast<uint32_t>(data.at(eval.name).rows.size()), static_cast<uint64_t>(eval.every)});
   return plan;
 }
 
@@ -34,7 +36,8 @@ Status Serve(const RoleArguments& arguments) {
 }  // namespace
 
 int RunCoordinatorRole(int argc, const char* const* argv) {
-  return RunRole("coordinator", "Role: leases prompts, plans steps, keeps the ledger and the calibration record of a run.", false, argc, argv, Serve);
+  return RunRole("coordinator", "Role: leases prompts, plans steps, keeps the ledger and the calibration record of a run.", false, argc,
+                 argv, Serve);
 }
 
 }  // namespace candor::cli

@@ -1,10 +1,10 @@
 // `candor doctor`: opens every library that a run may need and says what is missing, for what it is needed and how to get it.
-#include <CLI/CLI.hpp>
 #include <dlfcn.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -45,11 +45,13 @@ class Checkup {
 void CheckLimits(Checkup& checkup) {
   struct rlimit files {};
   ::getrlimit(RLIMIT_NOFILE, &files);
-  checkup.Add(files.rlim_cur >= 1024 ? Verdict::kGood : Verdict::kBad, "open files", std::to_string(files.rlim_cur) + (files.rlim_cur >= 1024 ? "" : "; raise it: ulimit -n 4096"));
+  checkup.Add(files.rlim_cur >= 1024 ? Verdict::kGood : Verdict::kBad, "open files",
+              std::to_string(files.rlim_cur) + (files.rlim_cur >= 1024 ? "" : "; raise it: ulimit -n 4096"));
   struct statvfs shm {};
   if (::statvfs("/dev/shm", &shm) == 0) {
     const double megabytes = static_cast<double>(shm.f_bavail) * static_cast<double>(shm.f_frsize) / 1e6;
-    checkup.Add(megabytes >= 64 ? Verdict::kGood : Verdict::kBad, "/dev/shm", std::to_string(static_cast<long>(megabytes)) + " MB free" + (megabytes >= 64 ? "" : "; MPI ranks need 64 MB"));
+    checkup.Add(megabytes >= 64 ? Verdict::kGood : Verdict::kBad, "/dev/shm",
+                std::to_string(static_cast<long>(megabytes)) + " MB free" + (megabytes >= 64 ? "" : "; MPI ranks need 64 MB"));
   } else {
     checkup.Add(Verdict::kBad, "/dev/shm", "is not there; MPI ranks on one machine need it");
   }
@@ -61,13 +63,15 @@ void CheckFileSystem(Checkup& checkup) {
   Status second = linked ? CreateExclusive(probe, "y") : Status{};
   ::unlink(probe.c_str());
   if (!linked) return checkup.Add(Verdict::kBad, "link(2) in this folder", linked.error().Message());
-  checkup.Add(!second ? Verdict::kGood : Verdict::kBad, "link(2) in this folder", !second ? "atomic: a run's incarnations can be fenced" : "two processes could both create one file");
+  checkup.Add(!second ? Verdict::kGood : Verdict::kBad, "link(2) in this folder",
+              !second ? "atomic: a run's incarnations can be fenced" : "two processes could both create one file");
 }
 
 void CheckTransport(Checkup& checkup) {
   auto keys = MakeRunKeys();
   auto transport = keys ? MakeZmqTransport(*keys) : Result<std::unique_ptr<Transport>>(Fail(keys.error()));
-  checkup.Add(transport ? Verdict::kGood : Verdict::kBad, "ZeroMQ with CURVE", transport ? "a stranger's key is refused" : transport.error().Message());
+  checkup.Add(transport ? Verdict::kGood : Verdict::kBad, "ZeroMQ with CURVE",
+              transport ? "a stranger's key is refused" : transport.error().Message());
 }
 
 void CheckTorch(Checkup& checkup) {
@@ -75,21 +79,26 @@ void CheckTorch(Checkup& checkup) {
   if (!FileExists(program)) return checkup.Add(Verdict::kBad, "candor-torch", "is not beside candor; build it: tools/build.sh");
   auto code = RunToEnd({program, "--version"}, {}, "/dev/null");
   const bool good = code && *code == 0;
-  checkup.Add(good ? Verdict::kGood : Verdict::kBad, "candor-torch with LibTorch", good ? "starts" : "does not start: run " + program + " --version to see why");
+  checkup.Add(good ? Verdict::kGood : Verdict::kBad, "candor-torch with LibTorch",
+              good ? "starts" : "does not start: run " + program + " --version to see why");
 }
 
 }  // namespace
 
 int RunDoctor(int argc, const char* const* argv) {
-  CLI::App app{"Opens every library that a run may need, tries the file system of the present folder and says what is missing and how to get it. Exit code 0 when nothing required is missing.",
-               "candor doctor"};
+  CLI::App app{
+      "Opens every library that a run may need, tries the file system of the present folder and says what is missing and how to get it. "
+      "Exit code 0 when nothing required is missing.",
+      "candor doctor"};
   CLI11_PARSE(app, argc, argv);
   Checkup checkup;
   std::printf("Programs and libraries\n");
   CheckTorch(checkup);
-  checkup.Library("Open MPI 4", {"libmpi.so.40", "libmpi.so"}, false, "needed for trainer.ranks > 1: apt-get install openmpi-bin, or your site's module");
+  checkup.Library("Open MPI 4", {"libmpi.so.40", "libmpi.so"}, false,
+                  "needed for trainer.ranks > 1: apt-get install openmpi-bin, or your site's module");
   auto mpirun = RunToEnd({"sh", "-c", "command -v mpirun"}, {}, "/dev/null");
-  checkup.Add(mpirun && *mpirun == 0 ? Verdict::kGood : Verdict::kOptional, "mpirun", mpirun && *mpirun == 0 ? "found" : "needed for trainer.ranks > 1 outside Slurm");
+  checkup.Add(mpirun && *mpirun == 0 ? Verdict::kGood : Verdict::kOptional, "mpirun",
+              mpirun && *mpirun == 0 ? "found" : "needed for trainer.ranks > 1 outside Slurm");
   checkup.Library("CUDA driver", {"libcuda.so.1"}, false, "there is no GPU driver; the CPU path is used");
   checkup.Library("CUDA run time 13", {"libcudart.so.13"}, false, "needed for GPUs: tools/setup.sh --gpu");
   checkup.Library("NCCL 2", {"libnccl.so.2"}, false, "needed for learners on GPUs: tools/setup.sh");

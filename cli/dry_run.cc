@@ -19,7 +19,8 @@ Result<double> ParameterCount(const std::string& model) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(model, error))
     if (entry.path().extension() == ".safetensors") bytes += static_cast<double>(entry.file_size());
-  if (error || bytes == 0) return Fail(ErrorCode::kNotFound, "there are no weights", model, "run the recipe once, or its [prepare] command, to make the model");
+  if (error || bytes == 0)
+    return Fail(ErrorCode::kNotFound, "there are no weights", model, "run the recipe once, or its [prepare] command, to make the model");
   CANDOR_ASSIGN(std::string text, ReadFile(model + "/config.json"));
   nlohmann::json config = nlohmann::json::parse(text, nullptr, false);
   const std::string type = config.is_object() ? config.value("torch_dtype", config.value("dtype", "bfloat16")) : "bfloat16";
@@ -37,10 +38,12 @@ void PrintMemory(const Recipe& r, double parameters) {
   const double weights = parameters * compute / (r.trainer.sharding == "zero3" ? ranks : 1);
   const double gradients = parameters * 4 / (r.trainer.sharding == "none" ? 1 : ranks);
   std::printf("\nMemory (beside the programs themselves, about 300 MB each with LibTorch)\n");
-  std::printf("  rollout   x %-3ld %9s weights (twice while a version is swapped) + up to %ld MB key-value cache\n", static_cast<long>(r.rollout.workers),
-              Megabytes(parameters * compute).c_str(), static_cast<long>(r.rollout.engine.kv_memory_mb));
-  std::printf("  trainer   x %-3ld %9s weights, %s optimizer, %s gradients (sharding %s) + activations of %ld tokens\n", static_cast<long>(r.trainer.ranks), Megabytes(weights).c_str(),
-              Megabytes(optimizer).c_str(), Megabytes(gradients).c_str(), r.trainer.sharding.c_str(), static_cast<long>(r.trainer.tokens_per_microbatch));
+  std::printf("  rollout   x %-3ld %9s weights (twice while a version is swapped) + up to %ld MB key-value cache\n",
+              static_cast<long>(r.rollout.workers), Megabytes(parameters * compute).c_str(),
+              static_cast<long>(r.rollout.engine.kv_memory_mb));
+  std::printf("  trainer   x %-3ld %9s weights, %s optimizer, %s gradients (sharding %s) + activations of %ld tokens\n",
+              static_cast<long>(r.trainer.ranks), Megabytes(weights).c_str(), Megabytes(optimizer).c_str(), Megabytes(gradients).c_str(),
+              r.trainer.sharding.c_str(), static_cast<long>(r.trainer.tokens_per_microbatch));
   std::printf("  reward    x %-3ld  coordinator x 1: under 100 MB each\n", static_cast<long>(r.reward.workers));
 }
 
@@ -51,8 +54,10 @@ void PrintTime(const Recipe& r, double parameters) {
   const double learn_flop = 6 * parameters * (sampled + prompts), write_flop = 2 * parameters * (sampled + prompts);
   const double rate = 1.5e11;  // useful products per second of two cores that are fast in bf16
   const double step_s = (learn_flop + write_flop) / rate;
-  std::printf("\nTime: at most about %s a step, %s for %ld steps, on two cores that are fast in bf16 (answers that end early cost less); progress shows the real rate.\n",
-              Duration(step_s).c_str(), Duration(step_s * static_cast<double>(r.trainer.steps)).c_str(), static_cast<long>(r.trainer.steps));
+  std::printf(
+      "\nTime: at most about %s a step, %s for %ld steps, on two cores that are fast in bf16 (answers that end early cost less); progress "
+      "shows the real rate.\n",
+      Duration(step_s).c_str(), Duration(step_s * static_cast<double>(r.trainer.steps)).c_str(), static_cast<long>(r.trainer.steps));
 }
 
 }  // namespace
@@ -61,15 +66,20 @@ std::string ExplainObjectives(const Recipe& r) {
   std::string text;
   for (size_t i = 0; i < r.objectives.size(); ++i) {
     const ObjectiveOptions& o = r.objectives[i];
-    const std::string tokens = o.segment == "all" ? "all tokens the policy writes" : o.segment == "slot" ? "the confidence slot" : "the " + o.segment + " tokens";
+    const std::string tokens = o.segment == "all"    ? "all tokens the policy writes"
+                               : o.segment == "slot" ? "the confidence slot"
+                                                     : "the " + o.segment + " tokens";
     if (o.segment == "slot")
-      text += fmt::format("  {}. The confidence read from the slot is regressed on `{}` by {} (weight {}), target {}. Optimum: the probability that this answer is right. No policy gradient "
-                          "reaches the slot.{}\n",
-                          i + 1, o.channel, o.loss == "squared_error" ? "squared error (Brier)" : "cross-entropy (log score)", o.weight,
-                          o.target == 1 ? "= the trace's own label" : fmt::format("= {} of its label + {} of its group's mean", o.target, 1 - o.target),
-                          r.rollout.greedy_traces > 0 ? " Greedy answers train it as well." : "");
+      text += fmt::format(
+          "  {}. The confidence read from the slot is regressed on `{}` by {} (weight {}), target {}. Optimum: the probability that this "
+          "answer is right. No policy gradient "
+          "reaches the slot.{}\n",
+          i + 1, o.channel, o.loss == "squared_error" ? "squared error (Brier)" : "cross-entropy (log score)", o.weight,
+          o.target == 1 ? "= the trace's own label" : fmt::format("= {} of its label + {} of its group's mean", o.target, 1 - o.target),
+          r.rollout.greedy_traces > 0 ? " Greedy answers train it as well." : "");
     else
-      text += fmt::format("  {}. `{}` teaches {} by policy gradient ({}, advantage {}, weight {}).\n", i + 1, o.channel, tokens, r.trainer.loss, o.advantage, o.weight);
+      text += fmt::format("  {}. `{}` teaches {} by policy gradient ({}, advantage {}, weight {}).\n", i + 1, o.channel, tokens,
+                          r.trainer.loss, o.advantage, o.weight);
   }
   return text;
 }

@@ -35,31 +35,40 @@ Weights WeightsOf(const ObjectiveOptions& objective) {
   return {objective.weight * WeightOf(*expression, "accuracy"), objective.weight * WeightOf(*expression, "brier")};
 }
 
-bool ReachesAnswer(const ObjectiveOptions& o) { return o.loss == "policy_gradient" && (o.segment == "all" || o.segment == "answer" || o.segment == "reasoning"); }
+bool ReachesAnswer(const ObjectiveOptions& o) {
+  return o.loss == "policy_gradient" && (o.segment == "all" || o.segment == "answer" || o.segment == "reasoning");
+}
 
 void LintPolicyGradient(const ObjectiveOptions& o, const Weights& total, std::vector<Finding>& findings) {
   const Weights own = WeightsOf(o);
   if (own.calibration <= 0) return;
   if (ReachesAnswer(o) && own.calibration * kBrierSpread > total.accuracy)
-    findings.push_back({"calibration_outweighs_accuracy", true, false,
-                        fmt::format("calibration weighs {:g} and accuracy {:g} on tokens of the answer", own.calibration, total.accuracy),
-                        "an answer that is surely wrong, stated with confidence 0, then earns more than an honest uncertain one: with V(p) = w_acc p - w_cal p (1 - p), V rises everywhere "
-                        "only if w_cal <= w_acc",
-                        "lower the calibration weight, or let it reach only tokens after the answer (segment = \"confidence\" or the slot)"});
+    findings.push_back(
+        {"calibration_outweighs_accuracy", true, false,
+         fmt::format("calibration weighs {:g} and accuracy {:g} on tokens of the answer", own.calibration, total.accuracy),
+         "an answer that is surely wrong, stated with confidence 0, then earns more than an honest uncertain one: with V(p) = w_acc p - "
+         "w_cal p (1 - p), V rises everywhere "
+         "only if w_cal <= w_acc",
+         "lower the calibration weight, or let it reach only tokens after the answer (segment = \"confidence\" or the slot)"});
   if (o.advantage == "group_std")
-    findings.push_back({"group_std_of_scoring_rule", true, false, fmt::format("`{}` is divided by its group's standard deviation", o.channel),
-                        "the standard deviation depends on the labels, so that the rule is no longer proper: confidences are pushed to the extremes (p = .7 becomes .79, .9 becomes 1.0)",
+    findings.push_back({"group_std_of_scoring_rule", true, false,
+                        fmt::format("`{}` is divided by its group's standard deviation", o.channel),
+                        "the standard deviation depends on the labels, so that the rule is no longer proper: confidences are pushed to the "
+                        "extremes (p = .7 becomes .79, .9 becomes 1.0)",
                         "use advantage = \"group_mean\", or batch_std, which divides everything by one number"});
 }
 
 void LintSlot(const Recipe& r, const ObjectiveOptions& o, std::vector<Finding>& findings) {
   if (o.segment != "slot") return;
   if (o.target < 1)
-    findings.push_back({"hybrid_target", false, false, fmt::format("the slot's target is {:g} of the label and {:g} of the group's mean", o.target, 1 - o.target),
-                        "the mean of sampled answers is not the accuracy of the greedy one: its confidence is trained towards the wrong number by (1 - target)(p_sampled - p_greedy)",
+    findings.push_back({"hybrid_target", false, false,
+                        fmt::format("the slot's target is {:g} of the label and {:g} of the group's mean", o.target, 1 - o.target),
+                        "the mean of sampled answers is not the accuracy of the greedy one: its confidence is trained towards the wrong "
+                        "number by (1 - target)(p_sampled - p_greedy)",
                         "target = 1 gives P(correct | prompt, answer)"});
   if (r.rollout.greedy_traces == 0)
-    findings.push_back({"no_greedy_trace", false, false, "no greedy answer trains the slot", "users get greedy answers, whose accuracy differs from that of sampled ones",
+    findings.push_back({"no_greedy_trace", false, false, "no greedy answer trains the slot",
+                        "users get greedy answers, whose accuracy differs from that of sampled ones",
                         "rollout.greedy_traces = 1 (it trains only the slot)"});
 }
 
@@ -75,9 +84,11 @@ std::vector<Finding> Lint(const Recipe& recipe) {
     LintSlot(recipe, o, findings);
   }
   if (recipe.reward.filter != "accuracy" && recipe.reward.filter != "none" && recipe.reward.filter != "")
-    findings.push_back({"filter_not_on_accuracy", false, false, "groups are filtered by " + recipe.reward.filter, "a channel that contains confidence hardly ever stands still: the filter never fires",
+    findings.push_back({"filter_not_on_accuracy", false, false, "groups are filtered by " + recipe.reward.filter,
+                        "a channel that contains confidence hardly ever stands still: the filter never fires",
                         "reward.filter = \"accuracy\""});
-  for (Finding& finding : findings) finding.allowed = std::find(recipe.run.allow.begin(), recipe.run.allow.end(), finding.name) != recipe.run.allow.end();
+  for (Finding& finding : findings)
+    finding.allowed = std::find(recipe.run.allow.begin(), recipe.run.allow.end(), finding.name) != recipe.run.allow.end();
   return findings;
 }
 

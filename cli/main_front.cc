@@ -1,7 +1,10 @@
-// candor: the front program. It holds everything that needs no LibTorch and starts in milliseconds; commands that need a model are handed to candor-torch, which stands beside it.
+// candor: the front program. It holds everything that needs no LibTorch and starts in milliseconds; commands that need a model are handed
+// to candor-torch, which stands beside it.
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -23,8 +26,10 @@ void PrintGroup(Group group, const char* title) {
 }
 
 void PrintHelp() {
-  std::printf("candor %s - reinforcement learning that trains language models to know what they know\n\nUsage: candor COMMAND [ARGUMENTS]   (candor COMMAND --help explains one)\n",
-              candor::cli::VersionText());
+  std::printf(
+      "candor %s - reinforcement learning that trains language models to know what they know\n\nUsage: candor COMMAND [ARGUMENTS]   "
+      "(candor COMMAND --help explains one)\n",
+      candor::cli::VersionText());
   PrintGroup(Group::kStart, "Start");
   PrintGroup(Group::kLook, "Look");
   PrintGroup(Group::kTools, "Tools");
@@ -40,7 +45,8 @@ int Unknown(const std::string& name) {
   std::vector<std::string> known;
   for (const Command& command : candor::cli::Commands()) known.push_back(command.name);
   std::string nearest = candor::NearestName(name, known);
-  std::fprintf(stderr, "candor: unknown command '%s'%s\n", name.c_str(), nearest.empty() ? "; see candor --help" : ("; did you mean '" + nearest + "'?").c_str());
+  std::fprintf(stderr, "candor: unknown command '%s'%s\n", name.c_str(),
+               nearest.empty() ? "; see candor --help" : ("; did you mean '" + nearest + "'?").c_str());
   return static_cast<int>(candor::ExitCode::kUsage);
 }
 
@@ -59,6 +65,9 @@ int ExecTorch(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Inherited by every process started from here: OpenMP threads that spin while they wait would take the cores from the other roles.
+  // libgomp reads it when it is loaded.
+  ::setenv("OMP_WAIT_POLICY", "passive", 0);
   if (argc < 2 || std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0 || std::strcmp(argv[1], "help") == 0) {
     PrintHelp();
     return argc < 2 ? static_cast<int>(candor::ExitCode::kUsage) : 0;

@@ -13,8 +13,9 @@ struct TorchCommand {
   int (*run)(int argc, const char* const* argv);
 };
 constexpr TorchCommand kCommands[] = {
-    {"eval", candor::cli::RunEval},       {"export", candor::cli::RunExport},       {"generate", candor::cli::RunGenerate},    {"score", candor::cli::RunScore},
-    {"sft", candor::cli::RunSft},         {"rollout", candor::cli::RunRolloutRole}, {"trainer", candor::cli::RunTrainerRole},
+    {"eval", candor::cli::RunEval},           {"export", candor::cli::RunExport}, {"generate", candor::cli::RunGenerate},
+    {"score", candor::cli::RunScore},         {"sft", candor::cli::RunSft},       {"rollout", candor::cli::RunRolloutRole},
+    {"trainer", candor::cli::RunTrainerRole},
 };
 }  // namespace
 

@@ -8,7 +8,8 @@ namespace candor::cli {
 
 using StepMetrics = std::map<std::string, double>;  // one line of metrics.jsonl: "step", "calibration/train/ece", ...
 
-// "  12/60  acc .52  conf .61  Brier .213  ECE .081 (floor .047)  AUROC .71  1,240 tok/s  mismatch 2e-4  stale 1  8 min left". Numbers that the line lacks are left out.
+// "  12/60  acc .52  conf .61  Brier .213  ECE .081 (floor .047)  AUROC .71  1,240 tok/s  mismatch 2e-4  stale 1  8 min left". Numbers that
+// the line lacks are left out.
 std::string ProgressLine(const StepMetrics& metrics, int64_t steps, double seconds_per_step);
 // "8 min 20 s", "45 s", "2 h 10 min".
 std::string Duration(double seconds);

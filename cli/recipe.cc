@@ -16,12 +16,14 @@ void DeclareRun(OptionTable& t, RunOptions& o) {
   t.String("name", &o.name, {.help = "the run's folder is runs/<name>", .required = true});
   t.String("title", &o.title, {.help = "one line for people: shown by the report"});
   t.String("model", &o.model, {.help = "the policy: a Hugging Face folder", .required = true});
-  t.String("dtype", &o.dtype, {.help = "compute type of every role; auto times both and takes the faster", .choices = {"auto", "bf16", "fp32"}});
+  t.String("dtype", &o.dtype,
+           {.help = "compute type of every role; auto times both and takes the faster", .choices = {"auto", "bf16", "fp32"}});
   t.Int("seed", &o.seed, {.min = 0, .help = "every random number of the run follows from it"});
   t.Bool("deterministic", &o.deterministic, {.help = "bit-reproducible: fp32, fixed orders; slower"});
   t.StringList("stages", &o.stages, {.help = "what is done, in order", .choices = {"self_answers", "sft", "warm_up", "rl"}});
   t.StringList("allow", &o.allow, {.help = "names of findings of `candor check` that this recipe means on purpose"});
-  t.String("stage_cache", &o.stage_cache, {.help = "results of the stages before RL are kept here and shared by recipes whose inputs are the same"});
+  t.String("stage_cache", &o.stage_cache,
+           {.help = "results of the stages before RL are kept here and shared by recipes whose inputs are the same"});
 }
 
 void DeclareStages(OptionTable& t, Recipe& r) {
@@ -31,11 +33,13 @@ void DeclareStages(OptionTable& t, Recipe& r) {
   t.Section("self_answers", "Stage: the model answers by few-shot prompting; its own answers become the format's training rows.");
   t.String("rows", &r.self_answers.rows, {.help = "JSONL of questions"});
   t.String("few_shot", &r.self_answers.few_shot, {.help = "JSONL of {prompt, answer} shown before each question"});
-  t.String("answer_after", &r.self_answers.answer_after, {.help = "the answer begins behind this text of the reply; replies without it are left out; empty = the reply is the answer"});
+  t.String("answer_after", &r.self_answers.answer_after,
+           {.help = "the answer begins behind this text of the reply; replies without it are left out; empty = the reply is the answer"});
   t.Int("max_new_tokens", &r.self_answers.max_new_tokens, {.min = 1, .unit = "tokens", .help = "longest answer"});
   t.Section("sft_rows", "Rows of the stage sft when no self_answers stage writes them.");
   t.String("path", &r.sft_rows.path, {.help = "JSONL of {prompt, completion}"});
-  t.Section("warm_up", "Stage: the confidence slot is trained on the fine-tuned model's own labelled answers, which also anchor all other tokens.");
+  t.Section("warm_up",
+            "Stage: the confidence slot is trained on the fine-tuned model's own labelled answers, which also anchor all other tokens.");
   t.String("rows", &r.warm_up.rows, {.help = "JSONL of questions; empty = the training rows"});
   t.Int("questions", &r.warm_up.questions, {.min = 1, .unit = "questions", .help = "how many of them are asked"});
   t.Int("samples", &r.warm_up.samples, {.min = 0, .unit = "answers", .help = "sampled answers per question, besides the greedy one"});
@@ -52,27 +56,37 @@ void DeclareEvals(OptionTable& t, std::vector<EvalSetOptions>& evals) {
       [](OptionTable& e, EvalSetOptions& o) {
         e.String("name", &o.name, {.help = "as it appears in tables", .required = true});
         e.String("path", &o.path, {.help = "JSONL of rows with answers", .required = true});
-        e.String("role", &o.role, {.help = "held_out is the headline; dev fits the baselines' recalibration", .choices = {"held_out", "out_of_domain", "dev"}});
-        e.Int("every", &o.every, {.min = 0, .unit = "steps", .help = "asked during RL after every so many steps; 0 = only before and after"});
+        e.String(
+            "role", &o.role,
+            {.help = "held_out is the headline; dev fits the baselines' recalibration", .choices = {"held_out", "out_of_domain", "dev"}});
+        e.Int("every", &o.every,
+              {.min = 0, .unit = "steps", .help = "asked during RL after every so many steps; 0 = only before and after"});
         e.Int("n", &o.n, {.min = 0, .unit = "rows", .help = "rows used; 0 = all"});
-        e.Int("samples", &o.samples, {.min = 0, .unit = "answers", .help = "sampled answers per row before and after RL, besides the greedy one"});
+        e.Int("samples", &o.samples,
+              {.min = 0, .unit = "answers", .help = "sampled answers per row before and after RL, besides the greedy one"});
       },
       {.help = "A fixed, unfiltered set that is asked of the policy and never trained on."});
 }
 
-bool Contains(const std::vector<std::string>& list, const std::string& item) { return std::find(list.begin(), list.end(), item) != list.end(); }
+bool Contains(const std::vector<std::string>& list, const std::string& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
 
-tl::unexpected<Error> Bad(const std::string& what, const std::string& where, const std::string& fix) { return Fail(ErrorCode::kInvalidInput, what, where, fix); }
+tl::unexpected<Error> Bad(const std::string& what, const std::string& where, const std::string& fix) {
+  return Fail(ErrorCode::kInvalidInput, what, where, fix);
+}
 
 Status CheckObjectives(const Recipe& r) {
   if (!Contains(r.run.stages, "rl")) return {};
-  if (r.objectives.empty()) return Bad("the recipe has no [[objective]]", "", "name at least one channel to learn: [[objective]] channel = \"accuracy\"");
+  if (r.objectives.empty())
+    return Bad("the recipe has no [[objective]]", "", "name at least one channel to learn: [[objective]] channel = \"accuracy\"");
   for (size_t i = 0; i < r.objectives.size(); ++i) {
     const ObjectiveOptions& o = r.objectives[i];
     const std::string where = fmt::format("objective[{}]", i);
     const bool regression = o.loss == "squared_error" || o.loss == "cross_entropy";
     if (regression != (o.segment == "slot"))
-      return Bad(fmt::format("loss = \"{}\" on segment = \"{}\"", o.loss, o.segment), where, "the slot is regressed (squared_error), all other segments take policy_gradient");
+      return Bad(fmt::format("loss = \"{}\" on segment = \"{}\"", o.loss, o.segment), where,
+                 "the slot is regressed (squared_error), all other segments take policy_gradient");
     if (o.segment == "slot" && r.format.confidence != "slot")
       return Bad("segment = \"slot\" needs a slot to read", where, "set format.confidence = \"slot\"");
   }
@@ -81,14 +95,17 @@ Status CheckObjectives(const Recipe& r) {
 
 // What cannot be seen by looking at one part alone.
 Status CheckAcross(const Recipe& r) {
-  if (r.run.name.find('/') != std::string::npos || r.run.name.empty()) return Bad("`name` must be a plain folder name", r.run.name, "letters, digits, '-' and '_'");
+  if (r.run.name.find('/') != std::string::npos || r.run.name.empty())
+    return Bad("`name` must be a plain folder name", r.run.name, "letters, digits, '-' and '_'");
   std::set<std::string> names;
   for (const EvalSetOptions& eval : r.evals)
     if (!names.insert(eval.name).second) return Bad("two [[eval]] have the name " + eval.name, "", "names must differ");
   if (Contains(r.run.stages, "self_answers") && (r.self_answers.rows.empty() || r.self_answers.few_shot.empty()))
     return Bad("the stage self_answers needs self_answers.rows and self_answers.few_shot", "", "name both files");
-  if (Contains(r.run.stages, "warm_up") && r.format.confidence != "slot") return Bad("the stage warm_up trains a slot", "format.confidence", "set format.confidence = \"slot\"");
-  if (Contains(r.run.stages, "rl") && r.data.train.empty()) return Bad("the recipe names no training rows", "", "add [[data.train]] path = \"rows.jsonl\"");
+  if (Contains(r.run.stages, "warm_up") && r.format.confidence != "slot")
+    return Bad("the stage warm_up trains a slot", "format.confidence", "set format.confidence = \"slot\"");
+  if (Contains(r.run.stages, "rl") && r.data.train.empty())
+    return Bad("the recipe names no training rows", "", "add [[data.train]] path = \"rows.jsonl\"");
   return CheckObjectives(r);
 }
 
@@ -131,7 +148,9 @@ Result<Recipe> LoadRecipe(const std::vector<std::string>& files, const std::vect
 
 Result<Recipe> LoadResolvedRecipe(const std::string& run_dir) {
   const std::string path = run_dir + "/resolved.toml";
-  if (!FileExists(path)) return Fail(ErrorCode::kNotFound, "is not a run: it has no resolved.toml", run_dir, "give the folder that `candor run` made, such as runs/<name>");
+  if (!FileExists(path))
+    return Fail(ErrorCode::kNotFound, "is not a run: it has no resolved.toml", run_dir,
+                "give the folder that `candor run` made, such as runs/<name>");
   return LoadRecipe({path}, {});
 }
 

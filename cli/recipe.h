@@ -31,10 +31,11 @@ struct PrepareOptions {
   std::vector<std::string> creates;  // paths: when all exist, nothing is run
 };
 
-// [self_answers]: stage that lets the model answer by few-shot prompting and writes rows for format fine-tuning (and, later, labelled rows for the slot's warm-up).
+// [self_answers]: stage that lets the model answer by few-shot prompting and writes rows for format fine-tuning (and, later, labelled rows
+// for the slot's warm-up).
 struct SelfAnswerOptions {
-  std::string rows;        // questions
-  std::string few_shot;    // JSONL {"prompt","answer"}: shown before each question
+  std::string rows;          // questions
+  std::string few_shot;      // JSONL {"prompt","answer"}: shown before each question
   std::string answer_after;  // the answer begins behind this text ("is in "); "" = the reply is the answer
   int64_t max_new_tokens = 16;
 };
@@ -44,9 +45,10 @@ struct SftRowsOptions {
   std::string path;
 };
 
-// [warm_up]: stage that samples answers of the fine-tuned model, verifies them and trains the slot on the labels, with the answers themselves as anchor.
+// [warm_up]: stage that samples answers of the fine-tuned model, verifies them and trains the slot on the labels, with the answers
+// themselves as anchor.
 struct WarmUpOptions {
-  std::string rows;          // questions; "" = the training rows
+  std::string rows;  // questions; "" = the training rows
   int64_t questions = 600;
   int64_t samples = 2;
   double temperature = 1.0;
@@ -85,7 +87,8 @@ struct Recipe {
 };
 
 void Declare(OptionTable& table, Recipe& recipe);
-// Files merged left to right, then overrides, then checks across parts (an objective's channel exists, the slot is asked for by the format, ...).
+// Files merged left to right, then overrides, then checks across parts (an objective's channel exists, the slot is asked for by the format,
+// ...).
 Result<Recipe> LoadRecipe(const std::vector<std::string>& files, const std::vector<std::string>& overrides);
 // RUN_DIR/resolved.toml, as `candor run` wrote it.
 Result<Recipe> LoadResolvedRecipe(const std::string& run_dir);

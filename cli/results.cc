@@ -48,7 +48,8 @@ Status WriteResults(Recipe& recipe, const RunDir& run) {
   json summary = RunSummary(answers);
   summary["title"] = recipe.run.title;
   CANDOR_TRY(WriteFileAtomic(run.Summary(), summary.dump(1) + "\n"));
-  ReportInput input{recipe.run.name, recipe.run.title, &summary, answers.before, answers.after, ReadSteps(run.Metrics()), ResolvedText(recipe)};
+  ReportInput input{recipe.run.name,          recipe.run.title,    &summary, answers.before, answers.after,
+                    ReadSteps(run.Metrics()), ResolvedText(recipe)};
   return WriteFileAtomic(run.Report(), ReportHtml(input));
 }
 
@@ -59,11 +60,13 @@ Status PrintResults(const RunDir& run) {
   }
   CANDOR_ASSIGN(std::string text, ReadFile(run.Summary()));
   json summary = json::parse(text, nullptr, false);
-  if (!summary.is_object()) return Fail(ErrorCode::kInvalidInput, "summary.json is not JSON", run.Summary(), "candor report makes it again");
+  if (!summary.is_object())
+    return Fail(ErrorCode::kInvalidInput, "summary.json is not JSON", run.Summary(), "candor report makes it again");
   std::printf("\n%s", SummaryText(summary).c_str());
   const std::string when = FileExists(run.Answers("after")) ? "after" : "before";
   CANDOR_ASSIGN(std::vector<AnswerRow> rows, ReadAnswers(run.Answers(when)));
-  std::printf("\nReliability on the held-out set %s RL\n%s", when.c_str(), calibration::DrawReliability(ToRows(Select(rows, {.role = "held_out", .greedy = true}))).c_str());
+  std::printf("\nReliability on the held-out set %s RL\n%s", when.c_str(),
+              calibration::DrawReliability(ToRows(Select(rows, {.role = "held_out", .greedy = true}))).c_str());
   std::printf("\nreport: %s\n", run.Report().c_str());
   return {};
 }

@@ -44,7 +44,8 @@ class CatchStopSignals {
   }
 
  private:
-  struct sigaction old_int_ {}, old_term_ {};
+  struct sigaction old_int_ {
+  }, old_term_{};
 };
 
 std::map<std::string, std::string> Threads(int64_t threads) {
@@ -63,7 +64,8 @@ ChildSpec Role(const std::string& program, const std::string& role, int64_t inde
 ChildSpec Trainer(const Recipe& recipe, const RunDir& run) {
   ChildSpec spec = Role("candor-torch", "trainer", -1, run, recipe.trainer.threads);
   if (recipe.trainer.ranks == 1) return spec;
-  std::vector<std::string> mpirun{"mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "-n", std::to_string(recipe.trainer.ranks)};
+  std::vector<std::string> mpirun{
+      "mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "-n", std::to_string(recipe.trainer.ranks)};
   if (::geteuid() == 0) mpirun.insert(mpirun.begin() + 1, "--allow-run-as-root");
   spec.command.insert(spec.command.begin(), mpirun.begin(), mpirun.end());
   return spec;
@@ -72,7 +74,8 @@ ChildSpec Trainer(const Recipe& recipe, const RunDir& run) {
 Status StartAll(const Recipe& recipe, const RunDir& run, Supervisor& supervisor) {
   CANDOR_TRY(supervisor.Start(Role("candor", "coordinator", -1, run, 1)));
   for (int64_t i = 0; i < recipe.reward.workers; ++i) CANDOR_TRY(supervisor.Start(Role("candor", "reward", i, run, 1)));
-  for (int64_t i = 0; i < recipe.rollout.workers; ++i) CANDOR_TRY(supervisor.Start(Role("candor-torch", "rollout", i, run, recipe.rollout.engine.threads)));
+  for (int64_t i = 0; i < recipe.rollout.workers; ++i)
+    CANDOR_TRY(supervisor.Start(Role("candor-torch", "rollout", i, run, recipe.rollout.engine.threads)));
   return supervisor.Start(Trainer(recipe, run));
 }
 
@@ -101,17 +104,21 @@ class MetricsTail {
 };
 
 std::string DescribeEnd(const ChildEvent& event, const Supervisor& supervisor) {
-  std::string how = event.exit_code > 128 ? fmt::format("was killed by signal {}", event.exit_code - 128) : fmt::format("ended with exit code {}", event.exit_code);
+  std::string how = event.exit_code > 128 ? fmt::format("was killed by signal {}", event.exit_code - 128)
+                                          : fmt::format("ended with exit code {}", event.exit_code);
   return fmt::format("{} {}{}; log: {}", event.name, how, event.restarted ? ", starting it again" : "", supervisor.LogPath(event.name));
 }
 
 Status GaveUp(const ChildEvent& event, const Supervisor& supervisor) {
-  return Fail(ErrorCode::kInternal, fmt::format("{} failed too often (exit code {})", event.name, event.exit_code), supervisor.LogPath(event.name),
+  return Fail(ErrorCode::kInternal, fmt::format("{} failed too often (exit code {})", event.name, event.exit_code),
+              supervisor.LogPath(event.name),
               "the end of its log:\n" + TailOfFile(supervisor.LogPath(event.name), 8) + "mend the cause, then go on with --resume");
 }
 
 // A recipe or model that is wrong stays wrong: no use in trying again.
-bool Hopeless(const ChildEvent& event) { return event.exit_code == static_cast<int>(ExitCode::kInvalidInput) || event.exit_code == static_cast<int>(ExitCode::kUsage); }
+bool Hopeless(const ChildEvent& event) {
+  return event.exit_code == static_cast<int>(ExitCode::kInvalidInput) || event.exit_code == static_cast<int>(ExitCode::kUsage);
+}
 
 Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, const Clock& clock, bool quiet) {
   ProgressPrinter progress(recipe.trainer.steps, quiet);
@@ -121,7 +128,8 @@ Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, co
       progress.Finish();
       std::fprintf(stderr, "stopping (up to 20 s; the next --resume goes on from the newest checkpoint)\n");
       supervisor.Stop(20'000);
-      return Fail(ErrorCode::kCancelled, fmt::format("stopped by signal {}", static_cast<int>(g_stop_signal)), run.path, "go on with --resume");
+      return Fail(ErrorCode::kCancelled, fmt::format("stopped by signal {}", static_cast<int>(g_stop_signal)), run.path,
+                  "go on with --resume");
     }
     for (const ChildEvent& event : supervisor.Poll()) {
       if (event.exit_code == 0 && event.name == "trainer") {
@@ -156,11 +164,13 @@ Status RunRl(const Recipe& recipe, const RunDir& run, bool quiet) {
   CatchStopSignals catch_signals;
   const int64_t start_ms = clock.SteadyMs();
   if (!quiet)
-    std::fprintf(stderr, "reinforcement learning: %ld steps of %ld prompts x %ld answers; logs in %s\n", static_cast<long>(recipe.trainer.steps),
-                 static_cast<long>(recipe.trainer.prompts_per_step), static_cast<long>(recipe.trainer.group_size), run.Logs().c_str());
+    std::fprintf(stderr, "reinforcement learning: %ld steps of %ld prompts x %ld answers; logs in %s\n",
+                 static_cast<long>(recipe.trainer.steps), static_cast<long>(recipe.trainer.prompts_per_step),
+                 static_cast<long>(recipe.trainer.group_size), run.Logs().c_str());
   CANDOR_TRY(StartAll(recipe, run, supervisor));
   CANDOR_TRY(Watch(recipe, run, supervisor, clock, quiet));
-  // The trainer is done; the coordinator waits for what is still open (evaluations of the last version), then tells the others, lingers and leaves.
+  // The trainer is done; the coordinator waits for what is still open (evaluations of the last version), then tells the others, lingers and
+  // leaves.
   const int64_t deadline = clock.SteadyMs() + static_cast<int64_t>(recipe.coordinator.linger_s * 1000) + kLastEvaluationsMs;
   while (supervisor.Running("coordinator") && clock.SteadyMs() < deadline && g_stop_signal == 0) {
     (void)supervisor.Poll();
@@ -170,8 +180,10 @@ Status RunRl(const Recipe& recipe, const RunDir& run, bool quiet) {
   std::error_code error;
   std::filesystem::rename(run.path + "/weights/averaged", run.FinalModel(), error);
   if (error && !FileExists(run.FinalModel() + "/config.json"))
-    return Fail(ErrorCode::kInternal, "the trainer left no final policy: " + error.message(), run.path + "/weights/averaged", "see " + supervisor.LogPath("trainer"));
-  return WriteFileAtomic(run.RlDone(), json{{"steps", recipe.trainer.steps}, {"seconds", static_cast<double>(clock.SteadyMs() - start_ms) / 1000}}.dump());
+    return Fail(ErrorCode::kInternal, "the trainer left no final policy: " + error.message(), run.path + "/weights/averaged",
+                "see " + supervisor.LogPath("trainer"));
+  return WriteFileAtomic(
+      run.RlDone(), json{{"steps", recipe.trainer.steps}, {"seconds", static_cast<double>(clock.SteadyMs() - start_ms) / 1000}}.dump());
 }
 
 }  // namespace candor::cli

@@ -1,11 +1,12 @@
-// `candor run RECIPE...`: prepares, runs the stages in order (SFT and its like by a child each; RL as coordinator, reward, rollout and mpirun trainer processes that are supervised
-// and restarted), evaluates before and after, and leaves summary.json, report.html and the final model in the run's folder.
-#include <CLI/CLI.hpp>
-#include <algorithm>
+// `candor run RECIPE...`: prepares, runs the stages in order (SFT and its like by a child each; RL as coordinator, reward, rollout and
+// mpirun trainer processes that are supervised and restarted), evaluates before and after, and leaves summary.json, report.html and the
+// final model in the run's folder.
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -25,7 +26,7 @@ namespace candor::cli {
 namespace {
 
 struct RunArguments {
-  std::vector<std::string> recipes;    // files, then a.b=c overrides
+  std::vector<std::string> recipes;  // files, then a.b=c overrides
   std::string run_dir;
   bool resume = false, dry_run = false, quiet = false;
 };
@@ -53,19 +54,23 @@ Status Prepare(const Recipe& recipe) {
   std::fprintf(stderr, "preparing: %s\n", fmt::format("{}", fmt::join(recipe.prepare.command, " ")).c_str());
   CANDOR_ASSIGN(int code, RunToEnd(recipe.prepare.command));
   if (code == 0) return {};
-  return Fail(ErrorCode::kNotFound, fmt::format("the recipe's prepare.command ended with {}", code), recipe.prepare.command[0], "its own words stand above");
+  return Fail(ErrorCode::kNotFound, fmt::format("the recipe's prepare.command ended with {}", code), recipe.prepare.command[0],
+              "its own words stand above");
 }
 
 Status OpenRunDir(const RunDir& run, Recipe& recipe, bool resume) {
   const bool exists = FileExists(run.Recipe());
   if (exists && !resume)
-    return Fail(ErrorCode::kInvalidInput, "already holds a run that has not finished", run.path, "add --resume to go on, or choose another folder with --run-dir");
+    return Fail(ErrorCode::kInvalidInput, "already holds a run that has not finished", run.path,
+                "add --resume to go on, or choose another folder with --run-dir");
   CANDOR_TRY(MakeFolders(run.Logs()));
   CANDOR_TRY(MakeFolders(run.path + "/eval"));
   const std::string text = ResolvedText(recipe);
   if (exists) {
     CANDOR_ASSIGN(std::string before, ReadFile(run.Recipe()));
-    if (before != text) std::fprintf(stderr, "note: the recipe differs from the one the run began with (%s); going on with the new one\n", run.Recipe().c_str());
+    if (before != text)
+      std::fprintf(stderr, "note: the recipe differs from the one the run began with (%s); going on with the new one\n",
+                   run.Recipe().c_str());
   }
   return WriteFileAtomic(run.Recipe(), text);
 }
@@ -96,11 +101,15 @@ int Report(const Error& error) {
 
 int RunRun(int argc, const char* const* argv) {
   RunArguments arguments;
-  CLI::App app{"Runs a recipe on this machine: its stages in order, with live progress; leaves the trained policy, summary.json and report.html in the run's folder.", "candor run"};
+  CLI::App app{
+      "Runs a recipe on this machine: its stages in order, with live progress; leaves the trained policy, summary.json and report.html in "
+      "the run's folder.",
+      "candor run"};
   app.add_option("recipe", arguments.recipes, "recipe files (merged left to right) and overrides such as trainer.lr=1e-5")->required();
   app.add_option("--run-dir", arguments.run_dir, "the run's folder (default runs/<name>)");
   app.add_flag("--resume", arguments.resume, "go on with the run in that folder");
-  app.add_flag("--dry-run", arguments.dry_run, "print the resolved recipe, memory per process, what each objective trains and the time it will take");
+  app.add_flag("--dry-run", arguments.dry_run,
+               "print the resolved recipe, memory per process, what each objective trains and the time it will take");
   app.add_flag("--quiet", arguments.quiet, "no progress, only the result");
   app.footer(kExamples);
   CLI11_PARSE(app, argc, argv);

@@ -38,9 +38,11 @@ Result<std::string> ModelFolderOf(const std::string& model_or_run) {
   if (FileExists(run.FinalModel() + "/config.json")) return run.FinalModel();
   if (FileExists(run.Resolved())) {
     if (std::string newest = NewestVersion(model_or_run + "/weights"); !newest.empty()) return newest;
-    return Fail(ErrorCode::kNotFound, "the run has no model yet: neither final/ nor weights/v*/", model_or_run, "wait for its first step, or resume it: candor run ... --resume");
+    return Fail(ErrorCode::kNotFound, "the run has no model yet: neither final/ nor weights/v*/", model_or_run,
+                "wait for its first step, or resume it: candor run ... --resume");
   }
-  return Fail(ErrorCode::kNotFound, "is neither a model folder (no config.json) nor a run (no resolved.toml)", model_or_run, "give a Hugging Face folder or the folder of a run");
+  return Fail(ErrorCode::kNotFound, "is neither a model folder (no config.json) nor a run (no resolved.toml)", model_or_run,
+              "give a Hugging Face folder or the folder of a run");
 }
 
 }  // namespace candor::cli

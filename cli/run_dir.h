@@ -1,4 +1,5 @@
-// A run's folder: what is where, and how a MODEL argument that names a run is understood. docs/run-dir.md says of every file whose it is and whether it may be deleted.
+// A run's folder: what is where, and how a MODEL argument that names a run is understood. docs/run-dir.md says of every file whose it is
+// and whether it may be deleted.
 #pragma once
 #include <string>
 
@@ -8,12 +9,12 @@ namespace candor::cli {
 
 struct RunDir {
   std::string path;
-  std::string Resolved() const { return path + "/resolved.toml"; }      // what the roles read
-  std::string Recipe() const { return path + "/recipe.toml"; }          // the recipe as asked, every key
+  std::string Resolved() const { return path + "/resolved.toml"; }  // what the roles read
+  std::string Recipe() const { return path + "/recipe.toml"; }      // the recipe as asked, every key
   std::string Logs() const { return path + "/logs"; }
   std::string Metrics() const { return path + "/metrics.jsonl"; }
-  std::string Stages() const { return path + "/stages.json"; }          // which folder each stage before RL made
-  std::string FinalModel() const { return path + "/final"; }            // the trained policy (averaged weights), a Hugging Face folder
+  std::string Stages() const { return path + "/stages.json"; }  // which folder each stage before RL made
+  std::string FinalModel() const { return path + "/final"; }    // the trained policy (averaged weights), a Hugging Face folder
   std::string Answers(const std::string& when) const { return path + "/eval/" + when + ".jsonl"; }  // "before", "after"
   std::string Summary() const { return path + "/summary.json"; }
   std::string Report() const { return path + "/report.html"; }

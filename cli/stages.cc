@@ -26,8 +26,8 @@ using nlohmann::json;
 // What a stage works on and where its result goes.
 struct StageJob {
   const Recipe& recipe;
-  std::string model;   // folder it starts from
-  std::string folder;  // its place in the cache
+  std::string model;        // folder it starts from
+  std::string folder;       // its place in the cache
   std::string recipe_file;  // the recipe as the children read it
   bool quiet;
 };
@@ -52,10 +52,13 @@ Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, co
   Recipe part;  // the settings that matter to stages; everything else at its default
   part.run.name = "stage", part.run.model = "model", part.run.dtype = recipe.run.dtype, part.run.seed = recipe.run.seed;
   part.self_answers = recipe.self_answers, part.sft = recipe.sft, part.format = recipe.format;
-  if (stage != "warm_up") part.format.confidence = "verbal", part.format.slot_high.clear(), part.format.slot_low.clear();  // all arms share these stages
+  if (stage != "warm_up")
+    part.format.confidence = "verbal", part.format.slot_high.clear(), part.format.slot_low.clear();  // all arms share these stages
   if (stage == "warm_up") part.warm_up = recipe.warm_up, part.reward = recipe.reward, part.data = recipe.data;
   inputs += stage + ResolvedText(part) + rows_before;
-  for (const std::string& file : {stage == "self_answers" ? recipe.self_answers.rows : std::string(), stage == "self_answers" ? recipe.self_answers.few_shot : std::string(), stage == "warm_up" ? recipe.warm_up.rows : std::string()})
+  for (const std::string& file :
+       {stage == "self_answers" ? recipe.self_answers.rows : std::string(),
+        stage == "self_answers" ? recipe.self_answers.few_shot : std::string(), stage == "warm_up" ? recipe.warm_up.rows : std::string()})
     if (!file.empty()) {
       CANDOR_ASSIGN(std::string hash, HashFileHex(file));
       inputs += hash;
@@ -67,7 +70,8 @@ Status RunChild(const std::vector<std::string>& command, const std::string& outp
   CANDOR_ASSIGN(int code, RunToEnd(command, {}, output));
   if (code == 0) return {};
   if (code == 128 + 2 || code == 130) return Fail(ErrorCode::kCancelled, what + " was interrupted");
-  return Fail(ErrorCode::kInternal, fmt::format("{} ended with exit code {}", what, code), fmt::format("{}", fmt::join(command, " ")), "its own words stand above");
+  return Fail(ErrorCode::kInternal, fmt::format("{} ended with exit code {}", what, code), fmt::format("{}", fmt::join(command, " ")),
+              "its own words stand above");
 }
 
 Result<std::vector<json>> ReadJsonLines(const std::string& path) {
@@ -101,9 +105,10 @@ Status SelfAnswers(const StageJob& job) {
   }
   const std::string asked = job.folder + "/prompts.jsonl", answered = job.folder + "/answers.jsonl";
   CANDOR_TRY(WriteFileAtomic(asked, prompts));
-  CANDOR_TRY(RunChild({ProgramFolder() + "candor-torch", "generate", job.model, "--prompts", asked, "--temperature", "0", "--max-new-tokens", std::to_string(options.max_new_tokens),
-                       "--confidence", "none", "--system", "", "--dtype", job.recipe.run.dtype},
-                      answered, "the stage self_answers"));
+  CANDOR_TRY(
+      RunChild({ProgramFolder() + "candor-torch", "generate", job.model, "--prompts", asked, "--temperature", "0", "--max-new-tokens",
+                std::to_string(options.max_new_tokens), "--confidence", "none", "--system", "", "--dtype", job.recipe.run.dtype},
+               answered, "the stage self_answers"));
   CANDOR_ASSIGN(std::vector<json> replies, ReadJsonLines(answered));
   std::map<std::string, std::string> question_of;
   for (const DataRow& question : questions.rows) question_of[question.id] = question.prompt;
@@ -112,7 +117,9 @@ Status SelfAnswers(const StageJob& job) {
     const std::string answer = FirstLineAnswer(replies[i].value("text", ""), options.answer_after);
     if (answer.empty()) continue;
     const double confidence = std::round(RandomUnit(static_cast<uint64_t>(job.recipe.run.seed), RngStream::kSftConfidence, i) * 100) / 100;
-    rows += json{{"id", replies[i].value("id", "")}, {"prompt", question_of[replies[i].value("id", "")]}, {"completion", FormatCompletion(job.recipe.format, answer, confidence)}}
+    rows += json{{"id", replies[i].value("id", "")},
+                 {"prompt", question_of[replies[i].value("id", "")]},
+                 {"completion", FormatCompletion(job.recipe.format, answer, confidence)}}
                 .dump() +
             "\n";
   }
@@ -120,29 +127,37 @@ Status SelfAnswers(const StageJob& job) {
 }
 
 Status Sft(const StageJob& job, const std::string& rows, const std::vector<std::string>& overrides) {
-  std::vector<std::string> command{ProgramFolder() + "candor-torch", "sft", job.model, rows, job.folder + "/model", "--recipe", job.recipe_file};
+  std::vector<std::string> command{
+      ProgramFolder() + "candor-torch", "sft", job.model, rows, job.folder + "/model", "--recipe", job.recipe_file};
   command.insert(command.end(), overrides.begin(), overrides.end());
   if (job.quiet) command.push_back("--quiet");
   return RunChild(command, "", "supervised fine-tuning");
 }
 
-// Questions -> sampled and greedy answers of the fine-tuned model, verified -> labelled rows -> the slot's squared error with the answers as anchor.
+// Questions -> sampled and greedy answers of the fine-tuned model, verified -> labelled rows -> the slot's squared error with the answers
+// as anchor.
 Status WarmUp(const StageJob& job) {
   const WarmUpOptions& options = job.recipe.warm_up;
-  const std::string rows = options.rows.empty() ? job.recipe.data.train.front().path : options.rows, answered = job.folder + "/answers.jsonl";
-  CANDOR_TRY(RunChild({ProgramFolder() + "candor-torch", "eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions), "--samples",
-                       std::to_string(options.samples), "--temperature", fmt::format("{}", options.temperature), "--out", answered},
-                      "", "asking the fine-tuned model for the stage warm_up"));
+  const std::string rows = options.rows.empty() ? job.recipe.data.train.front().path : options.rows,
+                    answered = job.folder + "/answers.jsonl";
+  CANDOR_TRY(RunChild(
+      {ProgramFolder() + "candor-torch", "eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions),
+       "--samples", std::to_string(options.samples), "--temperature", fmt::format("{}", options.temperature), "--out", answered},
+      "", "asking the fine-tuned model for the stage warm_up"));
   CANDOR_ASSIGN(std::vector<json> answers, ReadJsonLines(answered));
   std::string labelled;
   for (const json& answer : answers) {
     const std::string label = answer.value("label", "unknown");
     if (label == "unknown" || answer.value("answer", "").empty()) continue;
-    labelled += json{{"prompt", answer.value("question", "")}, {"completion", answer.value("text", "")}, {"label", label == "correct" ? 1 : 0}}.dump() + "\n";
+    labelled +=
+        json{{"prompt", answer.value("question", "")}, {"completion", answer.value("text", "")}, {"label", label == "correct" ? 1 : 0}}
+            .dump() +
+        "\n";
   }
   CANDOR_TRY(WriteFileAtomic(job.folder + "/rows.jsonl", labelled));
   return Sft(job, job.folder + "/rows.jsonl",
-             {fmt::format("sft.lr={}", options.lr), fmt::format("sft.epochs={}", options.epochs), fmt::format("sft.anchor_weight={}", options.anchor_weight)});
+             {fmt::format("sft.lr={}", options.lr), fmt::format("sft.epochs={}", options.epochs),
+              fmt::format("sft.anchor_weight={}", options.anchor_weight)});
 }
 
 }  // namespace
@@ -166,7 +181,11 @@ std::string FormatCompletion(const FormatOptions& format, const std::string& ans
   std::string text;
   for (const std::string& tag : format.tags) {
     if (!text.empty()) text += "\n";
-    text += "<" + tag + ">" + (tag == "answer" ? answer : tag == "confidence" ? fmt::format("{:.2f}", confidence) : std::string("...")) + "</" + tag + ">";
+    text += "<" + tag + ">" +
+            (tag == "answer"       ? answer
+             : tag == "confidence" ? fmt::format("{:.2f}", confidence)
+                                   : std::string("...")) +
+            "</" + tag + ">";
   }
   return text;
 }
@@ -174,8 +193,8 @@ std::string FormatCompletion(const FormatOptions& format, const std::string& ans
 namespace {
 
 // One stage through the cache: an unfinished folder of an earlier try is started afresh. Returns the folder.
-Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before, bool quiet,
-                                const std::function<Status(const StageJob&)>& work) {
+Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before,
+                                bool quiet, const std::function<Status(const StageJob&)>& work) {
   CANDOR_ASSIGN(std::string hash, StageHash(stage, recipe, model, rows_before));
   const std::string folder = recipe.run.stage_cache + "/" + stage + "-" + hash, part = folder + fmt::format(".part.{}", ::getpid());
   if (FileExists(folder + "/done.json")) {
@@ -211,7 +230,9 @@ Result<std::string> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, b
       CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, "", quiet, SelfAnswers));
       rows = folder + "/rows.jsonl";
     } else if (stage == "sft") {
-      if (rows.empty()) return Fail(ErrorCode::kInvalidInput, "the stage sft needs rows", "stages", "put self_answers before it, or name a file: sft_rows.path");
+      if (rows.empty())
+        return Fail(ErrorCode::kInvalidInput, "the stage sft needs rows", "stages",
+                    "put self_answers before it, or name a file: sft_rows.path");
       CANDOR_ASSIGN(std::string rows_hash, HashFileHex(rows));
       CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, rows_hash, quiet, [&](const StageJob& job) { return Sft(job, rows, {}); }));
       model = folder + "/model";

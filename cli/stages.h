@@ -8,16 +8,19 @@
 
 namespace candor::cli {
 
-// Runs what stands before "rl" in recipe.run.stages and returns the model folder that RL starts from. A stage's result is kept in recipe.run.stage_cache under a hash of
-// everything that goes into it (model, rows, settings), so that recipes that share a stage share its result; RUN_DIR/stages.json says which folder each stage made.
+// Runs what stands before "rl" in recipe.run.stages and returns the model folder that RL starts from. A stage's result is kept in
+// recipe.run.stage_cache under a hash of everything that goes into it (model, rows, settings), so that recipes that share a stage share its
+// result; RUN_DIR/stages.json says which folder each stage made.
 Result<std::string> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet);
 
 // Asks `model` every [[eval]] of the recipe and writes RUN_DIR/eval/<when>.jsonl; nothing is done when the file is there.
 Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when, const std::string& model, bool quiet);
 
-// A question's completion as the format writes it, with a confidence that says nothing: "<answer>France</answer>\n<confidence>0.37</confidence>".
+// A question's completion as the format writes it, with a confidence that says nothing:
+// "<answer>France</answer>\n<confidence>0.37</confidence>".
 std::string FormatCompletion(const FormatOptions& format, const std::string& answer, double confidence);
-// The answer inside a few-shot reply: its first line, from behind `after` on when that is given ("" when the line lacks it), without quotes, markup or a full stop at the end.
+// The answer inside a few-shot reply: its first line, from behind `after` on when that is given ("" when the line lacks it), without
+// quotes, markup or a full stop at the end.
 std::string FirstLineAnswer(const std::string& reply, const std::string& after);
 
 }  // namespace candor::cli

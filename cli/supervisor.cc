@@ -40,7 +40,8 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 }
 
 // In the child, after fork: only calls that are safe there.
-[[noreturn]] void ExecChild(const std::vector<char*>& arguments, const std::vector<char*>& environment, int output_fd, bool own_group, pid_t parent) {
+[[noreturn]] void ExecChild(const std::vector<char*>& arguments, const std::vector<char*>& environment, int output_fd, bool own_group,
+                            pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, own_group ? SIGTERM : SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // the parent died before prctl
   if (output_fd >= 0) ::dup2(output_fd, STDOUT_FILENO);
@@ -110,7 +111,8 @@ std::vector<ChildEvent> Supervisor::Poll() {
       events.push_back(std::move(event));
     }
     if (child.pid < 0 && child.restart_at_ms >= 0 && clock_.SteadyMs() >= child.restart_at_ms)
-      if (Status started = Spawn(child); !started) LogError(started.error(), "restarting " + child.spec.name), child.restart_at_ms = clock_.SteadyMs() + 1000;
+      if (Status started = Spawn(child); !started)
+        LogError(started.error(), "restarting " + child.spec.name), child.restart_at_ms = clock_.SteadyMs() + 1000;
   }
   return events;
 }
@@ -153,7 +155,8 @@ void Supervisor::Stop(int grace_ms) {
   }
 }
 
-Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment, const std::string& output) {
+Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment,
+                     const std::string& output) {
   int fd = -1;
   if (!output.empty() && (fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) < 0)
     return Fail(ErrorCode::kIo, fmt::format("cannot write: {}", std::strerror(errno)), output);

@@ -1,5 +1,5 @@
-// Child processes of a run on this machine: started in their own process groups with a log file each, watched, restarted with a back-off when they die, stopped together.
-// Children die with their parent (PR_SET_PDEATHSIG). Thread rule: one thread.
+// Child processes of a run on this machine: started in their own process groups with a log file each, watched, restarted with a back-off
+// when they die, stopped together. Children die with their parent (PR_SET_PDEATHSIG). Thread rule: one thread.
 #pragma once
 #include <sys/types.h>
 
@@ -14,11 +14,11 @@
 namespace candor::cli {
 
 struct ChildSpec {
-  std::string name;                               // "rollout-0": its log is LOG_DIR/<name>.log
-  std::vector<std::string> command;               // command[0] is looked up on PATH unless it holds a slash
-  std::map<std::string, std::string> environment; // added to ours
-  bool restart = true;                            // start again when it ends with anything but success
-  int restarts_max = 20;                          // in all; reached: the run fails and names it
+  std::string name;                                // "rollout-0": its log is LOG_DIR/<name>.log
+  std::vector<std::string> command;                // command[0] is looked up on PATH unless it holds a slash
+  std::map<std::string, std::string> environment;  // added to ours
+  bool restart = true;                             // start again when it ends with anything but success
+  int restarts_max = 20;                           // in all; reached: the run fails and names it
 };
 
 // What happened to a child since the last look.
@@ -64,7 +64,8 @@ class Supervisor {
 };
 
 // Runs one command to its end; the exit code. Its standard output is ours, or goes to the file `output`.
-Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {}, const std::string& output = "");
+Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {},
+                     const std::string& output = "");
 // The last `lines` lines of a log, for error messages.
 std::string TailOfFile(const std::string& path, size_t lines);
 

@@ -12,7 +12,7 @@ namespace candor {
 }
 }  // namespace candor
 
-#define CANDOR_CHECK(condition, ...)                                                                       \
-  do {                                                                                                     \
+#define CANDOR_CHECK(condition, ...)                                                                      \
+  do {                                                                                                    \
     if (!(condition)) ::candor::CheckFailed(#condition, __FILE__, __LINE__, std::string("" __VA_ARGS__)); \
   } while (0)

@@ -1,4 +1,5 @@
-// Time behind an interface: leases and deadlines use the steady clock only; the wall clock appears in logs and records. Tests use ManualClock.
+// Time behind an interface: leases and deadlines use the steady clock only; the wall clock appears in logs and records. Tests use
+// ManualClock.
 #pragma once
 #include <chrono>
 #include <cstdint>

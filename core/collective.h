@@ -1,6 +1,7 @@
-// Collectives over the ranks of the learner: one interface, three backends (local threads: the reference; MPI: host memory; NCCL: device memory), one conformance suite.
-// Raw pointers and counts only, so that no torch header is needed. Every wait has a deadline; a broken collective returns ErrorCode::kCollective and the rank must exit with
-// ExitCode::kRestart. bf16 travels as bytes and is reduced in fp32 in rank order. Thread rule: one thread per Collective; every rank makes the same calls in the same order.
+// Collectives over the ranks of the learner: one interface, three backends (local threads: the reference; MPI: host memory; NCCL: device
+// memory), one conformance suite. Raw pointers and counts only, so that no torch header is needed. Every wait has a deadline; a broken
+// collective returns ErrorCode::kCollective and the rank must exit with ExitCode::kRestart. bf16 travels as bytes and is reduced in fp32 in
+// rank order. Thread rule: one thread per Collective; every rank makes the same calls in the same order.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -34,7 +35,8 @@ class Collective {
   virtual Status Receive(void* data, size_t bytes, int from) = 0;
   virtual Status Barrier() = 0;
 
-  // Non-blocking forms: start now, finish with Wait (in any order; the buffers stay untouched until then). The default does the work inside Start.
+  // Non-blocking forms: start now, finish with Wait (in any order; the buffers stay untouched until then). The default does the work inside
+  // Start.
   using Ticket = uint64_t;
   virtual Result<Ticket> StartAllGather(const void* in, void* out, size_t count, ElementType type);
   virtual Result<Ticket> StartReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op);

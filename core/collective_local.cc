@@ -1,4 +1,5 @@
-// The local backend: ranks are threads of one process that meet at a rendezvous. It is the reference that the other backends must equal, so it reduces in rank order, in fp32.
+// The local backend: ranks are threads of one process that meet at a rendezvous. It is the reference that the other backends must equal, so
+// it reduces in rank order, in fp32.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,10 +15,14 @@ namespace candor {
 
 size_t SizeOf(ElementType type) {
   switch (type) {
-    case ElementType::kFloat32: return 4;
-    case ElementType::kBFloat16: return 2;
-    case ElementType::kInt64: return 8;
-    case ElementType::kByte: return 1;
+    case ElementType::kFloat32:
+      return 4;
+    case ElementType::kBFloat16:
+      return 2;
+    case ElementType::kInt64:
+      return 8;
+    case ElementType::kByte:
+      return 1;
   }
   return 1;
 }
@@ -67,7 +72,9 @@ class Meeting {
     }
     bool in_time = met_.wait_for(lock, std::chrono::milliseconds(deadline_ms_), [&] { return broken_ || round_ != round; });
     if (round_ != round) return {};
-    if (!in_time) broken_ = true, reason_ = fmt::format("{} of {} ranks came to '{}' within {} ms", arrived_, size_, call, deadline_ms_), met_.notify_all();
+    if (!in_time)
+      broken_ = true, reason_ = fmt::format("{} of {} ranks came to '{}' within {} ms", arrived_, size_, call, deadline_ms_),
+      met_.notify_all();
     return Broken();
   }
 
@@ -76,14 +83,17 @@ class Meeting {
     std::unique_lock lock(mutex_);
     mail_.push_back({from, to, data, bytes});
     met_.notify_all();
-    return AwaitMail(lock, [&] { return std::none_of(mail_.begin(), mail_.end(), [&](const Mail& m) { return m.data == data && m.from == from && m.to == to; }); });
+    return AwaitMail(lock, [&] {
+      return std::none_of(mail_.begin(), mail_.end(), [&](const Mail& m) { return m.data == data && m.from == from && m.to == to; });
+    });
   }
   Status Take(int from, int to, void* data, size_t bytes) {
     std::unique_lock lock(mutex_);
     auto find = [&] { return std::find_if(mail_.begin(), mail_.end(), [&](const Mail& m) { return m.from == from && m.to == to; }); };
     CANDOR_TRY(AwaitMail(lock, [&] { return find() != mail_.end(); }));
     auto mail = find();
-    if (mail->bytes != bytes) return Fail(ErrorCode::kCollective, fmt::format("rank {} sent {} bytes, rank {} expects {}", from, mail->bytes, to, bytes));
+    if (mail->bytes != bytes)
+      return Fail(ErrorCode::kCollective, fmt::format("rank {} sent {} bytes, rank {} expects {}", from, mail->bytes, to, bytes));
     if (bytes > 0) std::memcpy(data, mail->data, bytes);
     mail_.erase(mail);
     met_.notify_all();
@@ -101,7 +111,9 @@ class Meeting {
     const void* data;
     size_t bytes;
   };
-  tl::unexpected<Error> Broken() const { return Fail(ErrorCode::kCollective, "the collective broke: " + reason_, "local", "restart the learner"); }
+  tl::unexpected<Error> Broken() const {
+    return Fail(ErrorCode::kCollective, "the collective broke: " + reason_, "local", "restart the learner");
+  }
   Status AwaitMail(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done) {
     if (met_.wait_for(lock, std::chrono::milliseconds(deadline_ms_), [&] { return broken_ || done(); }) && !broken_) return {};
     if (!broken_) broken_ = true, reason_ = "a message was not taken in time", met_.notify_all();

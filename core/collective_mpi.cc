@@ -1,6 +1,7 @@
-// The MPI backend (host memory). Open MPI is opened by name at run time, so that laptops and the front program do without it; mpi.h gives types only, the handles behind its
-// macros are looked up as symbols. Data moves by non-blocking MPI collectives that are polled with a back-off and a deadline (a blocking wait burns a whole core and never gives
-// up); sums are made here in rank order, so that the bits equal the local backend's.
+// The MPI backend (host memory). Open MPI is opened by name at run time, so that laptops and the front program do without it; mpi.h gives
+// types only, the handles behind its macros are looked up as symbols. Data moves by non-blocking MPI collectives that are polled with a
+// back-off and a deadline (a blocking wait burns a whole core and never gives up); sums are made here in rank order, so that the bits equal
+// the local backend's.
 #define OMPI_SKIP_MPICXX 1  // the C++ bindings would need libmpi at link time
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -51,13 +52,16 @@ Result<MpiLibrary> OpenMpi() {
   for (const char* name : {"libmpi.so.40", "libmpi.so"})
     if ((handle = dlopen(name, RTLD_NOW | RTLD_GLOBAL))) break;
   if (!handle)
-    return Fail(ErrorCode::kNotFound, "Open MPI cannot be opened", dlerror(), "install openmpi-bin (tools/setup.sh does), load your site's Open MPI 4 module, or use trainer.ranks=1");
+    return Fail(ErrorCode::kNotFound, "Open MPI cannot be opened", dlerror(),
+                "install openmpi-bin (tools/setup.sh does), load your site's Open MPI 4 module, or use trainer.ranks=1");
   MpiLibrary mpi;
-  bool ok = Look(handle, "MPI_Init_thread", mpi.init_thread) && Look(handle, "MPI_Finalize", mpi.finalize) && Look(handle, "MPI_Comm_rank", mpi.comm_rank) &&
-            Look(handle, "MPI_Comm_size", mpi.comm_size) && Look(handle, "MPI_Comm_set_errhandler", mpi.set_errhandler) &&
-            Look(handle, "MPI_Iallgather", mpi.iallgather) && Look(handle, "MPI_Ialltoall", mpi.ialltoall) && Look(handle, "MPI_Ibcast", mpi.ibcast) &&
-            Look(handle, "MPI_Ibarrier", mpi.ibarrier) && Look(handle, "MPI_Isend", mpi.isend) && Look(handle, "MPI_Irecv", mpi.irecv) && Look(handle, "MPI_Test", mpi.test) &&
-            Look(handle, "ompi_mpi_comm_world", mpi.world) && Look(handle, "ompi_mpi_byte", mpi.byte) && Look(handle, "ompi_mpi_errors_return", mpi.errors_return);
+  bool ok = Look(handle, "MPI_Init_thread", mpi.init_thread) && Look(handle, "MPI_Finalize", mpi.finalize) &&
+            Look(handle, "MPI_Comm_rank", mpi.comm_rank) && Look(handle, "MPI_Comm_size", mpi.comm_size) &&
+            Look(handle, "MPI_Comm_set_errhandler", mpi.set_errhandler) && Look(handle, "MPI_Iallgather", mpi.iallgather) &&
+            Look(handle, "MPI_Ialltoall", mpi.ialltoall) && Look(handle, "MPI_Ibcast", mpi.ibcast) &&
+            Look(handle, "MPI_Ibarrier", mpi.ibarrier) && Look(handle, "MPI_Isend", mpi.isend) && Look(handle, "MPI_Irecv", mpi.irecv) &&
+            Look(handle, "MPI_Test", mpi.test) && Look(handle, "ompi_mpi_comm_world", mpi.world) &&
+            Look(handle, "ompi_mpi_byte", mpi.byte) && Look(handle, "ompi_mpi_errors_return", mpi.errors_return);
   if (!ok) return Fail(ErrorCode::kVersionSkew, "libmpi is not an Open MPI 4", "", "Candor needs Open MPI 4.x (libmpi.so.40)");
   return mpi;
 }
@@ -93,15 +97,24 @@ class MpiCollective final : public Collective {
     const size_t bytes = count * SizeOf(type);
     CANDOR_TRY(Fits(bytes));
     Pending pending{fmt::format("all_gather of {} bytes", bytes), MPI_Request{}, {}, nullptr, 0, type, ReduceOp::kSum};
-    CANDOR_TRY(Check(mpi_.iallgather(in, static_cast<int>(bytes), mpi_.byte, out, static_cast<int>(bytes), mpi_.byte, mpi_.world, &pending.request), pending.what));
+    CANDOR_TRY(Check(
+        mpi_.iallgather(in, static_cast<int>(bytes), mpi_.byte, out, static_cast<int>(bytes), mpi_.byte, mpi_.world, &pending.request),
+        pending.what));
     return Remember(std::move(pending));
   }
   Result<Ticket> StartReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) override {
     const size_t bytes = count * SizeOf(type);
     CANDOR_TRY(Fits(bytes));
-    Pending pending{fmt::format("reduce_scatter of {} bytes", bytes), MPI_Request{}, std::vector<char>(bytes * static_cast<size_t>(size_)), out, count, type, op};
-    CANDOR_TRY(Check(
-        mpi_.ialltoall(in, static_cast<int>(bytes), mpi_.byte, pending.received.data(), static_cast<int>(bytes), mpi_.byte, mpi_.world, &pending.request), pending.what));
+    Pending pending{fmt::format("reduce_scatter of {} bytes", bytes),
+                    MPI_Request{},
+                    std::vector<char>(bytes * static_cast<size_t>(size_)),
+                    out,
+                    count,
+                    type,
+                    op};
+    CANDOR_TRY(Check(mpi_.ialltoall(in, static_cast<int>(bytes), mpi_.byte, pending.received.data(), static_cast<int>(bytes), mpi_.byte,
+                                    mpi_.world, &pending.request),
+                     pending.what));
     return Remember(std::move(pending));
   }
   Status Wait(Ticket ticket) override {
@@ -111,7 +124,8 @@ class MpiCollective final : public Collective {
     Status done = Finish(pending.request, pending.what);
     if (done && pending.out) {
       std::vector<const void*> inputs;
-      for (int r = 0; r < size_; ++r) inputs.push_back(pending.received.data() + static_cast<size_t>(r) * pending.count * SizeOf(pending.type));
+      for (int r = 0; r < size_; ++r)
+        inputs.push_back(pending.received.data() + static_cast<size_t>(r) * pending.count * SizeOf(pending.type));
       ReduceInRankOrder(inputs, 0, pending.out, pending.count, pending.type, pending.op);
     }
     if (done) pending_.erase(found);  // else MPI may still write into its buffer
@@ -156,12 +170,14 @@ class MpiCollective final : public Collective {
 
   tl::unexpected<Error> Broken(const std::string& why) {
     broken_ = true;
-    return Fail(ErrorCode::kCollective, "the collective broke: " + why, fmt::format("mpi rank {} of {}", rank_, size_), "the learner restarts from its newest checkpoint");
+    return Fail(ErrorCode::kCollective, "the collective broke: " + why, fmt::format("mpi rank {} of {}", rank_, size_),
+                "the learner restarts from its newest checkpoint");
   }
   Status Fits(size_t bytes) {
     if (broken_) return Broken("it was broken before");
     if (bytes <= static_cast<size_t>(INT_MAX)) return {};
-    return Fail(ErrorCode::kInvalidInput, fmt::format("{} bytes are more than one MPI message holds (2 GiB)", bytes), "", "use more ranks, so that each slice is smaller");
+    return Fail(ErrorCode::kInvalidInput, fmt::format("{} bytes are more than one MPI message holds (2 GiB)", bytes), "",
+                "use more ranks, so that each slice is smaller");
   }
   Status Check(int code, const std::string& what) {
     if (code == MPI_SUCCESS) return {};
@@ -207,7 +223,8 @@ Result<std::unique_ptr<Collective>> MakeMpiCollective(CollectiveOptions options)
   if (!launched) return std::move(MakeLocalCollectives(1, options).front());
   CANDOR_ASSIGN(MpiLibrary mpi, OpenMpi());
   int provided = 0, rank = 0, size = 1;
-  if (mpi.init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) return Fail(ErrorCode::kCollective, "MPI_Init failed", "", "start the ranks with mpirun or srun --mpi=pmix");
+  if (mpi.init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+    return Fail(ErrorCode::kCollective, "MPI_Init failed", "", "start the ranks with mpirun or srun --mpi=pmix");
   mpi.set_errhandler(mpi.world, mpi.errors_return);
   mpi.comm_rank(mpi.world, &rank);
   mpi.comm_size(mpi.world, &size);

@@ -1,5 +1,6 @@
-// The NCCL backend (device memory). libnccl and libcudart are opened by name, so that a machine without a GPU runs everything else. The unique id travels over the bootstrap
-// collective (MPI), the communicator is non-blocking, and every wait polls the stream and the communicator's asynchronous error with a deadline; a failure aborts it.
+// The NCCL backend (device memory). libnccl and libcudart are opened by name, so that a machine without a GPU runs everything else. The
+// unique id travels over the bootstrap collective (MPI), the communicator is non-blocking, and every wait polls the stream and the
+// communicator's asynchronous error with a deadline; a failure aborts it.
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -48,13 +49,17 @@ Result<NcclLibrary> OpenNccl() {
   void* cuda = dlopen("libcudart.so.13", RTLD_NOW | RTLD_GLOBAL);
   if (!cuda) return Fail(ErrorCode::kNotFound, "the CUDA run time cannot be opened", dlerror(), "run tools/setup.sh --gpu");
   void* nccl = dlopen("libnccl.so.2", RTLD_NOW | RTLD_GLOBAL);
-  if (!nccl) return Fail(ErrorCode::kNotFound, "NCCL cannot be opened", dlerror(), "run tools/setup.sh, or put your site's NCCL 2 on LD_LIBRARY_PATH");
+  if (!nccl)
+    return Fail(ErrorCode::kNotFound, "NCCL cannot be opened", dlerror(),
+                "run tools/setup.sh, or put your site's NCCL 2 on LD_LIBRARY_PATH");
   NcclLibrary lib;
-  bool ok = Look(nccl, "ncclGetUniqueId", lib.get_unique_id) && Look(nccl, "ncclCommInitRankConfig", lib.comm_init) && Look(nccl, "ncclCommAbort", lib.comm_abort) &&
-            Look(nccl, "ncclCommFinalize", lib.comm_finalize) && Look(nccl, "ncclCommDestroy", lib.comm_destroy) && Look(nccl, "ncclCommGetAsyncError", lib.async_error) &&
-            Look(nccl, "ncclAllReduce", lib.all_reduce) && Look(nccl, "ncclReduceScatter", lib.reduce_scatter) && Look(nccl, "ncclAllGather", lib.all_gather) &&
-            Look(nccl, "ncclBroadcast", lib.broadcast) && Look(nccl, "ncclSend", lib.send) && Look(nccl, "ncclRecv", lib.recv) &&
-            Look(nccl, "ncclGetErrorString", lib.error_string) && Look(cuda, "cudaGetDeviceCount", lib.device_count) && Look(cuda, "cudaSetDevice", lib.set_device) &&
+  bool ok = Look(nccl, "ncclGetUniqueId", lib.get_unique_id) && Look(nccl, "ncclCommInitRankConfig", lib.comm_init) &&
+            Look(nccl, "ncclCommAbort", lib.comm_abort) && Look(nccl, "ncclCommFinalize", lib.comm_finalize) &&
+            Look(nccl, "ncclCommDestroy", lib.comm_destroy) && Look(nccl, "ncclCommGetAsyncError", lib.async_error) &&
+            Look(nccl, "ncclAllReduce", lib.all_reduce) && Look(nccl, "ncclReduceScatter", lib.reduce_scatter) &&
+            Look(nccl, "ncclAllGather", lib.all_gather) && Look(nccl, "ncclBroadcast", lib.broadcast) && Look(nccl, "ncclSend", lib.send) &&
+            Look(nccl, "ncclRecv", lib.recv) && Look(nccl, "ncclGetErrorString", lib.error_string) &&
+            Look(cuda, "cudaGetDeviceCount", lib.device_count) && Look(cuda, "cudaSetDevice", lib.set_device) &&
             Look(cuda, "cudaStreamCreateWithFlags", lib.stream_create) && Look(cuda, "cudaStreamDestroy", lib.stream_destroy) &&
             Look(cuda, "cudaStreamQuery", lib.stream_query) && Look(cuda, "cudaGetErrorString", lib.cuda_error_string);
   if (!ok) return Fail(ErrorCode::kVersionSkew, "libnccl or libcudart lacks a function", "", "Candor needs NCCL 2.19 or newer and CUDA 13");
@@ -63,10 +68,14 @@ Result<NcclLibrary> OpenNccl() {
 
 ncclDataType_t NcclType(ElementType type) {
   switch (type) {
-    case ElementType::kFloat32: return ncclFloat32;
-    case ElementType::kBFloat16: return ncclBfloat16;
-    case ElementType::kInt64: return ncclInt64;
-    case ElementType::kByte: return ncclUint8;
+    case ElementType::kFloat32:
+      return ncclFloat32;
+    case ElementType::kBFloat16:
+      return ncclBfloat16;
+    case ElementType::kInt64:
+      return ncclInt64;
+    case ElementType::kByte:
+      return ncclUint8;
   }
   return ncclUint8;
 }
@@ -85,7 +94,8 @@ class NcclCollective final : public Collective {
 
   Status Connect(const ncclUniqueId& id, int device) {
     if (cudaError_t code = lib_.set_device(device); code != cudaSuccess) return CudaBroken(code, fmt::format("cudaSetDevice({})", device));
-    if (cudaError_t code = lib_.stream_create(&stream_, cudaStreamNonBlocking); code != cudaSuccess) return CudaBroken(code, "cudaStreamCreate");
+    if (cudaError_t code = lib_.stream_create(&stream_, cudaStreamNonBlocking); code != cudaSuccess)
+      return CudaBroken(code, "cudaStreamCreate");
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     ncclResult_t code = lib_.comm_init(&comm_, size_, id, rank_, &config);
@@ -109,8 +119,12 @@ class NcclCollective final : public Collective {
   Status Broadcast(void* data, size_t count, ElementType type, int root) override {
     return Run(lib_.broadcast(data, data, count, NcclType(type), root, comm_, stream_), "broadcast");
   }
-  Status Send(const void* data, size_t bytes, int to) override { return Run(lib_.send(data, bytes, ncclUint8, to, comm_, stream_), "send"); }
-  Status Receive(void* data, size_t bytes, int from) override { return Run(lib_.recv(data, bytes, ncclUint8, from, comm_, stream_), "receive"); }
+  Status Send(const void* data, size_t bytes, int to) override {
+    return Run(lib_.send(data, bytes, ncclUint8, to, comm_, stream_), "send");
+  }
+  Status Receive(void* data, size_t bytes, int from) override {
+    return Run(lib_.recv(data, bytes, ncclUint8, from, comm_, stream_), "receive");
+  }
   Status Barrier() override { return AwaitStream("barrier"); }
   void Abort() override {
     if (comm_ && !broken_.exchange(true)) lib_.comm_abort(comm_);
@@ -120,7 +134,8 @@ class NcclCollective final : public Collective {
   tl::unexpected<Error> Broken(const std::string& why) {
     Abort();
     broken_ = true;
-    return Fail(ErrorCode::kCollective, "the collective broke: " + why, fmt::format("nccl rank {} of {}", rank_, size_), "the learner restarts from its newest checkpoint");
+    return Fail(ErrorCode::kCollective, "the collective broke: " + why, fmt::format("nccl rank {} of {}", rank_, size_),
+                "the learner restarts from its newest checkpoint");
   }
   tl::unexpected<Error> CudaBroken(cudaError_t code, const std::string& what) { return Broken(what + ": " + lib_.cuda_error_string(code)); }
 
@@ -134,7 +149,8 @@ class NcclCollective final : public Collective {
   Status AwaitReady(const char* what) {
     return Poll(what, [&]() -> Result<bool> {
       ncclResult_t state = ncclSuccess;
-      if (ncclResult_t code = lib_.async_error(comm_, &state); code != ncclSuccess) return Broken(fmt::format("{}: {}", what, lib_.error_string(code)));
+      if (ncclResult_t code = lib_.async_error(comm_, &state); code != ncclSuccess)
+        return Broken(fmt::format("{}: {}", what, lib_.error_string(code)));
       if (state != ncclSuccess && state != ncclInProgress) return Broken(fmt::format("{}: {}", what, lib_.error_string(state)));
       return state == ncclSuccess;
     });
@@ -176,10 +192,13 @@ Result<std::unique_ptr<Collective>> MakeNcclCollective(Collective& bootstrap, in
   CANDOR_ASSIGN(NcclLibrary lib, OpenNccl());
   int devices = 0;
   cudaError_t code = lib.device_count(&devices);
-  if (code != cudaSuccess || devices == 0) return Fail(ErrorCode::kUnavailable, "there is no GPU here", lib.cuda_error_string(code), "use the MPI backend: trainer.collective=\"mpi\"");
+  if (code != cudaSuccess || devices == 0)
+    return Fail(ErrorCode::kUnavailable, "there is no GPU here", lib.cuda_error_string(code),
+                "use the MPI backend: trainer.collective=\"mpi\"");
   ncclUniqueId id{};
   if (bootstrap.rank() == 0)
-    if (ncclResult_t made = lib.get_unique_id(&id); made != ncclSuccess) return Fail(ErrorCode::kCollective, std::string("ncclGetUniqueId: ") + lib.error_string(made));
+    if (ncclResult_t made = lib.get_unique_id(&id); made != ncclSuccess)
+      return Fail(ErrorCode::kCollective, std::string("ncclGetUniqueId: ") + lib.error_string(made));
   CANDOR_TRY(bootstrap.Broadcast(&id, sizeof id, ElementType::kByte, 0));
   auto collective = std::make_unique<NcclCollective>(lib, bootstrap.rank(), bootstrap.size(), options);
   CANDOR_TRY(collective->Connect(id, device));

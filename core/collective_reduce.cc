@@ -25,10 +25,13 @@ namespace {
 template <typename T>
 T Combine(T a, T b, ReduceOp op) {
   switch (op) {
-    case ReduceOp::kSum: return static_cast<T>(a + b);
+    case ReduceOp::kSum:
+      return static_cast<T>(a + b);
     // NaN must win, so that one rank's NaN reaches every rank's verdict.
-    case ReduceOp::kMax: return b > a || b != b ? b : a;
-    case ReduceOp::kMin: return b < a || b != b ? b : a;
+    case ReduceOp::kMax:
+      return b > a || b != b ? b : a;
+    case ReduceOp::kMin:
+      return b < a || b != b ? b : a;
   }
   return a;
 }
@@ -56,13 +59,18 @@ void Reduce(const std::vector<const void*>& inputs, size_t offset_bytes, void* o
 
 }  // namespace
 
-void ReduceInRankOrder(const std::vector<const void*>& inputs, size_t offset_bytes, void* out, size_t count, ElementType type, ReduceOp op) {
+void ReduceInRankOrder(const std::vector<const void*>& inputs, size_t offset_bytes, void* out, size_t count, ElementType type,
+                       ReduceOp op) {
   auto same = [](auto x) { return x; };
   switch (type) {
-    case ElementType::kFloat32: return Reduce<float, float>(inputs, offset_bytes, out, count, op, same, same);
-    case ElementType::kBFloat16: return Reduce<uint16_t, float>(inputs, offset_bytes, out, count, op, FromBFloat16, ToBFloat16);
-    case ElementType::kInt64: return Reduce<int64_t, int64_t>(inputs, offset_bytes, out, count, op, same, same);
-    case ElementType::kByte: return Reduce<uint8_t, uint8_t>(inputs, offset_bytes, out, count, op, same, same);
+    case ElementType::kFloat32:
+      return Reduce<float, float>(inputs, offset_bytes, out, count, op, same, same);
+    case ElementType::kBFloat16:
+      return Reduce<uint16_t, float>(inputs, offset_bytes, out, count, op, FromBFloat16, ToBFloat16);
+    case ElementType::kInt64:
+      return Reduce<int64_t, int64_t>(inputs, offset_bytes, out, count, op, same, same);
+    case ElementType::kByte:
+      return Reduce<uint8_t, uint8_t>(inputs, offset_bytes, out, count, op, same, same);
   }
 }
 

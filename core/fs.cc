@@ -81,7 +81,8 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
     if (n < 0) return SystemError("cannot read", path);
     if (n == 0) return bytes;
     bytes.append(buffer, static_cast<size_t>(n));
-    if (bytes.size() > max_bytes) return Fail(ErrorCode::kInvalidInput, fmt::format("more than the {} bytes allowed here", max_bytes), path);
+    if (bytes.size() > max_bytes)
+      return Fail(ErrorCode::kInvalidInput, fmt::format("more than the {} bytes allowed here", max_bytes), path);
   }
 }
 

@@ -1,4 +1,5 @@
-// Files the careful way: whole-file reads with a limit, atomic durable writes (temporary file, fsync, rename, fsync of the folder), locks by link(2), hashes.
+// Files the careful way: whole-file reads with a limit, atomic durable writes (temporary file, fsync, rename, fsync of the folder), locks
+// by link(2), hashes.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +20,8 @@ bool FileExists(const std::string& path);
 // XXH3-128 of the bytes, 32 hex digits.
 std::string HashHex(std::string_view bytes);
 Result<std::string> HashFileHex(const std::string& path);
-// Creates `path` holding `bytes` only if it does not exist yet, by link(2), which is atomic on shared file systems. kUnavailable when somebody else was first.
+// Creates `path` holding `bytes` only if it does not exist yet, by link(2), which is atomic on shared file systems. kUnavailable when
+// somebody else was first.
 Status CreateExclusive(const std::string& path, std::string_view bytes);
 
 }  // namespace candor

@@ -1,5 +1,5 @@
-// Log lines are events with fields; role and worker are attached once per process. Text goes to stderr and to RUN_DIR/logs/<worker>.log as "time level role event key=value ...".
-// Numbers of a step travel in StepReport, not here.
+// Log lines are events with fields; role and worker are attached once per process. Text goes to stderr and to RUN_DIR/logs/<worker>.log as
+// "time level role event key=value ...". Numbers of a step travel in StepReport, not here.
 #pragma once
 #include <spdlog/spdlog.h>
 

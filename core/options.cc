@@ -10,7 +10,8 @@ namespace candor {
 void OptionTable::Section(std::string name, std::string help) {
   for (OptionSection& section : sections_)
     if (section.name == name) {  // reopened: move it to the back so that new keys land in it
-      std::rotate(sections_.begin() + (&section - sections_.data()), sections_.begin() + (&section - sections_.data()) + 1, sections_.end());
+      std::rotate(sections_.begin() + (&section - sections_.data()), sections_.begin() + (&section - sections_.data()) + 1,
+                  sections_.end());
       return;
     }
   sections_.push_back({std::move(name), std::move(help), {}});
@@ -61,30 +62,39 @@ namespace {
 std::string Quote(const std::string& text) {
   std::string out = "\"";
   for (char c : text) {
-    if (c == '"' || c == '\\') out += '\\', out += c;
-    else if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else if (static_cast<unsigned char>(c) < 0x20) out += fmt::format("\\u{:04x}", static_cast<int>(c));
-    else out += c;
+    if (c == '"' || c == '\\')
+      out += '\\', out += c;
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\u{:04x}", static_cast<int>(c));
+    else
+      out += c;
   }
   return out + "\"";
 }
 
 std::string ScalarText(const OptionKey& key) {
   switch (key.kind) {
-    case OptionKey::Kind::kBool: return *static_cast<bool*>(key.target) ? "true" : "false";
-    case OptionKey::Kind::kInt: return std::to_string(*static_cast<int64_t*>(key.target));
+    case OptionKey::Kind::kBool:
+      return *static_cast<bool*>(key.target) ? "true" : "false";
+    case OptionKey::Kind::kInt:
+      return std::to_string(*static_cast<int64_t*>(key.target));
     case OptionKey::Kind::kDouble: {
       std::string text = fmt::format("{}", *static_cast<double*>(key.target));
       return text.find_first_of(".einf") == std::string::npos ? text + ".0" : text;
     }
-    case OptionKey::Kind::kString: return Quote(*static_cast<std::string*>(key.target));
+    case OptionKey::Kind::kString:
+      return Quote(*static_cast<std::string*>(key.target));
     case OptionKey::Kind::kStringList: {
       std::string text;
       for (const std::string& item : *static_cast<std::vector<std::string>*>(key.target)) text += (text.empty() ? "" : ", ") + Quote(item);
       return "[" + text + "]";
     }
-    case OptionKey::Kind::kTableList: break;
+    case OptionKey::Kind::kTableList:
+      break;
   }
   return "";
 }
@@ -124,9 +134,12 @@ std::string RangeText(const OptionRange& range) {
     return text;
   }
   bool low = range.min > -std::numeric_limits<double>::infinity(), high = range.max < std::numeric_limits<double>::infinity();
-  if (low && high) text = fmt::format("{} to {}", range.min, range.max);
-  else if (low) text = fmt::format("at least {}", range.min);
-  else if (high) text = fmt::format("at most {}", range.max);
+  if (low && high)
+    text = fmt::format("{} to {}", range.min, range.max);
+  else if (low)
+    text = fmt::format("at least {}", range.min);
+  else if (high)
+    text = fmt::format("at most {}", range.max);
   return text + (range.unit.empty() ? "" : (text.empty() ? "" : " ") + range.unit);
 }
 
@@ -138,7 +151,8 @@ void WriteReference(const OptionTable& table, const std::string& prefix, std::st
     out += "| key | default | values | meaning |\n|---|---|---|---|\n";
     for (const OptionKey& key : section.keys)
       if (key.kind != OptionKey::Kind::kTableList)
-        out += fmt::format("| `{}` | `{}` | {} | {} |\n", key.key, key.range.required ? "required" : ScalarText(key), RangeText(key.range), key.range.help);
+        out += fmt::format("| `{}` | `{}` | {} | {} |\n", key.key, key.range.required ? "required" : ScalarText(key), RangeText(key.range),
+                           key.range.help);
     for (const OptionKey& key : section.keys)
       if (key.kind == OptionKey::Kind::kTableList) {
         out += "\n### `[[" + (path.empty() ? key.key : path + "." + key.key) + "]]`\n\n" + key.range.help + "\n";
@@ -156,7 +170,8 @@ std::string ToToml(const OptionTable& table) {
 }
 
 std::string ReferencePage(const OptionTable& table) {
-  std::string out = "# Recipe reference\n\nGenerated from the option tables beside the code that uses them; `candor check --reference` prints it.\n";
+  std::string out =
+      "# Recipe reference\n\nGenerated from the option tables beside the code that uses them; `candor check --reference` prints it.\n";
   WriteReference(table, "", out);
   return out;
 }

@@ -1,5 +1,6 @@
-// Options: each component declares a small struct with its settings and, beside it, one table that names every key with its range, unit and a sentence. From the tables come
-// the binding of a TOML recipe (unknown key = error with file, line and the nearest key), the resolved recipe stored with a run, and the reference page of all keys.
+// Options: each component declares a small struct with its settings and, beside it, one table that names every key with its range, unit and
+// a sentence. From the tables come the binding of a TOML recipe (unknown key = error with file, line and the nearest key), the resolved
+// recipe stored with a run, and the reference page of all keys.
 //
 //   struct EngineOptions { int64_t max_batch = 64; };
 //   inline void Declare(OptionTable& t, EngineOptions& o) {
@@ -40,8 +41,8 @@ struct OptionKey {
   OptionRange range;
   // kTableList only: makes element i and returns a table bound to it; called with a count of 0 to describe the element's keys.
   std::function<std::unique_ptr<class OptionTable>(size_t index)> element;
-  std::function<void()> clear;         // kTableList only: empties the list before binding
-  std::function<size_t()> size;        // kTableList only
+  std::function<void()> clear;   // kTableList only: empties the list before binding
+  std::function<size_t()> size;  // kTableList only
 };
 
 struct OptionSection {
@@ -106,8 +107,8 @@ class RecipeSource {
   Status AddText(std::string_view text, const std::string& name);
   // "trainer.lr=1e-5": the value is read as TOML, else as a plain string.
   Status AddOverride(std::string_view override_text);
-  // Fills the structs behind the table. Unknown keys, wrong types and values out of range are errors with file:line and the nearest known key. The structs' elements of
-  // table lists must not be moved afterwards.
+  // Fills the structs behind the table. Unknown keys, wrong types and values out of range are errors with file:line and the nearest known
+  // key. The structs' elements of table lists must not be moved afterwards.
   Status Bind(OptionTable& table) const;
 
  private:

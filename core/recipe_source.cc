@@ -1,4 +1,5 @@
-// RecipeSource: the one file that owns toml++. Files and overrides are merged into one tree whose nodes remember where they came from; Bind walks the option table over it.
+// RecipeSource: the one file that owns toml++. Files and overrides are merged into one tree whose nodes remember where they came from; Bind
+// walks the option table over it.
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
@@ -99,8 +100,10 @@ class Binder {
         *static_cast<std::string*>(key.target) = *value;
         return {};
       }
-      case OptionKey::Kind::kStringList: return Strings(key, node, name);
-      case OptionKey::Kind::kTableList: return Tables(key, node, name);
+      case OptionKey::Kind::kStringList:
+        return Strings(key, node, name);
+      case OptionKey::Kind::kTableList:
+        return Tables(key, node, name);
     }
     return {};
   }
@@ -108,15 +111,16 @@ class Binder {
   static bool InRange(const OptionRange& range, double value) { return range.min <= value && value <= range.max; }
 
   static tl::unexpected<Error> OutOfRange(const OptionKey& key, const toml::node& node, const std::string& name, const std::string& value) {
-    return Fail(ErrorCode::kInvalidInput, fmt::format("`{}` = {} is out of range: {} <= {} <= {}{}", name, value, key.range.min, key.key, key.range.max,
-                                                      key.range.unit.empty() ? "" : " " + key.range.unit),
+    return Fail(ErrorCode::kInvalidInput,
+                fmt::format("`{}` = {} is out of range: {} <= {} <= {}{}", name, value, key.range.min, key.key, key.range.max,
+                            key.range.unit.empty() ? "" : " " + key.range.unit),
                 Place(node), key.range.help);
   }
 
   static tl::unexpected<Error> BadChoice(const OptionKey& key, const toml::node& node, const std::string& name, const std::string& value) {
     std::string nearest = NearestName(value, key.range.choices);
-    return Fail(ErrorCode::kInvalidInput, fmt::format("`{}` = \"{}\" is not one of: {}", name, value, fmt::join(key.range.choices, ", ")), Place(node),
-                nearest.empty() ? "" : "did you mean \"" + nearest + "\"?");
+    return Fail(ErrorCode::kInvalidInput, fmt::format("`{}` = \"{}\" is not one of: {}", name, value, fmt::join(key.range.choices, ", ")),
+                Place(node), nearest.empty() ? "" : "did you mean \"" + nearest + "\"?");
   }
 
   Status Strings(const OptionKey& key, const toml::node& node, const std::string& name) {
@@ -195,7 +199,8 @@ RecipeSource& RecipeSource::operator=(RecipeSource&&) noexcept = default;
 
 namespace {
 tl::unexpected<Error> ParseError(const toml::parse_error& error, const std::string& name) {
-  return Fail(ErrorCode::kInvalidInput, std::string(error.description()), fmt::format("{}:{}:{}", name, error.source().begin.line, error.source().begin.column),
+  return Fail(ErrorCode::kInvalidInput, std::string(error.description()),
+              fmt::format("{}:{}:{}", name, error.source().begin.line, error.source().begin.column),
               "recipes are TOML: see docs/recipe-reference.md");
 }
 }  // namespace
@@ -203,7 +208,8 @@ tl::unexpected<Error> ParseError(const toml::parse_error& error, const std::stri
 Status RecipeSource::AddFile(const std::string& path) {
   std::error_code ignored;
   std::string canonical = std::filesystem::weakly_canonical(path, ignored).string();
-  if (!std::filesystem::is_regular_file(path, ignored)) return Fail(ErrorCode::kNotFound, "there is no recipe file " + path, "", "recipes/ holds the ones that come with Candor");
+  if (!std::filesystem::is_regular_file(path, ignored))
+    return Fail(ErrorCode::kNotFound, "there is no recipe file " + path, "", "recipes/ holds the ones that come with Candor");
   if (!impl_->open_files.insert(canonical).second) return Fail(ErrorCode::kInvalidInput, "the recipe is its own base", path);
   try {
     toml::table parsed = toml::parse_file(path);
@@ -233,7 +239,8 @@ Status RecipeSource::AddText(std::string_view text, const std::string& name) {
 Status RecipeSource::AddOverride(std::string_view override_text) {
   size_t equals = override_text.find('=');
   if (equals == std::string_view::npos || equals == 0)
-    return Fail(ErrorCode::kInvalidInput, fmt::format("`{}` is not an override", override_text), "", "write key.key=value, for example trainer.lr=1e-5");
+    return Fail(ErrorCode::kInvalidInput, fmt::format("`{}` is not an override", override_text), "",
+                "write key.key=value, for example trainer.lr=1e-5");
   std::string key(override_text.substr(0, equals)), value(override_text.substr(equals + 1));
   std::string name = "override " + std::string(override_text);
   try {

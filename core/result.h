@@ -1,5 +1,6 @@
-// Expected failures are values: Result<T> carries either the value or an Error that says what failed, where, and what to do about it. Programmer's errors abort through
-// CANDOR_CHECK (check.h); exceptions of outside libraries are caught in the one file that owns the library and turned into an Error.
+// Expected failures are values: Result<T> carries either the value or an Error that says what failed, where, and what to do about it.
+// Programmer's errors abort through CANDOR_CHECK (check.h); exceptions of outside libraries are caught in the one file that owns the
+// library and turned into an Error.
 #pragma once
 #include <string>
 #include <string_view>
@@ -10,15 +11,15 @@ namespace candor {
 
 // What kind of failure; each kind maps to one exit code (ExitCode).
 enum class ErrorCode {
-  kInvalidInput,   // a recipe, row, model folder, message or checkpoint is malformed
-  kNotFound,       // a file, key or peer does not exist
-  kUnavailable,    // a peer or resource did not answer in time; worth retrying
-  kUnauthorized,   // unknown key, wrong role, wrong run
-  kVersionSkew,    // another protocol, schema or policy version
-  kIo,             // the operating system refused: disk full, permission, broken file
-  kCollective,     // a collective broke: the rank must restart
-  kCancelled,      // stopped on request
-  kInternal,       // a library failed in a way we did not expect
+  kInvalidInput,  // a recipe, row, model folder, message or checkpoint is malformed
+  kNotFound,      // a file, key or peer does not exist
+  kUnavailable,   // a peer or resource did not answer in time; worth retrying
+  kUnauthorized,  // unknown key, wrong role, wrong run
+  kVersionSkew,   // another protocol, schema or policy version
+  kIo,            // the operating system refused: disk full, permission, broken file
+  kCollective,    // a collective broke: the rank must restart
+  kCancelled,     // stopped on request
+  kInternal,      // a library failed in a way we did not expect
 };
 
 struct Error {
@@ -49,12 +50,12 @@ inline tl::unexpected<Error> Fail(Error error) { return tl::unexpected<Error>(st
 // One table of exit codes for every process of a run.
 enum class ExitCode : int {
   kOk = 0,
-  kFailed = 1,          // anything not listed below
-  kUsage = 2,           // bad command line
-  kInvalidInput = 3,    // bad recipe, data, model, checkpoint
-  kUnavailable = 4,     // a peer never answered
-  kRestart = 75,        // "restart me": a collective broke or a peer rank died (EX_TEMPFAIL)
-  kInterrupted = 130,   // stopped by Ctrl-C or SIGTERM after a clean shutdown
+  kFailed = 1,         // anything not listed below
+  kUsage = 2,          // bad command line
+  kInvalidInput = 3,   // bad recipe, data, model, checkpoint
+  kUnavailable = 4,    // a peer never answered
+  kRestart = 75,       // "restart me": a collective broke or a peer rank died (EX_TEMPFAIL)
+  kInterrupted = 130,  // stopped by Ctrl-C or SIGTERM after a clean shutdown
 };
 ExitCode ExitCodeOf(ErrorCode code);
 const char* ErrorCodeName(ErrorCode code);
@@ -64,8 +65,8 @@ const char* ErrorCodeName(ErrorCode code);
 #define CANDOR_CONCAT_INNER(a, b) a##b
 #define CANDOR_CONCAT(a, b) CANDOR_CONCAT_INNER(a, b)
 // Returns the error of `expr` from the enclosing function, or goes on.
-#define CANDOR_TRY(expr)                                                                           \
-  do {                                                                                             \
+#define CANDOR_TRY(expr)                                                                              \
+  do {                                                                                                \
     if (auto candor_status_ = (expr); !candor_status_) return ::candor::Fail(candor_status_.error()); \
   } while (0)
 // `CANDOR_ASSIGN(auto x, F())`: x = value of F(), or returns its error.

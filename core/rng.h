@@ -1,5 +1,6 @@
-// Counter-based randomness: a random number is a pure function of its coordinates (run seed, stream, and up to four numbers such as group, sample, position). There is no
-// state, so a re-issued group draws the same numbers on any worker. Mixing is SplitMix64's finaliser (Steele, Lea & Flood 2014), chained over the coordinates.
+// Counter-based randomness: a random number is a pure function of its coordinates (run seed, stream, and up to four numbers such as group,
+// sample, position). There is no state, so a re-issued group draws the same numbers on any worker. Mixing is SplitMix64's finaliser
+// (Steele, Lea & Flood 2014), chained over the coordinates.
 #pragma once
 #include <cstdint>
 #include <initializer_list>

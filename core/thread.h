@@ -1,4 +1,5 @@
-// Threads start through this wrapper: they have a name, join on destruction, and an exception that escapes ends the process with that name instead of std::terminate's silence.
+// Threads start through this wrapper: they have a name, join on destruction, and an exception that escapes ends the process with that name
+// instead of std::terminate's silence.
 #pragma once
 #include <pthread.h>
 #include <spdlog/spdlog.h>

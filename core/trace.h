@@ -1,5 +1,6 @@
-// The words of the data path: a prompt visit becomes a TraceGroup (rollout), the TraceGroup becomes a ScoredGroup (reward), the ScoredGroup is trained on (trainer).
-// Plain data, no behaviour; every array is indexed by completion token unless its name says otherwise. Legend: T completion tokens of a trace, P prompt tokens, G traces.
+// The words of the data path: a prompt visit becomes a TraceGroup (rollout), the TraceGroup becomes a ScoredGroup (reward), the ScoredGroup
+// is trained on (trainer). Plain data, no behaviour; every array is indexed by completion token unless its name says otherwise. Legend: T
+// completion tokens of a trace, P prompt tokens, G traces.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -19,7 +20,15 @@ enum class Segment : uint8_t { kNone = 0, kReasoning = 1, kAnswer = 2, kAnalysis
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kBudget = 2, kCancelled = 3 };
 // unknown: the verifier failed. It is never counted as wrong and never enters a baseline.
 enum class Label : uint8_t { kWrong = 0, kCorrect = 1, kUnknown = 2 };
-enum class DropReason : uint8_t { kNone = 0, kNoVariance = 1, kAllUnknown = 2, kStale = 3, kGhostVersion = 4, kFailed = 5, kEvaluation = 6 };
+enum class DropReason : uint8_t {
+  kNone = 0,
+  kNoVariance = 1,
+  kAllUnknown = 2,
+  kStale = 3,
+  kGhostVersion = 4,
+  kFailed = 5,
+  kEvaluation = 6
+};
 
 // Tokens [begin, end) of the completion; spans of a trace are consecutive and cover it.
 struct Span {
@@ -31,16 +40,18 @@ struct Span {
 };
 
 struct Trace {
-  int32_t index = 0;                      // position in the group
-  bool greedy = false;                    // decoded at temperature 0; trains only the slot
-  std::vector<int32_t> tokens_T;          // completion tokens, forced (environment) and slot tokens included
+  int32_t index = 0;              // position in the group
+  bool greedy = false;            // decoded at temperature 0; trains only the slot
+  std::vector<int32_t> tokens_T;  // completion tokens, forced (environment) and slot tokens included
   std::vector<Span> spans;
-  std::vector<float> log_probs_T;         // log p of the token at T = 1 before any filter, nats; 0 where origin is not policy or the segment is slot
-  std::vector<float> entropy_T;           // entropy of the raw distribution, nats; 0 likewise
-  std::vector<uint64_t> version_T;        // policy version that produced each token
-  std::map<std::string, double> signals;  // confidence signals by name: "slot", "verbal", "answer_span", "self_certainty", "lowest_window", ...
+  std::vector<float>
+      log_probs_T;               // log p of the token at T = 1 before any filter, nats; 0 where origin is not policy or the segment is slot
+  std::vector<float> entropy_T;  // entropy of the raw distribution, nats; 0 likewise
+  std::vector<uint64_t> version_T;  // policy version that produced each token
+  std::map<std::string, double>
+      signals;  // confidence signals by name: "slot", "verbal", "answer_span", "self_certainty", "lowest_window", ...
   FinishReason finish = FinishReason::kStop;
-  std::string text;                       // the completion decoded, special tokens left out
+  std::string text;  // the completion decoded, special tokens left out
 };
 
 // Where a prompt comes from: the row of a data set that every role has loaded from the same file.
@@ -52,22 +63,22 @@ struct PromptRef {
 struct TraceGroup {
   GroupId id;
   PromptRef prompt;
-  StepId wave;                         // the step these traces are meant for; for evaluation, the policy version's step
+  StepId wave;  // the step these traces are meant for; for evaluation, the policy version's step
   std::vector<int32_t> prompt_tokens_P;
   std::vector<Trace> traces_G;
-  std::string worker;                  // which rollout worker wrote it
+  std::string worker;  // which rollout worker wrote it
 };
 
 // What the reward tier adds to a trace.
 struct ScoredTrace {
   Trace trace;
   Label label = Label::kUnknown;
-  double soft_label = 0.0;                  // in [0, 1]; 1 / 0 for correct / wrong, between for partial credit; meaningless when unknown
-  std::optional<Confidence> confidence;     // the recipe's main signal; nullopt: the format did not hold
+  double soft_label = 0.0;               // in [0, 1]; 1 / 0 for correct / wrong, between for partial credit; meaningless when unknown
+  std::optional<Confidence> confidence;  // the recipe's main signal; nullopt: the format did not hold
   bool format_ok = false;
-  std::string format_error;                 // why not
-  std::string answer;                       // the graded answer as parsed
-  std::map<std::string, double> channels;   // named reward channels: accuracy, format, brier, and the user's own
+  std::string format_error;                // why not
+  std::string answer;                      // the graded answer as parsed
+  std::map<std::string, double> channels;  // named reward channels: accuracy, format, brier, and the user's own
 };
 
 struct ScoredGroup {

@@ -1,8 +1,10 @@
-// Messages between processes. The only file that includes zmq.h is transport_zmq.cc; tests use the local backend. Everything travels over CURVE with keys made per run: an
-// authentication handler is bound before any socket (without one libzmq accepts every key) and a process refuses to start when a stranger's key is accepted.
+// Messages between processes. The only file that includes zmq.h is transport_zmq.cc; tests use the local backend. Everything travels over
+// CURVE with keys made per run: an authentication handler is bound before any socket (without one libzmq accepts every key) and a process
+// refuses to start when a stranger's key is accepted.
 //
-// Server: one ROUTER socket; every received message carries the authenticated identity of its sender. Client: one DEALER socket to one server, requests matched by sequence
-// number, resent is the caller's business (requests are idempotent). Thread rule: a Server or Client belongs to one thread, always.
+// Server: one ROUTER socket; every received message carries the authenticated identity of its sender. Client: one DEALER socket to one
+// server, requests matched by sequence number, resent is the caller's business (requests are idempotent). Thread rule: a Server or Client
+// belongs to one thread, always.
 #pragma once
 #include <cstdint>
 #include <memory>

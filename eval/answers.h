@@ -1,5 +1,5 @@
-// The answers of one model to one data set, one JSON line each: what `candor eval` writes and every table, report and comparison reads. A line is also a row that
-// `candor calibration` takes (keys confidence, correct, prompt, slice). Format: docs/formats.md.
+// The answers of one model to one data set, one JSON line each: what `candor eval` writes and every table, report and comparison reads. A
+// line is also a row that `candor calibration` takes (keys confidence, correct, prompt, slice). Format: docs/formats.md.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -13,11 +13,11 @@
 namespace candor {
 
 struct AnswerRow {
-  std::string dataset;               // the eval's name
-  std::string role;                  // held_out | out_of_domain | dev
-  std::string prompt;                // the row's id: rows of two models pair by it, answers to one prompt form a cluster
-  bool greedy = true;                // else sampled at temperature 1
-  int32_t sample = 0;                // which sampled answer
+  std::string dataset;  // the eval's name
+  std::string role;     // held_out | out_of_domain | dev
+  std::string prompt;   // the row's id: rows of two models pair by it, answers to one prompt form a cluster
+  bool greedy = true;   // else sampled at temperature 1
+  int32_t sample = 0;   // which sampled answer
   std::string question, text, answer;
   std::vector<std::string> accepted;
   Label label = Label::kUnknown;

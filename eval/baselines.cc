@@ -49,10 +49,12 @@ std::vector<Baseline> ComputeBaselines(const std::vector<AnswerRow>& dev, const 
   }
   Baseline raw{"answer_probability", "the probability the model gave its own answer", SignalOf(rows, "answer_prob")};
   baselines.push_back(raw);
-  auto platt = calibration::FitRecalibrator(calibration::RecalibratorKind::kPlatt, calibration::PointsOf(ToRows(dev, SignalOf(dev, "answer_prob"))));
+  auto platt =
+      calibration::FitRecalibrator(calibration::RecalibratorKind::kPlatt, calibration::PointsOf(ToRows(dev, SignalOf(dev, "answer_prob"))));
   if (platt) {
     Baseline scaled{"answer_probability_platt", "the same, Platt-scaled on dev", {}};
-    for (const std::optional<double>& p : raw.confidences) scaled.confidences.push_back(p ? std::optional<double>(platt->Apply(*p)) : std::nullopt);
+    for (const std::optional<double>& p : raw.confidences)
+      scaled.confidences.push_back(p ? std::optional<double>(platt->Apply(*p)) : std::nullopt);
     baselines.push_back(std::move(scaled));
   }
   return baselines;

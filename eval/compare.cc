@@ -19,10 +19,13 @@ const std::vector<AnswerRow>& Final(const RunAnswers& run) { return run.after.em
 
 json Difference(const calibration::Difference& d) {
   auto number = [](double value) { return std::isfinite(value) ? json(value) : json(nullptr); };
-  return {{"delta", number(d.delta)}, {"low", number(d.interval.low)}, {"high", number(d.interval.high)}, {"excludes_zero", d.excludes_zero()}};
+  return {
+      {"delta", number(d.delta)}, {"low", number(d.interval.low)}, {"high", number(d.interval.high)}, {"excludes_zero", d.excludes_zero()}};
 }
 
-std::string Shown(const json& value, int digits = 3) { return value.is_number() ? fmt::format("{:.{}f}", value.get<double>(), digits) : "-"; }
+std::string Shown(const json& value, int digits = 3) {
+  return value.is_number() ? fmt::format("{:.{}f}", value.get<double>(), digits) : "-";
+}
 
 }  // namespace
 
@@ -35,10 +38,12 @@ Result<json> CompareRuns(const std::vector<RunAnswers>& runs) {
     numbers["name"] = run.name;
     json& baselines = summary["baselines"][run.after.empty() ? "before" : "after"];
     if (baselines.contains("answer_probability_platt")) numbers["answer_probability_platt"] = baselines["answer_probability_platt"];
-    if (summary[run.after.empty() ? "before" : "after"].contains("out_of_domain")) numbers["out_of_domain"] = summary[run.after.empty() ? "before" : "after"]["out_of_domain"];
+    if (summary[run.after.empty() ? "before" : "after"].contains("out_of_domain"))
+      numbers["out_of_domain"] = summary[run.after.empty() ? "before" : "after"]["out_of_domain"];
     all["runs"].push_back(numbers);
     if (&run == &runs[0]) continue;
-    CANDOR_ASSIGN(calibration::PairedComparison paired, calibration::ComparePaired(reference, ToRows(Select(Final(run), {.role = "held_out", .greedy = true}))));
+    CANDOR_ASSIGN(calibration::PairedComparison paired,
+                  calibration::ComparePaired(reference, ToRows(Select(Final(run), {.role = "held_out", .greedy = true}))));
     all["differences"].push_back({{"name", run.name},
                                   {"against", runs[0].name},
                                   {"prompts", paired.prompts},
@@ -51,22 +56,26 @@ Result<json> CompareRuns(const std::vector<RunAnswers>& runs) {
 }
 
 std::string ComparisonText(const json& comparison) {
-  std::string text = fmt::format("  {:<28} {:>5}  {:>8}  {:>10}  {:>7}  {:>22}  {:>14}  {:>7}  {:>7}  {:>22}\n", "held out, greedy, after RL", "n", "accuracy", "confidence", "Brier",
-                                 "= MCB - DSC + UNC", "ECE (null 95%)", "AUROC", "AUGRC", "answer prob. (Platt)");
+  std::string text =
+      fmt::format("  {:<28} {:>5}  {:>8}  {:>10}  {:>7}  {:>22}  {:>14}  {:>7}  {:>7}  {:>22}\n", "held out, greedy, after RL", "n",
+                  "accuracy", "confidence", "Brier", "= MCB - DSC + UNC", "ECE (null 95%)", "AUROC", "AUGRC", "answer prob. (Platt)");
   for (const json& run : comparison["runs"]) {
     std::string platt = run.contains("answer_probability_platt")
-                            ? fmt::format("Brier {} AUROC {}", Shown(run["answer_probability_platt"]["brier"]), Shown(run["answer_probability_platt"]["auroc"], 2))
+                            ? fmt::format("Brier {} AUROC {}", Shown(run["answer_probability_platt"]["brier"]),
+                                          Shown(run["answer_probability_platt"]["auroc"], 2))
                             : "-";
-    text += fmt::format("  {:<28} {:>5}  {:>8}  {:>10}  {:>7}  {:>22}  {:>6} ({:>5})  {:>7}  {:>7}  {:>22}\n", run["name"].get<std::string>(), run.value("n", 0), Shown(run["accuracy"]),
-                        Shown(run["mean_confidence"]), Shown(run["brier"]), fmt::format("{} - {} + {}", Shown(run["mcb"]), Shown(run["dsc"]), Shown(run["unc"])), Shown(run["ece"]),
-                        Shown(run["ece_null95"]), Shown(run["auroc"]), Shown(run["augrc"]), platt);
+    text += fmt::format("  {:<28} {:>5}  {:>8}  {:>10}  {:>7}  {:>22}  {:>6} ({:>5})  {:>7}  {:>7}  {:>22}\n",
+                        run["name"].get<std::string>(), run.value("n", 0), Shown(run["accuracy"]), Shown(run["mean_confidence"]),
+                        Shown(run["brier"]), fmt::format("{} - {} + {}", Shown(run["mcb"]), Shown(run["dsc"]), Shown(run["unc"])),
+                        Shown(run["ece"]), Shown(run["ece_null95"]), Shown(run["auroc"]), Shown(run["augrc"]), platt);
   }
   if (comparison["differences"].empty()) return text;
   text += fmt::format("\n  paired differences on the same prompts, 95 % intervals (* excludes zero)\n");
   for (const json& d : comparison["differences"]) {
     text += fmt::format("  {} - {} ({} prompts)\n", d["name"].get<std::string>(), d["against"].get<std::string>(), d["prompts"].get<int>());
     for (const char* metric : {"accuracy", "brier", "auroc", "augrc"})
-      text += fmt::format("    {:<9} {:>7} [{}, {}]{}\n", metric, d[metric]["delta"].is_number() ? fmt::format("{:+.3f}", d[metric]["delta"].get<double>()) : "-",
+      text += fmt::format("    {:<9} {:>7} [{}, {}]{}\n", metric,
+                          d[metric]["delta"].is_number() ? fmt::format("{:+.3f}", d[metric]["delta"].get<double>()) : "-",
                           Shown(d[metric]["low"]), Shown(d[metric]["high"]), d[metric]["excludes_zero"].get<bool>() ? " *" : "");
   }
   return text;

@@ -1,4 +1,5 @@
-// Several runs side by side: their final answers to the same held-out prompts, each with intervals, and paired differences against the first. Pure.
+// Several runs side by side: their final answers to the same held-out prompts, each with intervals, and paired differences against the
+// first. Pure.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 #include <string>

@@ -43,8 +43,17 @@ std::string Cell(const json& n, const char* key) {
   return "<td>" + cell + "</td>";
 }
 
-constexpr const char* kColumns[][2] = {{"accuracy", "accuracy"}, {"mean_confidence", "mean confidence"}, {"confidence_sd", "spread"}, {"brier", "Brier"}, {"mcb", "MCB"}, {"dsc", "DSC"},
-                                       {"ece", "ECE"}, {"ece_null95", "its null 95 %"}, {"auroc", "AUROC"}, {"within_answer_auroc", "AUROC within answer"}, {"augrc", "AUGRC"}};
+constexpr const char* kColumns[][2] = {{"accuracy", "accuracy"},
+                                       {"mean_confidence", "mean confidence"},
+                                       {"confidence_sd", "spread"},
+                                       {"brier", "Brier"},
+                                       {"mcb", "MCB"},
+                                       {"dsc", "DSC"},
+                                       {"ece", "ECE"},
+                                       {"ece_null95", "its null 95 %"},
+                                       {"auroc", "AUROC"},
+                                       {"within_answer_auroc", "AUROC within answer"},
+                                       {"augrc", "AUGRC"}};
 
 std::string Head(const std::string& first) {
   std::string head = "<tr><th>" + first + "</th><th>n</th>";
@@ -63,8 +72,11 @@ std::string MainTables(const json& s) {
     if (s.contains(moment))
       for (const auto& [name, numbers] : s[moment]["sets"].items()) html += Row(fmt::format("{} RL: {}", moment, name), numbers);
   for (const char* moment : {"before", "after"})
-    if (s.contains(moment) && s[moment].contains("held_out_sampled")) html += Row(fmt::format("{} RL: held out, sampled answers", moment), s[moment]["held_out_sampled"]);
-  html += "</table><h2>Confidences that need no RL</h2><p>On the same held-out answers; fitted on dev. Beating them is the aim.</p><table>" + Head("baseline");
+    if (s.contains(moment) && s[moment].contains("held_out_sampled"))
+      html += Row(fmt::format("{} RL: held out, sampled answers", moment), s[moment]["held_out_sampled"]);
+  html +=
+      "</table><h2>Confidences that need no RL</h2><p>On the same held-out answers; fitted on dev. Beating them is the aim.</p><table>" +
+      Head("baseline");
   for (const char* moment : {"before", "after"})
     if (s["baselines"].contains(moment))
       for (const auto& [name, numbers] : s["baselines"][moment].items()) html += Row(fmt::format("{} RL: {}", moment, name), numbers);
@@ -73,7 +85,8 @@ std::string MainTables(const json& s) {
 
 std::string SliceTable(const json& s) {
   const char* moment = s.contains("after") ? "after" : "before";
-  std::string html = fmt::format("<h2>Slices</h2><p>Held out, greedy, {} RL. Mistakes hide in rare slices.</p><table>", moment) + Head("slice");
+  std::string html =
+      fmt::format("<h2>Slices</h2><p>Held out, greedy, {} RL. Mistakes hide in rare slices.</p><table>", moment) + Head("slice");
   for (const auto& [name, numbers] : s[moment]["slices"].items()) html += Row(name, numbers);
   return html + "</table>";
 }
@@ -89,53 +102,67 @@ std::string Verdict(const json& s) {
   return html + "</ul>";
 }
 
-calibration::Points HeldOutPoints(const std::vector<AnswerRow>& rows) { return calibration::PointsOf(ToRows(Select(rows, {.role = "held_out", .greedy = true}))); }
+calibration::Points HeldOutPoints(const std::vector<AnswerRow>& rows) {
+  return calibration::PointsOf(ToRows(Select(rows, {.role = "held_out", .greedy = true})));
+}
 
 std::string Diagrams(const ReportInput& input) {
   std::vector<calibration::ChartSeries> series{{"before RL", HeldOutPoints(input.before)}};
   if (!input.after.empty()) series.push_back({"after RL", HeldOutPoints(input.after)});
   return "<h2>Reliability</h2><div class=\"row\"><figure>" + calibration::ReliabilitySvg(series, {.title = "Reliability, held out"}) +
          "<figcaption>Of the answers given with confidence c, the share c should be right.</figcaption></figure><figure>" +
-         calibration::RiskCoverageSvg(series, {.title = "Risk and coverage, held out"}) + "<figcaption>Errors among the answers kept, when the least sure are withheld.</figcaption></figure></div>";
+         calibration::RiskCoverageSvg(series, {.title = "Risk and coverage, held out"}) +
+         "<figcaption>Errors among the answers kept, when the least sure are withheld.</figcaption></figure></div>";
 }
 
 // One line chart over the steps.
-std::string Curve(const std::vector<std::map<std::string, double>>& steps, const std::string& title, const std::vector<std::pair<std::string, std::string>>& lines) {
+std::string Curve(const std::vector<std::map<std::string, double>>& steps, const std::string& title,
+                  const std::vector<std::pair<std::string, std::string>>& lines) {
   constexpr double kWidth = 320, kHeight = 170, kLeft = 44, kTop = 24, kRight = 8, kBottom = 22;
   double low = std::numeric_limits<double>::infinity(), high = -low, last = 1;
   for (const auto& step : steps)
     for (const auto& [key, name] : lines)
-      if (auto found = step.find(key); found != step.end() && std::isfinite(found->second)) low = std::min(low, found->second), high = std::max(high, found->second);
+      if (auto found = step.find(key); found != step.end() && std::isfinite(found->second))
+        low = std::min(low, found->second), high = std::max(high, found->second);
   if (!(low <= high)) return "";
   if (high - low < 1e-9) high = low + 1e-3 + std::abs(low) * 0.1;
   for (const auto& step : steps)
     if (auto found = step.find("step"); found != step.end()) last = std::max(last, found->second);
   auto x = [&](double step) { return kLeft + (kWidth - kLeft - kRight) * step / last; };
   auto y = [&](double value) { return kTop + (kHeight - kTop - kBottom) * (1 - (value - low) / (high - low)); };
-  std::string svg = fmt::format("<figure><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\"><text x=\"{}\" y=\"14\" fill=\"currentColor\" font-size=\"12\">{}</text>", kWidth, kHeight,
-                                Escape(title), kLeft, Escape(title));
+  std::string svg = fmt::format(
+      "<figure><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\"><text x=\"{}\" y=\"14\" fill=\"currentColor\" "
+      "font-size=\"12\">{}</text>",
+      kWidth, kHeight, Escape(title), kLeft, Escape(title));
   for (double value : {low, high})
-    svg += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\" fill=\"currentColor\" font-size=\"10\">{:.3g}</text>"
-                       "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"currentColor\" opacity=\".15\"/>",
-                       kLeft - 4, y(value) + 3, value, kLeft, kWidth - kRight, y(value), y(value));
-  svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"currentColor\" font-size=\"10\">step {:.0f}</text>", kWidth - kRight, kHeight - 6, last);
+    svg += fmt::format(
+        "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\" fill=\"currentColor\" font-size=\"10\">{:.3g}</text>"
+        "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"currentColor\" opacity=\".15\"/>",
+        kLeft - 4, y(value) + 3, value, kLeft, kWidth - kRight, y(value), y(value));
+  svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"currentColor\" font-size=\"10\">step {:.0f}</text>",
+                     kWidth - kRight, kHeight - 6, last);
   const char* const colours[] = {"var(--accent)", "var(--bad)", "var(--good)"};
   for (size_t i = 0; i < lines.size(); ++i) {
     std::string points;
     for (const auto& step : steps) {
       auto at = step.find("step"), value = step.find(lines[i].first);
-      if (at != step.end() && value != step.end() && std::isfinite(value->second)) points += fmt::format("{:.1f},{:.1f} ", x(at->second), y(value->second));
+      if (at != step.end() && value != step.end() && std::isfinite(value->second))
+        points += fmt::format("{:.1f},{:.1f} ", x(at->second), y(value->second));
     }
-    svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"/><text x=\"{}\" y=\"{}\" fill=\"{}\" font-size=\"10\">{}</text>", points, colours[i % 3],
-                       kLeft + 6 + 90.0 * static_cast<double>(i), kHeight - 6, colours[i % 3], Escape(lines[i].second));
+    svg += fmt::format(
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"/><text x=\"{}\" y=\"{}\" fill=\"{}\" "
+        "font-size=\"10\">{}</text>",
+        points, colours[i % 3], kLeft + 6 + 90.0 * static_cast<double>(i), kHeight - 6, colours[i % 3], Escape(lines[i].second));
   }
   return svg + "</svg></figure>";
 }
 
 std::string Curves(const std::vector<std::map<std::string, double>>& steps) {
   if (steps.empty()) return "";
-  std::string html = "<h2>Over the steps</h2><p>Training prompts, sampled answers; small sets a step, so the curves are noisy.</p><div class=\"row\">";
-  html += Curve(steps, "Accuracy and mean confidence", {{"calibration/train/accuracy", "accuracy"}, {"calibration/train/mean_confidence", "confidence"}});
+  std::string html =
+      "<h2>Over the steps</h2><p>Training prompts, sampled answers; small sets a step, so the curves are noisy.</p><div class=\"row\">";
+  html += Curve(steps, "Accuracy and mean confidence",
+                {{"calibration/train/accuracy", "accuracy"}, {"calibration/train/mean_confidence", "confidence"}});
   html += Curve(steps, "Brier score", {{"calibration/train/brier", "Brier"}});
   html += Curve(steps, "ECE and its floor", {{"calibration/train/ece", "ECE"}, {"calibration/train/ece_floor", "floor"}});
   html += Curve(steps, "AUROC", {{"calibration/train/auroc", "AUROC"}});
@@ -150,10 +177,13 @@ std::string Curves(const std::vector<std::map<std::string, double>>& steps) {
 
 std::string ReportHtml(const ReportInput& input) {
   const json& s = *input.summary;
-  std::string html = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>" + Escape(input.name) +
-                     " - Candor report</title><style>" + kStyle + "</style></head><body>";
-  html += "<h1>" + Escape(input.name) + "</h1><p class=\"sub\">" + Escape(input.title) + "</p>" + Verdict(s) + Diagrams(input) + MainTables(s) + Curves(input.steps) + SliceTable(s);
-  html += "<h2>Recipe</h2><details><summary>every key with its value</summary><pre>" + Escape(input.recipe_toml) + "</pre></details></body></html>\n";
+  std::string html =
+      "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>" +
+      Escape(input.name) + " - Candor report</title><style>" + kStyle + "</style></head><body>";
+  html += "<h1>" + Escape(input.name) + "</h1><p class=\"sub\">" + Escape(input.title) + "</p>" + Verdict(s) + Diagrams(input) +
+          MainTables(s) + Curves(input.steps) + SliceTable(s);
+  html += "<h2>Recipe</h2><details><summary>every key with its value</summary><pre>" + Escape(input.recipe_toml) +
+          "</pre></details></body></html>\n";
   return html;
 }
 

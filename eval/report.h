@@ -1,5 +1,5 @@
-// One self-contained HTML page about a run: the verdict in words, tables with intervals and baselines, reliability diagrams before and after, risk-coverage, curves over the steps,
-// slices, the recipe. No scripts and nothing to load, so that it can be mailed. Pure.
+// One self-contained HTML page about a run: the verdict in words, tables with intervals and baselines, reliability diagrams before and
+// after, risk-coverage, curves over the steps, slices, the recipe. No scripts and nothing to load, so that it can be mailed. Pure.
 #pragma once
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -12,9 +12,9 @@ namespace candor {
 
 struct ReportInput {
   std::string name, title;
-  nlohmann::json* summary = nullptr;                      // eval/run_summary.h; must outlive the call
+  nlohmann::json* summary = nullptr;  // eval/run_summary.h; must outlive the call
   std::vector<AnswerRow> before, after;
-  std::vector<std::map<std::string, double>> steps;       // metrics.jsonl
+  std::vector<std::map<std::string, double>> steps;  // metrics.jsonl
   std::string recipe_toml;
 };
 

@@ -21,7 +21,8 @@ using nlohmann::json;
 json Number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 json Pair(const calibration::Interval& interval) { return json::array({Number(interval.low), Number(interval.high)}); }
 
-// The keys that every table of a run has. `accuracy` is over all answers (one whose format failed counts as it was graded); the calibration numbers are over those with a confidence.
+// The keys that every table of a run has. `accuracy` is over all answers (one whose format failed counts as it was graded); the calibration
+// numbers are over those with a confidence.
 json Numbers(const std::vector<calibration::Row>& rows) {
   const calibration::CalibrationSummary s = ComputeSummary(rows);
   return {{"n", s.rows},
@@ -70,7 +71,8 @@ json SliceNumbers(const std::vector<AnswerRow>& rows) {
 json Moment(const std::vector<AnswerRow>& answers) {
   json moment = {{"held_out", SetNumbers(Select(answers, {.role = "held_out", .greedy = true}))}};
   if (auto ood = Select(answers, {.role = "out_of_domain", .greedy = true}); !ood.empty()) moment["out_of_domain"] = SetNumbers(ood);
-  if (auto sampled = Select(answers, {.role = "held_out", .greedy = false}); !sampled.empty()) moment["held_out_sampled"] = SetNumbers(sampled);
+  if (auto sampled = Select(answers, {.role = "held_out", .greedy = false}); !sampled.empty())
+    moment["held_out_sampled"] = SetNumbers(sampled);
   for (const std::string& name : DatasetNames(answers)) {
     const auto part = Select(answers, {.dataset = name, .greedy = true});
     moment["sets"][name] = SetNumbers(part);
@@ -117,9 +119,14 @@ std::vector<std::string> Verdict(const json& s) {
   const json& paired = s["paired"];
   auto say = [&](const char* what, const json& d, bool lower_is_better) {
     const double delta = d["delta"].is_number() ? d["delta"].get<double>() : NAN;
-    if (Excludes(d, lower_is_better)) words.push_back(fmt::format("{} improved by RL: {:+.3f} [{:+.3f}, {:+.3f}].", what, delta, d["interval"][0].get<double>(), d["interval"][1].get<double>()));
-    else if (Excludes(d, !lower_is_better)) words.push_back(fmt::format("{} got WORSE by RL: {:+.3f} [{:+.3f}, {:+.3f}].", what, delta, d["interval"][0].get<double>(), d["interval"][1].get<double>()));
-    else words.push_back(fmt::format("{} did not change measurably ({:+.3f}).", what, delta));
+    if (Excludes(d, lower_is_better))
+      words.push_back(fmt::format("{} improved by RL: {:+.3f} [{:+.3f}, {:+.3f}].", what, delta, d["interval"][0].get<double>(),
+                                  d["interval"][1].get<double>()));
+    else if (Excludes(d, !lower_is_better))
+      words.push_back(fmt::format("{} got WORSE by RL: {:+.3f} [{:+.3f}, {:+.3f}].", what, delta, d["interval"][0].get<double>(),
+                                  d["interval"][1].get<double>()));
+    else
+      words.push_back(fmt::format("{} did not change measurably ({:+.3f}).", what, delta));
   };
   say("Accuracy", paired["accuracy"], false);
   say("The Brier score", paired["brier"], true);
@@ -129,11 +136,18 @@ std::vector<std::string> Verdict(const json& s) {
   const json& d = against["after"]["answer_probability_platt"]["brier"];
   const double delta = d["delta"].is_number() ? d["delta"].get<double>() : NAN;
   if (Excludes(d, true))
-    words.push_back(fmt::format("The confidence beats the trained model's own Platt-scaled answer probability (Brier {:+.3f}): it knows more than the answer's probability says.", delta));
+    words.push_back(
+        fmt::format("The confidence beats the trained model's own Platt-scaled answer probability (Brier {:+.3f}): it knows more than the "
+                    "answer's probability says.",
+                    delta));
   else if (Excludes(d, false))
-    words.push_back(fmt::format("The confidence is worse than the trained model's own Platt-scaled answer probability (Brier {:+.3f}): that free signal still says more.", delta));
+    words.push_back(
+        fmt::format("The confidence is worse than the trained model's own Platt-scaled answer probability (Brier {:+.3f}): that free "
+                    "signal still says more.",
+                    delta));
   else
-    words.push_back(fmt::format("The confidence equals the trained model's own Platt-scaled answer probability within its interval (Brier {:+.3f}).", delta));
+    words.push_back(fmt::format(
+        "The confidence equals the trained model's own Platt-scaled answer probability within its interval (Brier {:+.3f}).", delta));
   return words;
 }
 
@@ -147,10 +161,12 @@ json RunSummary(const RunAnswers& answers) {
     s["after"] = Moment(answers.after);
     s["baselines"]["after"] = BaselineNumbers(answers.after);
     s["against_baselines"]["after"] = AgainstBaseline(answers.after);
-    const auto before = ToRows(Select(answers.before, {.role = "held_out", .greedy = true})), after = ToRows(Select(answers.after, {.role = "held_out", .greedy = true}));
+    const auto before = ToRows(Select(answers.before, {.role = "held_out", .greedy = true})),
+               after = ToRows(Select(answers.after, {.role = "held_out", .greedy = true}));
     if (auto paired = calibration::ComparePaired(before, after))
-      s["paired"] = {{"accuracy", DifferenceJson(paired->accuracy)}, {"brier", DifferenceJson(paired->brier)}, {"auroc", DifferenceJson(paired->auroc)},
-                     {"augrc", DifferenceJson(paired->augrc)},       {"ece", DifferenceJson(paired->ece15)},   {"mean_confidence", DifferenceJson(paired->mean_confidence)}};
+      s["paired"] = {{"accuracy", DifferenceJson(paired->accuracy)}, {"brier", DifferenceJson(paired->brier)},
+                     {"auroc", DifferenceJson(paired->auroc)},       {"augrc", DifferenceJson(paired->augrc)},
+                     {"ece", DifferenceJson(paired->ece15)},         {"mean_confidence", DifferenceJson(paired->mean_confidence)}};
   }
   s["verdict"] = Verdict(s);
   return s;
@@ -168,14 +184,16 @@ std::string Between(const json& numbers, const char* key) {
 }
 
 std::string Line(const std::string& name, const json& n) {
-  return fmt::format("  {:<34} {:>5}  {:>6}  {:>10}  {:<22}  {:>6} ({:>5})  {:<22}  {:>6}\n", name, n.value("n", 0), Shown(n, "accuracy"), Shown(n, "mean_confidence"),
-                     Shown(n, "brier") + Between(n, "brier"), Shown(n, "ece"), Shown(n, "ece_null95"), Shown(n, "auroc") + Between(n, "auroc"), Shown(n, "augrc"));
+  return fmt::format("  {:<34} {:>5}  {:>6}  {:>10}  {:<22}  {:>6} ({:>5})  {:<22}  {:>6}\n", name, n.value("n", 0), Shown(n, "accuracy"),
+                     Shown(n, "mean_confidence"), Shown(n, "brier") + Between(n, "brier"), Shown(n, "ece"), Shown(n, "ece_null95"),
+                     Shown(n, "auroc") + Between(n, "auroc"), Shown(n, "augrc"));
 }
 
 }  // namespace
 
 std::string SummaryText(const json& s) {
-  std::string text = fmt::format("  {:<34} {:>5}  {:>6}  {:>10}  {:<22}  {:>14}  {:<22}  {:>6}\n", "greedy answers", "n", "acc", "confidence", "Brier", "ECE (null 95%)", "AUROC", "AUGRC");
+  std::string text = fmt::format("  {:<34} {:>5}  {:>6}  {:>10}  {:<22}  {:>14}  {:<22}  {:>6}\n", "greedy answers", "n", "acc",
+                                 "confidence", "Brier", "ECE (null 95%)", "AUROC", "AUGRC");
   for (const char* moment : {"before", "after"}) {
     if (!s.contains(moment)) continue;
     for (const auto& [name, numbers] : s[moment]["sets"].items()) text += Line(fmt::format("{} RL: {}", moment, name), numbers);

@@ -1,5 +1,5 @@
-// The result of a run in numbers (summary.json): before and after RL on the held-out and the out-of-domain sets, the baselines that need no RL, paired differences, and in words
-// whether RL added anything. Pure.
+// The result of a run in numbers (summary.json): before and after RL on the held-out and the out-of-domain sets, the baselines that need no
+// RL, paired differences, and in words whether RL added anything. Pure.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 #include <string>

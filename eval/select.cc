@@ -7,7 +7,9 @@ namespace candor {
 std::vector<AnswerRow> Select(const std::vector<AnswerRow>& rows, const AnswerFilter& filter) {
   std::vector<AnswerRow> part;
   for (const AnswerRow& row : rows)
-    if ((!filter.dataset || row.dataset == *filter.dataset) && (!filter.role || row.role == *filter.role) && (!filter.greedy || row.greedy == *filter.greedy)) part.push_back(row);
+    if ((!filter.dataset || row.dataset == *filter.dataset) && (!filter.role || row.role == *filter.role) &&
+        (!filter.greedy || row.greedy == *filter.greedy))
+      part.push_back(row);
   return part;
 }
 
@@ -22,7 +24,8 @@ std::vector<std::optional<double>> SignalOf(const std::vector<AnswerRow>& rows, 
   std::vector<std::optional<double>> values;
   for (const AnswerRow& row : rows) {
     auto found = row.signals.find(name);
-    values.push_back(found != row.signals.end() && 0.0 <= found->second && found->second <= 1.0 ? std::optional<double>(found->second) : std::nullopt);
+    values.push_back(found != row.signals.end() && 0.0 <= found->second && found->second <= 1.0 ? std::optional<double>(found->second)
+                                                                                                : std::nullopt);
   }
   return values;
 }

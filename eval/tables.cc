@@ -62,7 +62,8 @@ std::string AnswersText(const std::vector<AnswerRow>& rows) {
     std::vector<std::vector<std::string>> table = {
         {"set", "n", "accuracy", "format", "confidence", "Brier", "= MCB - DSC + UNC", "ECE15 (null 95 %)", "AUROC", "AUGRC"}};
     for (const std::string& name : DatasetNames(rows))
-      if (std::vector<AnswerRow> part = Select(rows, {.dataset = name, .greedy = greedy}); !part.empty()) table.push_back(TableRow(name, part));
+      if (std::vector<AnswerRow> part = Select(rows, {.dataset = name, .greedy = greedy}); !part.empty())
+        table.push_back(TableRow(name, part));
     if (table.size() > 1) text += (greedy ? "Greedy answers\n" : "\nSampled answers\n") + Aligned(table);
   }
   return text;

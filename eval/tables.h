@@ -7,7 +7,8 @@
 
 namespace candor {
 
-// One table per decoding (greedy, sampled), a line per data set: n, accuracy, mean confidence, Brier with CORP split, ECE with its null 95 % quantile, AUROC, AUGRC, each with intervals.
+// One table per decoding (greedy, sampled), a line per data set: n, accuracy, mean confidence, Brier with CORP split, ECE with its null 95
+// % quantile, AUROC, AUGRC, each with intervals.
 std::string AnswersText(const std::vector<AnswerRow>& rows);
 // {"greedy": {dataset: summary}, "sampled": {...}} with the keys of `candor calibration --json`.
 std::string AnswersJson(const std::vector<AnswerRow>& rows);

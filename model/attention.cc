@@ -1,4 +1,5 @@
-// Spreads attention over threads: forward by (sequence, tile of queries, kv head); the packed form first lays its keys out in blocks, as a paged cache, and then is the paged form.
+// Spreads attention over threads: forward by (sequence, tile of queries, kv head); the packed form first lays its keys out in blocks, as a
+// paged cache, and then is the paged form.
 #include "model/attention.h"
 
 #include <cmath>
@@ -18,8 +19,8 @@ const TypedKernels& KernelsOf(at::ScalarType type) {
 
 // Copies token rows into block slots; From and To are float or raw bf16.
 template <typename From, typename To, typename Convert>
-void StoreRows(const From* k, const From* v, const int64_t* rows, const int64_t* slots, int64_t count, int64_t kv_heads, int64_t head_dim, To* keys, To* values,
-               const Convert& convert) {
+void StoreRows(const From* k, const From* v, const int64_t* rows, const int64_t* slots, int64_t count, int64_t kv_heads, int64_t head_dim,
+               To* keys, To* values, const Convert& convert) {
   const int64_t width = kv_heads * head_dim, block_size = width * kBlockTokens;
   ParallelRows(count, width, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
@@ -62,8 +63,8 @@ std::vector<TileTask> PlanTiles(const std::vector<PagedQuery>& queries, const Sh
     for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
       for (int64_t head = 0; head < shape.group; head += heads_per_tile) {
         for (int64_t row = 0; row < query.rows; row += rows_per_tile) {
-          tasks.push_back({query.row_begin + row, std::min(rows_per_tile, query.rows - row), query.first_position + row, query.table_begin, kv_head,
-                           kv_head * shape.group + head, std::min(heads_per_tile, shape.group - head)});
+          tasks.push_back({query.row_begin + row, std::min(rows_per_tile, query.rows - row), query.first_position + row, query.table_begin,
+                           kv_head, kv_head * shape.group + head, std::min(heads_per_tile, shape.group - head)});
         }
       }
     }
@@ -87,8 +88,8 @@ struct CacheView {
   int64_t element_size, block_stride, head_stride;
 };
 
-void RunTile(const TileTask& task, const Shape& shape, const at::Tensor& q_NHd, const CacheView& cache, const TypedKernels& kernels, const int32_t* block_table,
-             const at::Tensor& out_NHd, float* log_sum_exp_NH) {
+void RunTile(const TileTask& task, const Shape& shape, const at::Tensor& q_NHd, const CacheView& cache, const TypedKernels& kernels,
+             const int32_t* block_table, const at::Tensor& out_NHd, float* log_sum_exp_NH) {
   alignas(64) float q[kAttentionTileRows * 256], out[kAttentionTileRows * 256];
   float log_sum_exp[kAttentionTileRows];
   int64_t seen[kAttentionTileRows];
@@ -97,34 +98,38 @@ void RunTile(const TileTask& task, const Shape& shape, const at::Tensor& q_NHd, 
     for (int64_t head = 0; head < task.heads; ++head) seen[row * task.heads + head] = task.first_position + row + 1;
   }
   const int64_t head_bytes = task.kv_head * cache.head_stride * cache.element_size;
-  kernels.attention({q, seen, task.rows * task.heads, shape.head_dim, block_table + task.table_begin, cache.keys + head_bytes, cache.values + head_bytes, cache.block_stride, out,
-                     log_sum_exp});
+  kernels.attention({q, seen, task.rows * task.heads, shape.head_dim, block_table + task.table_begin, cache.keys + head_bytes,
+                     cache.values + head_bytes, cache.block_stride, out, log_sum_exp});
   const TypedKernels& out_kernels = KernelsOf(out_NHd.scalar_type());
   char* data = static_cast<char*>(out_NHd.mutable_data_ptr());
   for (int64_t row = 0; row < task.rows; ++row) {
     const int64_t first = (task.row_begin + row) * shape.heads + task.head_begin;
-    out_kernels.from_float(out + row * task.heads * shape.head_dim, data + first * shape.head_dim * out_NHd.element_size(), task.heads * shape.head_dim);
-    if (log_sum_exp_NH) std::memcpy(log_sum_exp_NH + first, log_sum_exp + row * task.heads, static_cast<size_t>(task.heads) * sizeof(float));
+    out_kernels.from_float(out + row * task.heads * shape.head_dim, data + first * shape.head_dim * out_NHd.element_size(),
+                           task.heads * shape.head_dim);
+    if (log_sum_exp_NH)
+      std::memcpy(log_sum_exp_NH + first, log_sum_exp + row * task.heads, static_cast<size_t>(task.heads) * sizeof(float));
   }
 }
 
-at::Tensor RunAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd, const std::vector<PagedQuery>& queries,
-                        const std::vector<int32_t>& block_table, float* log_sum_exp_NH) {
+at::Tensor RunAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd,
+                        const std::vector<PagedQuery>& queries, const std::vector<int32_t>& block_table, float* log_sum_exp_NH) {
   CANDOR_CHECK(q_NHd.is_contiguous() && keys_BKdt.is_contiguous() && values_BKtd.is_contiguous());
   CANDOR_CHECK(keys_BKdt.dim() == 4 && keys_BKdt.size(3) == kBlockTokens && keys_BKdt.scalar_type() == values_BKtd.scalar_type());
   const Shape shape = ShapeOf(q_NHd, keys_BKdt.size(1));
   const at::Tensor out_NHd = at::empty_like(q_NHd);
-  const CacheView cache{static_cast<const char*>(keys_BKdt.const_data_ptr()), static_cast<const char*>(values_BKtd.const_data_ptr()), keys_BKdt.element_size(),
-                        shape.kv_heads * shape.head_dim * kBlockTokens, shape.head_dim * kBlockTokens};
+  const CacheView cache{static_cast<const char*>(keys_BKdt.const_data_ptr()), static_cast<const char*>(values_BKtd.const_data_ptr()),
+                        keys_BKdt.element_size(), shape.kv_heads * shape.head_dim * kBlockTokens, shape.head_dim * kBlockTokens};
   const TypedKernels& kernels = KernelsOf(keys_BKdt.scalar_type());
   const std::vector<TileTask> tasks = PlanTiles(queries, shape);
   at::parallel_for(0, static_cast<int64_t>(tasks.size()), 2, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) RunTile(tasks[static_cast<size_t>(i)], shape, q_NHd, cache, kernels, block_table.data(), out_NHd, log_sum_exp_NH);
+    for (int64_t i = begin; i < end; ++i)
+      RunTile(tasks[static_cast<size_t>(i)], shape, q_NHd, cache, kernels, block_table.data(), out_NHd, log_sum_exp_NH);
   });
   return out_NHd;
 }
 
-// The packed batch as pages: which token row goes to which slot (a prompt's last, partly filled block is copied in front of every answer), and each sequence's blocks.
+// The packed batch as pages: which token row goes to which slot (a prompt's last, partly filled block is copied in front of every answer),
+// and each sequence's blocks.
 struct PagedLayout {
   std::vector<int64_t> rows, slots;
   std::vector<PagedQuery> queries;
@@ -168,38 +173,44 @@ PagedLayout LayOut(const PackedGroups& batch) {
 
 }  // namespace
 
-void StoreKeyValues(const at::Tensor& k_NKd, const at::Tensor& v_NKd, const std::vector<int64_t>& slots_N, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd) {
+void StoreKeyValues(const at::Tensor& k_NKd, const at::Tensor& v_NKd, const std::vector<int64_t>& slots_N, const at::Tensor& keys_BKdt,
+                    const at::Tensor& values_BKtd) {
   CANDOR_CHECK(k_NKd.is_contiguous() && v_NKd.is_contiguous() && keys_BKdt.is_contiguous() && values_BKtd.is_contiguous());
   CANDOR_CHECK(k_NKd.scalar_type() == keys_BKdt.scalar_type() && k_NKd.size(0) == static_cast<int64_t>(slots_N.size()));
   std::vector<int64_t> rows(slots_N.size());
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
   const auto store = [&]<typename T>(T) {
-    StoreRows(static_cast<const T*>(k_NKd.const_data_ptr()), static_cast<const T*>(v_NKd.const_data_ptr()), rows.data(), slots_N.data(), k_NKd.size(0), k_NKd.size(1), k_NKd.size(2),
-              static_cast<T*>(keys_BKdt.mutable_data_ptr()), static_cast<T*>(values_BKtd.mutable_data_ptr()), [](T x) { return x; });
+    StoreRows(static_cast<const T*>(k_NKd.const_data_ptr()), static_cast<const T*>(v_NKd.const_data_ptr()), rows.data(), slots_N.data(),
+              k_NKd.size(0), k_NKd.size(1), k_NKd.size(2), static_cast<T*>(keys_BKdt.mutable_data_ptr()),
+              static_cast<T*>(values_BKtd.mutable_data_ptr()), [](T x) { return x; });
   };
-  if (k_NKd.scalar_type() == at::kBFloat16) store(uint16_t{});
-  else store(float{});
+  if (k_NKd.scalar_type() == at::kBFloat16)
+    store(uint16_t{});
+  else
+    store(float{});
 }
 
-at::Tensor PagedAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd, const std::vector<PagedQuery>& queries,
-                          const std::vector<int32_t>& block_table) {
+at::Tensor PagedAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd,
+                          const std::vector<PagedQuery>& queries, const std::vector<int32_t>& block_table) {
   return RunAttention(q_NHd, keys_BKdt, values_BKtd, queries, block_table, nullptr);
 }
 
-at::Tensor PackedAttention(const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd, const PackedGroups& batch, AttentionSaved* saved) {
+at::Tensor PackedAttention(const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd, const PackedGroups& batch,
+                           AttentionSaved* saved) {
   const PagedLayout layout = LayOut(batch);
   const int64_t kv_heads = k_NKd.size(1), head_dim = k_NKd.size(2);
   const auto fp32 = k_NKd.options().dtype(at::kFloat);
-  const at::Tensor keys_BKdt = at::empty({layout.blocks, kv_heads, head_dim, kBlockTokens}, fp32), values_BKtd = at::empty({layout.blocks, kv_heads, kBlockTokens, head_dim}, fp32);
+  const at::Tensor keys_BKdt = at::empty({layout.blocks, kv_heads, head_dim, kBlockTokens}, fp32),
+                   values_BKtd = at::empty({layout.blocks, kv_heads, kBlockTokens, head_dim}, fp32);
   const auto count = static_cast<int64_t>(layout.rows.size());
   float* keys = keys_BKdt.mutable_data_ptr<float>();
   float* values = values_BKtd.mutable_data_ptr<float>();
   if (k_NKd.scalar_type() == at::kBFloat16) {
-    StoreRows(static_cast<const uint16_t*>(k_NKd.const_data_ptr()), static_cast<const uint16_t*>(v_NKd.const_data_ptr()), layout.rows.data(), layout.slots.data(), count, kv_heads,
-              head_dim, keys, values, Bf16ToFloat);
+    StoreRows(static_cast<const uint16_t*>(k_NKd.const_data_ptr()), static_cast<const uint16_t*>(v_NKd.const_data_ptr()),
+              layout.rows.data(), layout.slots.data(), count, kv_heads, head_dim, keys, values, Bf16ToFloat);
   } else {
-    StoreRows(k_NKd.const_data_ptr<float>(), v_NKd.const_data_ptr<float>(), layout.rows.data(), layout.slots.data(), count, kv_heads, head_dim, keys, values,
-              [](float x) { return x; });
+    StoreRows(k_NKd.const_data_ptr<float>(), v_NKd.const_data_ptr<float>(), layout.rows.data(), layout.slots.data(), count, kv_heads,
+              head_dim, keys, values, [](float x) { return x; });
   }
   float* log_sum_exp = nullptr;
   if (saved) {

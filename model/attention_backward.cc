@@ -1,4 +1,5 @@
-// Backward of packed attention: one task per (group, kv head) owns the gradients of that head's keys and values, so nothing is added by two threads and the order of sums is fixed.
+// Backward of packed attention: one task per (group, kv head) owns the gradients of that head's keys and values, so nothing is added by two
+// threads and the order of sums is fixed.
 #include <cmath>
 
 #include "core/check.h"
@@ -63,7 +64,8 @@ void StoreHeadGradients(const Inputs& in, const HeadKeys& head, int64_t kv_head)
 }
 
 struct Tile {
-  alignas(64) float q[kAttentionTileRows * 256], dout[kAttentionTileRows * 256], out[kAttentionTileRows * 256], dq[kAttentionTileRows * 256];
+  alignas(64) float q[kAttentionTileRows * 256], dout[kAttentionTileRows * 256], out[kAttentionTileRows * 256],
+      dq[kAttentionTileRows * 256];
   float log_sum_exp[kAttentionTileRows], delta[kAttentionTileRows];
   int64_t seen[kAttentionTileRows];
 };
@@ -92,8 +94,9 @@ void RunTile(const Inputs& in, int64_t rows, int64_t heads, Tile& tile, HeadKeys
     longest = std::max(longest, tile.seen[r]);
   }
   if (longest == 0) return;
-  GetKernels().attention_backward({tile.q, tile.dout, tile.log_sum_exp, tile.delta, tile.seen, rows * heads, in.head_dim, longest, keys.keys_Bdt.data(), keys.values_Bdt.data(),
-                                   keys.keys_Btd.data(), tile.dq, keys.dkeys_Btd.data(), keys.dvalues_Btd.data()});
+  GetKernels().attention_backward({tile.q, tile.dout, tile.log_sum_exp, tile.delta, tile.seen, rows * heads, in.head_dim, longest,
+                                   keys.keys_Bdt.data(), keys.values_Bdt.data(), keys.keys_Btd.data(), tile.dq, keys.dkeys_Btd.data(),
+                                   keys.dvalues_Btd.data()});
 }
 
 // All queries of `own` (a prompt or an answer) that read this kv head; `context` is the prompt an answer sees whole.
@@ -129,14 +132,26 @@ void RunGroup(const Inputs& in, const PackedGroup& group, int64_t kv_head) {
 
 }  // namespace
 
-AttentionGradients PackedAttentionBackward(const at::Tensor& dout_NHd, const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd, const at::Tensor& out_NHd,
-                                           const PackedGroups& batch, const AttentionSaved& saved) {
-  CANDOR_CHECK(dout_NHd.is_contiguous() && q_NHd.is_contiguous() && k_NKd.is_contiguous() && v_NKd.is_contiguous() && out_NHd.is_contiguous());
+AttentionGradients PackedAttentionBackward(const at::Tensor& dout_NHd, const at::Tensor& q_NHd, const at::Tensor& k_NKd,
+                                           const at::Tensor& v_NKd, const at::Tensor& out_NHd, const PackedGroups& batch,
+                                           const AttentionSaved& saved) {
+  CANDOR_CHECK(dout_NHd.is_contiguous() && q_NHd.is_contiguous() && k_NKd.is_contiguous() && v_NKd.is_contiguous() &&
+               out_NHd.is_contiguous());
   const auto fp32 = q_NHd.options().dtype(at::kFloat);
   AttentionGradients gradients{at::empty(q_NHd.sizes(), fp32), at::empty(k_NKd.sizes(), fp32), at::empty(v_NKd.sizes(), fp32)};
   const int64_t heads = q_NHd.size(1), kv_heads = k_NKd.size(1), head_dim = q_NHd.size(2);
-  const Inputs in{dout_NHd, q_NHd, k_NKd, v_NKd, out_NHd, saved.log_sum_exp_NH.const_data_ptr<float>(), heads, kv_heads, head_dim, heads / kv_heads,
-                  1.0f / std::sqrt(static_cast<float>(head_dim)), &gradients};
+  const Inputs in{dout_NHd,
+                  q_NHd,
+                  k_NKd,
+                  v_NKd,
+                  out_NHd,
+                  saved.log_sum_exp_NH.const_data_ptr<float>(),
+                  heads,
+                  kv_heads,
+                  head_dim,
+                  heads / kv_heads,
+                  1.0f / std::sqrt(static_cast<float>(head_dim)),
+                  &gradients};
   at::parallel_for(0, static_cast<int64_t>(batch.groups.size()) * kv_heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) RunGroup(in, batch.groups[static_cast<size_t>(i / kv_heads)], i % kv_heads);
   });

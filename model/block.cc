@@ -16,9 +16,11 @@ char* MutableBytes(const at::Tensor& x) { return static_cast<char*>(x.mutable_da
 const void* DataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr() : nullptr; }
 
 // [N, (H + 2K) d] -> q, k with optional head norms and rotary positions, and v.
-Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, RopeTable& rope, const std::vector<int32_t>& positions_N) {
+Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, RopeTable& rope,
+                 const std::vector<int32_t>& positions_N) {
   const int64_t rows = qkv_NX.size(0), d = c.head_dim, width = qkv_NX.size(1), size = qkv_NX.element_size();
-  Heads heads{at::empty({rows, c.num_heads, d}, qkv_NX.options()), at::empty({rows, c.num_kv_heads, d}, qkv_NX.options()), at::empty({rows, c.num_kv_heads, d}, qkv_NX.options())};
+  Heads heads{at::empty({rows, c.num_heads, d}, qkv_NX.options()), at::empty({rows, c.num_kv_heads, d}, qkv_NX.options()),
+              at::empty({rows, c.num_kv_heads, d}, qkv_NX.options())};
   const TypedKernels& kernels = TypedKernelsOf(qkv_NX);
   const auto eps = static_cast<float>(c.rms_norm_eps);
   const int64_t q_bytes = c.query_size() * size, kv_bytes = c.kv_size() * size;
@@ -26,8 +28,10 @@ Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Te
     for (int64_t n = begin; n < end; ++n) {
       const char* row = Bytes(qkv_NX) + n * width * size;
       const int64_t angle = static_cast<int64_t>(positions_N[static_cast<size_t>(n)]) * (d / 2);
-      kernels.head_norm_rope(row, MutableBytes(heads.q_NHd) + n * q_bytes, c.num_heads, d, DataOrNull(weights.q_norm_d), eps, rope.cos() + angle, rope.sin() + angle);
-      kernels.head_norm_rope(row + q_bytes, MutableBytes(heads.k_NKd) + n * kv_bytes, c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps, rope.cos() + angle, rope.sin() + angle);
+      kernels.head_norm_rope(row, MutableBytes(heads.q_NHd) + n * q_bytes, c.num_heads, d, DataOrNull(weights.q_norm_d), eps,
+                             rope.cos() + angle, rope.sin() + angle);
+      kernels.head_norm_rope(row + q_bytes, MutableBytes(heads.k_NKd) + n * kv_bytes, c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps,
+                             rope.cos() + angle, rope.sin() + angle);
       std::copy_n(row + q_bytes + kv_bytes, kv_bytes, MutableBytes(heads.v_NKd) + n * kv_bytes);
     }
   });
@@ -35,8 +39,8 @@ Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Te
 }
 
 // The reverse of SplitHeads; adds the head norms' gradients.
-at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights, const AttentionGradients& g, const at::Tensor& qkv_NX, RopeTable& rope,
-                              const std::vector<int32_t>& positions_N, at::ScalarType dtype, const BlockWeights& grad) {
+at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights, const AttentionGradients& g, const at::Tensor& qkv_NX,
+                              RopeTable& rope, const std::vector<int32_t>& positions_N, at::ScalarType dtype, const BlockWeights& grad) {
   const int64_t rows = g.dq_NHd.size(0), d = c.head_dim, width = c.query_size() + 2 * c.kv_size();
   at::Tensor dqkv_NX = at::empty({rows, width}, g.dq_NHd.options().dtype(dtype));
   const TypedKernels& kernels = TypedKernelsOf(dqkv_NX);
@@ -50,9 +54,10 @@ at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights,
       char* out = MutableBytes(dqkv_NX) + n * width * size;
       const int64_t angle = static_cast<int64_t>(positions_N[static_cast<size_t>(n)]) * (d / 2);
       const float *cos = rope.cos() + angle, *sin = rope.sin() + angle;
-      kernels.head_norm_rope_backward(g.dq_NHd.const_data_ptr<float>() + n * q_size, in, out, c.num_heads, d, DataOrNull(weights.q_norm_d), eps, dw, cos, sin);
-      kernels.head_norm_rope_backward(g.dk_NKd.const_data_ptr<float>() + n * kv_size, norms ? in + q_size * size : nullptr, out + q_size * size, c.num_kv_heads, d,
-                                      DataOrNull(weights.k_norm_d), eps, dw + d, cos, sin);
+      kernels.head_norm_rope_backward(g.dq_NHd.const_data_ptr<float>() + n * q_size, in, out, c.num_heads, d, DataOrNull(weights.q_norm_d),
+                                      eps, dw, cos, sin);
+      kernels.head_norm_rope_backward(g.dk_NKd.const_data_ptr<float>() + n * kv_size, norms ? in + q_size * size : nullptr,
+                                      out + q_size * size, c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps, dw + d, cos, sin);
       kernels.from_float(g.dv_NKd.const_data_ptr<float>() + n * kv_size, out + (q_size + kv_size) * size, kv_size);
     }
   });
@@ -79,8 +84,8 @@ at::Tensor SwiGluBackward(const at::Tensor& dout_NF, const at::Tensor& gate_up_N
   at::Tensor dgate_up_NX = at::empty_like(gate_up_NX);
   const TypedKernels& kernels = TypedKernelsOf(gate_up_NX);
   ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
-    kernels.swiglu_backward(Bytes(dout_NF) + begin * width * size, Bytes(gate_up_NX) + begin * 2 * width * size, MutableBytes(dgate_up_NX) + begin * 2 * width * size, end - begin,
-                            width);
+    kernels.swiglu_backward(Bytes(dout_NF) + begin * width * size, Bytes(gate_up_NX) + begin * 2 * width * size,
+                            MutableBytes(dgate_up_NX) + begin * 2 * width * size, end - begin, width);
   });
   return dgate_up_NX;
 }
@@ -102,10 +107,11 @@ int64_t PositionsNeeded(const std::vector<int32_t>& positions_N) {
 }
 
 // The one forward; saved may be null.
-at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const std::vector<int32_t>& positions_N, const Attend& attend,
-                    const Numerics& numerics, BlockSaved* saved) {
+at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
+                    const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics, BlockSaved* saved) {
   rope.Reserve(PositionsNeeded(positions_N));
-  const at::Tensor attention_in_ND = RmsNorm(x_ND, weights.attention_norm_D, config.rms_norm_eps, saved ? &saved->attention_rstd_N : nullptr);
+  const at::Tensor attention_in_ND =
+      RmsNorm(x_ND, weights.attention_norm_D, config.rms_norm_eps, saved ? &saved->attention_rstd_N : nullptr);
   const at::Tensor qkv_NX = Apply(weights.qkv, attention_in_ND, numerics);
   const Heads heads = SplitHeads(config, weights, qkv_NX, rope, positions_N);
   const at::Tensor attention_NHd = attend(weights.layer, heads.q_NHd, heads.k_NKd, heads.v_NKd);
@@ -135,21 +141,21 @@ at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, cons
 
 }  // namespace
 
-at::Tensor Block(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const std::vector<int32_t>& positions_N, const Attend& attend,
-                 const Numerics& numerics) {
+at::Tensor Block(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
+                 const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics) {
   return RunBlock(config, weights, x_ND, rope, positions_N, attend, numerics, nullptr);
 }
 
-at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const PackedGroups& batch, const Numerics& numerics,
-                        BlockSaved* saved) {
+at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
+                        const PackedGroups& batch, const Numerics& numerics, BlockSaved* saved) {
   const Attend attend = [&](int64_t, const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd) {
     return PackedAttention(q_NHd, k_NKd, v_NKd, batch, saved ? &saved->attention : nullptr);
   };
   return RunBlock(config, weights, x_ND, rope, batch.positions_N, attend, numerics, saved);
 }
 
-at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& dy_ND, RopeTable& rope, const PackedGroups& batch, const Numerics&,
-                         const BlockSaved& saved, const BlockWeights& grad) {
+at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& dy_ND, RopeTable& rope,
+                         const PackedGroups& batch, const Numerics&, const BlockSaved& saved, const BlockWeights& grad) {
   const at::ScalarType dtype = weights.down.weight_OI.scalar_type();
   const int64_t rows = dy_ND.size(0);
   // The MLP half.
@@ -158,15 +164,18 @@ at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights,
   const at::Tensor dgate_up_NX = SwiGluBackward(InputGradient(weights.down, dy_low_ND), saved.gate_up_NX);
   AddWeightGradient(saved.mlp_in_ND, dgate_up_NX, grad.gate_up);
   const at::Tensor dx_ND = dy_ND.clone();
-  AddRmsNormBackward(InputGradientFloat(weights.gate_up, dgate_up_NX), saved.middle_ND, weights.mlp_norm_D, saved.mlp_rstd_N, dx_ND, grad.mlp_norm_D);
+  AddRmsNormBackward(InputGradientFloat(weights.gate_up, dgate_up_NX), saved.middle_ND, weights.mlp_norm_D, saved.mlp_rstd_N, dx_ND,
+                     grad.mlp_norm_D);
   // The attention half.
   const at::Tensor dmiddle_low_ND = FromFloat(dx_ND, dtype);
   AddWeightGradient(saved.attention_NHd.view({rows, config.query_size()}), dmiddle_low_ND, grad.out);
   const at::Tensor dattention_NHd = InputGradient(weights.out, dmiddle_low_ND).view({rows, config.num_heads, config.head_dim});
-  const AttentionGradients heads = PackedAttentionBackward(dattention_NHd, saved.q_NHd, saved.k_NKd, saved.v_NKd, saved.attention_NHd, batch, saved.attention);
+  const AttentionGradients heads =
+      PackedAttentionBackward(dattention_NHd, saved.q_NHd, saved.k_NKd, saved.v_NKd, saved.attention_NHd, batch, saved.attention);
   const at::Tensor dqkv_NX = SplitHeadsBackward(config, weights, heads, saved.qkv_NX, rope, batch.positions_N, dtype, grad);
   AddWeightGradient(saved.attention_in_ND, dqkv_NX, grad.qkv);
-  AddRmsNormBackward(InputGradientFloat(weights.qkv, dqkv_NX), saved.input_ND, weights.attention_norm_D, saved.attention_rstd_N, dx_ND, grad.attention_norm_D);
+  AddRmsNormBackward(InputGradientFloat(weights.qkv, dqkv_NX), saved.input_ND, weights.attention_norm_D, saved.attention_rstd_N, dx_ND,
+                     grad.attention_norm_D);
   return dx_ND;
 }
 

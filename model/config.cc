@@ -12,9 +12,12 @@ const char* Name(Family family) { return GetFamily(family).model_type; }
 
 const DecoderFamily& GetFamily(Family family) {
   switch (family) {
-    case Family::kQwen2: return kQwen2Family;
-    case Family::kQwen3: return kQwen3Family;
-    case Family::kLlama: break;
+    case Family::kQwen2:
+      return kQwen2Family;
+    case Family::kQwen3:
+      return kQwen3Family;
+    case Family::kLlama:
+      break;
   }
   return kLlamaFamily;
 }
@@ -120,7 +123,8 @@ void ReadCommon(FieldReader& reader, ModelConfig& config) {
 
 Result<nlohmann::json> ParseObject(const std::string& text, const std::string& where) {
   nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", where, "the file is damaged or not a Hugging Face config");
+  if (!json.is_object())
+    return Fail(ErrorCode::kInvalidInput, "not a JSON object", where, "the file is damaged or not a Hugging Face config");
   return json;
 }
 
@@ -130,7 +134,9 @@ Status CheckModelConfig(const ModelConfig& c, const std::string& where) {
   constexpr int64_t kMaxExtent = int64_t{1} << 24;  // far above any decoder; keeps products of sizes inside 64 bits
   const auto check = [&](int64_t value, const char* field) -> Status {
     if (1 <= value && value <= kMaxExtent) return {};
-    return Fail(ErrorCode::kInvalidInput, std::string("'") + field + "' is " + std::to_string(value) + ", outside 1.." + std::to_string(kMaxExtent), where + ": " + field);
+    return Fail(ErrorCode::kInvalidInput,
+                std::string("'") + field + "' is " + std::to_string(value) + ", outside 1.." + std::to_string(kMaxExtent),
+                where + ": " + field);
   };
   CANDOR_TRY(check(c.vocab_size, "vocab_size"));
   CANDOR_TRY(check(c.hidden_size, "hidden_size"));
@@ -143,18 +149,24 @@ Status CheckModelConfig(const ModelConfig& c, const std::string& where) {
     return Fail(ErrorCode::kInvalidInput, "num_attention_heads must be a multiple of num_key_value_heads", where + ": num_key_value_heads");
   }
   if (!(16 <= c.head_dim && c.head_dim <= 256 && c.head_dim % 16 == 0)) {
-    return Fail(ErrorCode::kInvalidInput, "a head size of " + std::to_string(c.head_dim) + " is not supported", where + ": head_dim", "supported: multiples of 16 up to 256");
+    return Fail(ErrorCode::kInvalidInput, "a head size of " + std::to_string(c.head_dim) + " is not supported", where + ": head_dim",
+                "supported: multiples of 16 up to 256");
   }
-  if (!(c.rms_norm_eps > 0.0 && c.rms_norm_eps < 1.0)) return Fail(ErrorCode::kInvalidInput, "rms_norm_eps must lie in (0, 1)", where + ": rms_norm_eps");
-  if (!(c.rope_theta > 1.0 && c.rope_theta < 1e12)) return Fail(ErrorCode::kInvalidInput, "rope_theta must lie in (1, 1e12)", where + ": rope_theta");
+  if (!(c.rms_norm_eps > 0.0 && c.rms_norm_eps < 1.0))
+    return Fail(ErrorCode::kInvalidInput, "rms_norm_eps must lie in (0, 1)", where + ": rms_norm_eps");
+  if (!(c.rope_theta > 1.0 && c.rope_theta < 1e12))
+    return Fail(ErrorCode::kInvalidInput, "rope_theta must lie in (1, 1e12)", where + ": rope_theta");
   if (c.llama3_rope) {
     const Llama3Rope& rope = *c.llama3_rope;
-    if (!(rope.factor >= 1.0 && rope.low_freq_factor > 0.0 && rope.high_freq_factor > rope.low_freq_factor && rope.original_max_positions >= 1.0)) {
-      return Fail(ErrorCode::kInvalidInput, "llama3 rope scaling needs factor >= 1 and 0 < low_freq_factor < high_freq_factor", where + ": rope_scaling");
+    if (!(rope.factor >= 1.0 && rope.low_freq_factor > 0.0 && rope.high_freq_factor > rope.low_freq_factor &&
+          rope.original_max_positions >= 1.0)) {
+      return Fail(ErrorCode::kInvalidInput, "llama3 rope scaling needs factor >= 1 and 0 < low_freq_factor < high_freq_factor",
+                  where + ": rope_scaling");
     }
   }
   for (int32_t id : c.eos_ids) {
-    if (id >= c.vocab_size) return Fail(ErrorCode::kInvalidInput, "end token " + std::to_string(id) + " is outside the vocabulary", where + ": eos_token_id");
+    if (id >= c.vocab_size)
+      return Fail(ErrorCode::kInvalidInput, "end token " + std::to_string(id) + " is outside the vocabulary", where + ": eos_token_id");
   }
   return {};
 }
@@ -171,7 +183,9 @@ Result<ModelConfig> ParseModelConfig(const std::string& config_json, const std::
     config.family = family;
     known = true;
   }
-  if (!known) return Fail(ErrorCode::kInvalidInput, "model type '" + type + "' is not supported", where + ": model_type", "supported: llama, qwen2, qwen3");
+  if (!known)
+    return Fail(ErrorCode::kInvalidInput, "model type '" + type + "' is not supported", where + ": model_type",
+                "supported: llama, qwen2, qwen3");
   ReadCommon(reader, config);
   GetFamily(config.family).read_fields(reader, config);
   CANDOR_TRY(reader.status());
@@ -196,20 +210,35 @@ Result<ModelConfig> ReadModelConfig(const std::string& folder) {
   const std::string path = folder + "/config.json";
   const std::optional<std::string> config = read(path);
   if (!config) {
-    return Fail(ErrorCode::kNotFound, "no config.json in the model folder", path, "a model is a Hugging Face folder with config.json, tokenizer.json and model.safetensors");
+    return Fail(ErrorCode::kNotFound, "no config.json in the model folder", path,
+                "a model is a Hugging Face folder with config.json, tokenizer.json and model.safetensors");
   }
   return ParseModelConfig(*config, read(folder + "/generation_config.json").value_or(""), path);
 }
 
 static nlohmann::json ConfigFromFields(const ModelConfig& config) {
   const DecoderFamily& family = GetFamily(config.family);
-  nlohmann::json json = {{"architectures", {family.architecture}}, {"model_type", family.model_type}, {"hidden_act", "silu"}, {"vocab_size", config.vocab_size},
-                         {"hidden_size", config.hidden_size}, {"intermediate_size", config.intermediate_size}, {"num_hidden_layers", config.num_layers},
-                         {"num_attention_heads", config.num_heads}, {"num_key_value_heads", config.num_kv_heads}, {"head_dim", config.head_dim},
-                         {"max_position_embeddings", config.max_positions}, {"rms_norm_eps", config.rms_norm_eps}, {"rope_theta", config.rope_theta},
-                         {"rope_scaling", nullptr}, {"tie_word_embeddings", config.tie_embeddings}, {"attention_dropout", 0.0}, {"use_cache", true}};
+  nlohmann::json json = {{"architectures", {family.architecture}},
+                         {"model_type", family.model_type},
+                         {"hidden_act", "silu"},
+                         {"vocab_size", config.vocab_size},
+                         {"hidden_size", config.hidden_size},
+                         {"intermediate_size", config.intermediate_size},
+                         {"num_hidden_layers", config.num_layers},
+                         {"num_attention_heads", config.num_heads},
+                         {"num_key_value_heads", config.num_kv_heads},
+                         {"head_dim", config.head_dim},
+                         {"max_position_embeddings", config.max_positions},
+                         {"rms_norm_eps", config.rms_norm_eps},
+                         {"rope_theta", config.rope_theta},
+                         {"rope_scaling", nullptr},
+                         {"tie_word_embeddings", config.tie_embeddings},
+                         {"attention_dropout", 0.0},
+                         {"use_cache", true}};
   if (config.llama3_rope) {
-    json["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", config.llama3_rope->factor}, {"low_freq_factor", config.llama3_rope->low_freq_factor},
+    json["rope_scaling"] = {{"rope_type", "llama3"},
+                            {"factor", config.llama3_rope->factor},
+                            {"low_freq_factor", config.llama3_rope->low_freq_factor},
                             {"high_freq_factor", config.llama3_rope->high_freq_factor},
                             {"original_max_position_embeddings", static_cast<int64_t>(config.llama3_rope->original_max_positions)}};
   }

@@ -1,5 +1,5 @@
-// What a decoder is made of, read once from config.json (and generation_config.json) of a Hugging Face folder. Families: llama, qwen2, qwen3. What Candor cannot compute
-// exactly is refused here, by the name of the field, so that the rest of the code never meets it.
+// What a decoder is made of, read once from config.json (and generation_config.json) of a Hugging Face folder. Families: llama, qwen2,
+// qwen3. What Candor cannot compute exactly is refused here, by the name of the field, so that the rest of the code never meets it.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -29,16 +29,16 @@ struct ModelConfig {
   int64_t num_layers = 0;
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
-  int64_t head_dim = 0;          // a multiple of 16, at most 256
+  int64_t head_dim = 0;  // a multiple of 16, at most 256
   int64_t max_positions = 0;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
   std::optional<Llama3Rope> llama3_rope;
   bool tie_embeddings = false;
   bool qkv_bias = false;
-  bool out_bias = false;         // bias of the attention's output projection
+  bool out_bias = false;  // bias of the attention's output projection
   bool mlp_bias = false;
-  bool qk_norm = false;          // RMSNorm over each head of q and k (Qwen3)
+  bool qk_norm = false;  // RMSNorm over each head of q and k (Qwen3)
   std::optional<int32_t> bos_id;
   std::optional<int32_t> pad_id;
   std::vector<int32_t> eos_ids;  // generation_config.json's when it has them, else config.json's

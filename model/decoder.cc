@@ -12,7 +12,8 @@
 
 namespace candor {
 
-// Angles are computed as Hugging Face does: inverse frequencies in fp32, angle = position * frequency in fp32, cosine and sine rounded once.
+// Angles are computed as Hugging Face does: inverse frequencies in fp32, angle = position * frequency in fp32, cosine and sine rounded
+// once.
 RopeTable::RopeTable(const ModelConfig& config) {
   const int64_t half = config.head_dim / 2;
   inverse_frequency_.resize(static_cast<size_t>(half));
@@ -26,7 +27,8 @@ RopeTable::RopeTable(const ModelConfig& config) {
       if (wavelength > low) {
         frequency = static_cast<float>(frequency / rope.factor);
       } else if (wavelength >= high) {
-        const double smooth = (rope.original_max_positions / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+        const double smooth =
+            (rope.original_max_positions / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
         frequency = static_cast<float>((1.0 - smooth) * frequency / rope.factor + smooth * frequency);
       }
     }
@@ -96,7 +98,8 @@ BlockWeights BindBlock(const ModelConfig& config, int64_t layer, const at::Tenso
   BlockWeights weights;
   weights.layer = layer;
   weights.attention_norm_D = views.Get("input_layernorm.weight");
-  weights.qkv = {views.Fused({"q_proj.weight", "k_proj.weight", "v_proj.weight"}), views.Fused({"q_proj.bias", "k_proj.bias", "v_proj.bias"}), {}};
+  weights.qkv = {
+      views.Fused({"q_proj.weight", "k_proj.weight", "v_proj.weight"}), views.Fused({"q_proj.bias", "k_proj.bias", "v_proj.bias"}), {}};
   weights.q_norm_d = views.Get("q_norm.weight");
   weights.k_norm_d = views.Get("k_norm.weight");
   weights.out = {views.Get("o_proj.weight"), views.Get("o_proj.bias"), {}};
@@ -136,7 +139,8 @@ at::Tensor Embed(const at::Tensor& embedding_VD, const std::vector<int32_t>& ids
     for (int64_t n = begin; n < end; ++n) {
       const int64_t id = ids_N[static_cast<size_t>(n)];
       CANDOR_CHECK(0 <= id && id < embedding_VD.size(0), "a token id lies outside the vocabulary");
-      kernels.to_float(static_cast<const char*>(embedding_VD.const_data_ptr()) + id * width * bytes, x_ND.mutable_data_ptr<float>() + n * width, width, 1.0f);
+      kernels.to_float(static_cast<const char*>(embedding_VD.const_data_ptr()) + id * width * bytes,
+                       x_ND.mutable_data_ptr<float>() + n * width, width, 1.0f);
     }
   });
   return x_ND;
@@ -156,9 +160,12 @@ void EmbedBackward(const at::Tensor& dx_ND, const std::vector<int32_t>& ids_N, c
   });
 }
 
-at::Tensor FinalNorm(const ModelConfig& config, const at::Tensor& weight_D, const at::Tensor& x_ND) { return RmsNorm(x_ND, weight_D, config.rms_norm_eps, nullptr); }
+at::Tensor FinalNorm(const ModelConfig& config, const at::Tensor& weight_D, const at::Tensor& x_ND) {
+  return RmsNorm(x_ND, weight_D, config.rms_norm_eps, nullptr);
+}
 
-at::Tensor FinalNormBackward(const ModelConfig& config, const at::Tensor& weight_D, const at::Tensor& x_ND, const at::Tensor& dy_ND, const at::Tensor& grad_D) {
+at::Tensor FinalNormBackward(const ModelConfig& config, const at::Tensor& weight_D, const at::Tensor& x_ND, const at::Tensor& dy_ND,
+                             const at::Tensor& grad_D) {
   at::Tensor rstd_N;
   RmsNorm(x_ND, weight_D, config.rms_norm_eps, &rstd_N);
   at::Tensor dx_ND = at::zeros_like(x_ND);

@@ -1,9 +1,10 @@
-// The one decoder that engine and learner share: embedding, blocks, final norm. Pure functions of (weights, input); weights are views of a unit's flat tensor (units.h), so a
-// caller can gather one block's weights, run it and free them, forward or backward, and run it again to recompute.
-// Legend: N tokens of the batch (flat, no padding), D hidden, F intermediate, H heads, K kv heads, d head size, V vocabulary.
-// The residual stream x_ND is always fp32; what goes into products is in the policy's format. FinalNorm's result is in the policy's format, its gradient fp32.
-// Backward is written by hand, not recorded by autograd: BlockForward keeps what BlockBackward needs in BlockSaved; gradients of weights are added, in fp32, into the same struct of
-// views bound over a flat fp32 gradient. Threads: one caller; work inside is parallel.
+// The one decoder that engine and learner share: embedding, blocks, final norm. Pure functions of (weights, input); weights are views of a
+// unit's flat tensor (units.h), so a caller can gather one block's weights, run it and free them, forward or backward, and run it again to
+// recompute. Legend: N tokens of the batch (flat, no padding), D hidden, F intermediate, H heads, K kv heads, d head size, V vocabulary.
+// The residual stream x_ND is always fp32; what goes into products is in the policy's format. FinalNorm's result is in the policy's format,
+// its gradient fp32. Backward is written by hand, not recorded by autograd: BlockForward keeps what BlockBackward needs in BlockSaved;
+// gradients of weights are added, in fp32, into the same struct of views bound over a flat fp32 gradient. Threads: one caller; work inside
+// is parallel.
 #pragma once
 #include <functional>
 #include <vector>
@@ -15,7 +16,8 @@
 
 namespace candor {
 
-// cos and sin of every position, fp32 [positions, d / 2]. Grows when a position beyond its end is asked for (not while another thread reads).
+// cos and sin of every position, fp32 [positions, d / 2]. Grows when a position beyond its end is asked for (not while another thread
+// reads).
 class RopeTable {
  public:
   explicit RopeTable(const ModelConfig& config);
@@ -37,11 +39,12 @@ struct BlockWeights {
   at::Tensor q_norm_d, k_norm_d;  // undefined unless the family normalises q and k
   Linear out;                     // [D, H d]
   at::Tensor mlp_norm_D;
-  Linear gate_up;                 // [2F, D]: rows of gate, then of up
-  Linear down;                    // [D, F]
+  Linear gate_up;  // [2F, D]: rows of gate, then of up
+  Linear down;     // [D, F]
 };
 
-// Views over the flat tensor of unit BlockUnit(layer): weights, or gradients when the flat tensor holds gradients. The tensor may be longer than the unit (padding at the end).
+// Views over the flat tensor of unit BlockUnit(layer): weights, or gradients when the flat tensor holds gradients. The tensor may be longer
+// than the unit (padding at the end).
 BlockWeights BindBlock(const ModelConfig& config, int64_t layer, const at::Tensor& flat);
 at::Tensor BindEmbedding(const ModelConfig& config, const at::Tensor& flat);  // [V, D] of unit 0
 at::Tensor BindFinalNorm(const ModelConfig& config, const at::Tensor& flat);  // [D]
@@ -56,7 +59,8 @@ struct DecoderWeights {
 };
 DecoderWeights BindDecoder(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics, int64_t pack_rows = 0);
 
-// The caller's attention: stores k and v where it keeps them and returns [N, H, d] for the queries; q and k come with rotary positions applied.
+// The caller's attention: stores k and v where it keeps them and returns [N, H, d] for the queries; q and k come with rotary positions
+// applied.
 using Attend = std::function<at::Tensor(int64_t layer, const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd)>;
 
 at::Tensor Embed(const at::Tensor& embedding_VD, const std::vector<int32_t>& ids_N);
@@ -73,16 +77,17 @@ struct BlockSaved {
 };
 
 // One decoder block for inference: x [N, D] -> [N, D].
-at::Tensor Block(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const std::vector<int32_t>& positions_N, const Attend& attend,
-                 const Numerics& numerics);
+at::Tensor Block(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
+                 const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics);
 // The same over packed groups, keeping what backward needs (saved may be null: the same numbers, nothing kept).
-at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope, const PackedGroups& batch, const Numerics& numerics,
-                        BlockSaved* saved);
+at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
+                        const PackedGroups& batch, const Numerics& numerics, BlockSaved* saved);
 // dy [N, D] -> dx [N, D]; adds the weights' gradients into `grad` (BindBlock over a flat fp32 tensor).
-at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& dy_ND, RopeTable& rope, const PackedGroups& batch, const Numerics& numerics,
-                         const BlockSaved& saved, const BlockWeights& grad);
+at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& dy_ND, RopeTable& rope,
+                         const PackedGroups& batch, const Numerics& numerics, const BlockSaved& saved, const BlockWeights& grad);
 
 at::Tensor FinalNorm(const ModelConfig& config, const at::Tensor& weight_D, const at::Tensor& x_ND);
-at::Tensor FinalNormBackward(const ModelConfig& config, const at::Tensor& weight_D, const at::Tensor& x_ND, const at::Tensor& dy_ND, const at::Tensor& grad_D);
+at::Tensor FinalNormBackward(const ModelConfig& config, const at::Tensor& weight_D, const at::Tensor& x_ND, const at::Tensor& dy_ND,
+                             const at::Tensor& grad_D);
 
 }  // namespace candor

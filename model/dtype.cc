@@ -11,9 +11,12 @@ namespace candor {
 
 const char* Name(DType dtype) {
   switch (dtype) {
-    case DType::kAuto: return "auto";
-    case DType::kBf16: return "bf16";
-    case DType::kFp32: return "fp32";
+    case DType::kAuto:
+      return "auto";
+    case DType::kBf16:
+      return "bf16";
+    case DType::kFp32:
+      return "fp32";
   }
   return "?";
 }

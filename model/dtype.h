@@ -1,5 +1,6 @@
-// Number formats of a policy and the choice between them. `auto` times one bf16 and one fp32 product and takes the faster: without avx512_bf16 or AMX, bf16 is several times
-// slower than fp32. All roles of a run must agree, so one process resolves `auto` and tells the others.
+// Number formats of a policy and the choice between them. `auto` times one bf16 and one fp32 product and takes the faster: without
+// avx512_bf16 or AMX, bf16 is several times slower than fp32. All roles of a run must agree, so one process resolves `auto` and tells the
+// others.
 #pragma once
 #include <string>
 #include <string_view>
@@ -27,8 +28,8 @@ DType ResolveDType(DType dtype);
 // Not for kAuto.
 at::ScalarType ToScalarType(DType dtype);
 
-// How products are computed. `deterministic` (fp32 only): unpacked products of at least kMinRows rows, so that a row's result does not depend on the rows beside it;
-// SelfTestRowInvariance (linear.h) says whether this machine keeps that promise.
+// How products are computed. `deterministic` (fp32 only): unpacked products of at least kMinRows rows, so that a row's result does not
+// depend on the rows beside it; SelfTestRowInvariance (linear.h) says whether this machine keeps that promise.
 struct Numerics {
   DType dtype = DType::kFp32;
   bool deterministic = false;

@@ -1,5 +1,5 @@
-// What differs between decoder families: the hyper-parameters in config.json and the parameters of a block. One file per family (llama.cc, qwen2.cc, qwen3.cc); the arithmetic of a
-// block (block.cc) is shared and follows the parameters that are there.
+// What differs between decoder families: the hyper-parameters in config.json and the parameters of a block. One file per family (llama.cc,
+// qwen2.cc, qwen3.cc); the arithmetic of a block (block.cc) is shared and follows the parameters that are there.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>

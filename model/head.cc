@@ -8,8 +8,9 @@
 namespace candor {
 namespace {
 
-// Rows whose fp32 logits fill about 128 MiB: the head's gradient (V x D, fp32) is read and written once per chunk, so chunks must not be small.
-int64_t ChunkRows(int64_t vocab_size) { return std::max<int64_t>(16, (int64_t{128} << 20) / (4 * vocab_size) / 16 * 16); }
+// Rows whose fp32 logits fill about 64 MiB: the head's gradient (V x D, fp32) is read and written once per chunk, so chunks must not be
+// small.
+int64_t ChunkRows(int64_t vocab_size) { return std::max<int64_t>(16, (int64_t{64} << 20) / (4 * vocab_size) / 16 * 16); }
 
 void CheckIds(const std::vector<int32_t>& ids, int64_t vocab_size) {
   for (int32_t id : ids) CANDOR_CHECK(0 <= id && id < vocab_size, "a token id lies outside the vocabulary");
@@ -46,7 +47,8 @@ at::Tensor SelectRows(const at::Tensor& x_MD, const int64_t* rows, int64_t count
   const int64_t bytes = x_MD.size(1) * x_MD.element_size();
   at::Tensor out = at::empty({count, x_MD.size(1)}, x_MD.options());
   for (int64_t i = 0; i < count; ++i) {
-    std::copy_n(static_cast<const char*>(x_MD.const_data_ptr()) + rows[i] * bytes, bytes, static_cast<char*>(out.mutable_data_ptr()) + i * bytes);
+    std::copy_n(static_cast<const char*>(x_MD.const_data_ptr()) + rows[i] * bytes, bytes,
+                static_cast<char*>(out.mutable_data_ptr()) + i * bytes);
   }
   return out;
 }
@@ -74,8 +76,8 @@ at::Tensor Logits(const Linear& head, const at::Tensor& hidden_MD, const Numeric
   return logits_MV;
 }
 
-TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M, const std::vector<int32_t>& extra_ids_E,
-                                 const Numerics& numerics) {
+TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
+                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics) {
   const int64_t rows = hidden_MD.size(0), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
   const auto extras = static_cast<int64_t>(extra_ids_E.size());
   CANDOR_CHECK(rows == static_cast<int64_t>(targets_M.size()));
@@ -85,10 +87,13 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
   TokenScores scores{at::empty({rows}, fp32), at::empty({rows}, fp32), at::empty({rows}, fp32), {}};
   if (extras > 0) scores.selected_ME = at::empty({rows, extras}, fp32);
   float *log_probs = scores.log_probs_M.mutable_data_ptr<float>(), *entropy = scores.entropy_M.mutable_data_ptr<float>();
-  float *log_sum_exp = scores.log_sum_exp_M.mutable_data_ptr<float>(), *selected = extras > 0 ? scores.selected_ME.mutable_data_ptr<float>() : nullptr;
+  float *log_sum_exp = scores.log_sum_exp_M.mutable_data_ptr<float>(),
+        *selected = extras > 0 ? scores.selected_ME.mutable_data_ptr<float>() : nullptr;
+  const at::Tensor buffer_CV = at::empty({std::min(chunk, rows), vocab_size}, fp32);  // one for all chunks: fresh pages cost time
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
-    const at::Tensor logits_CV = Logits(head, hidden_MD.narrow(0, first, count), numerics);
+    const at::Tensor logits_CV = buffer_CV.narrow(0, 0, count);
+    ApplyToFloat(head, hidden_MD.narrow(0, first, count), logits_CV, numerics);
     const float* logits = logits_CV.const_data_ptr<float>();
     ParallelRows(count, vocab_size, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -105,29 +110,37 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
   return scores;
 }
 
-at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M, const std::vector<int32_t>& extra_ids_E,
-                                 const TokenScores& scores, const at::Tensor& dlog_probs_M, const at::Tensor& dselected_ME, const Linear& grad_head, const Numerics& numerics) {
+at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
+                                 const std::vector<int32_t>& extra_ids_E, const TokenScores& scores, const at::Tensor& dlog_probs_M,
+                                 const at::Tensor& dselected_ME, const Linear& grad_head, const Numerics& numerics) {
   const int64_t rows = hidden_MD.size(0), width = hidden_MD.size(1), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
   const ActiveRows active = FindActive(rows, dlog_probs_M, dselected_ME);
   const at::Tensor dhidden_MD = at::zeros({rows, width}, hidden_MD.options().dtype(at::kFloat));
   const float* log_sum_exp = scores.log_sum_exp_M.const_data_ptr<float>();
   const TypedKernels& kernels = TypedKernelsOf(hidden_MD);
+  const int64_t longest = std::min<int64_t>(chunk, static_cast<int64_t>(active.rows.size()));
+  const at::Tensor logits_buffer_CV = at::empty({longest, vocab_size}, hidden_MD.options().dtype(at::kFloat)),
+                   dlogits_buffer_CV = at::empty({longest, vocab_size}, hidden_MD.options());
   for (size_t first = 0; first < active.rows.size(); first += static_cast<size_t>(chunk)) {
     const int64_t count = std::min<int64_t>(chunk, static_cast<int64_t>(active.rows.size() - first));
     const int64_t* rows_C = active.rows.data() + first;
-    const at::Tensor hidden_CD = SelectRows(hidden_MD, rows_C, count), logits_CV = Logits(head, hidden_CD, numerics);
-    const at::Tensor dlogits_CV = at::empty({count, vocab_size}, hidden_MD.options());
+    const at::Tensor hidden_CD = SelectRows(hidden_MD, rows_C, count), logits_CV = logits_buffer_CV.narrow(0, 0, count),
+                     dlogits_CV = dlogits_buffer_CV.narrow(0, 0, count);
+    ApplyToFloat(head, hidden_CD, logits_CV, numerics);
     ParallelRows(count, vocab_size, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t m = rows_C[i];
-        kernels.log_prob_gradient(logits_CV.const_data_ptr<float>() + i * vocab_size, vocab_size, log_sum_exp[m], targets_M[static_cast<size_t>(m)],
-                                  active.dlog_probs ? active.dlog_probs[m] : 0.0f, static_cast<char*>(dlogits_CV.mutable_data_ptr()) + i * vocab_size * dlogits_CV.element_size());
-        for (int64_t e = 0; e < active.extras; ++e) AddAt(dlogits_CV, i * vocab_size + extra_ids_E[static_cast<size_t>(e)], active.dselected[m * active.extras + e]);
+        kernels.log_prob_gradient(logits_CV.const_data_ptr<float>() + i * vocab_size, vocab_size, log_sum_exp[m],
+                                  targets_M[static_cast<size_t>(m)], active.dlog_probs ? active.dlog_probs[m] : 0.0f,
+                                  static_cast<char*>(dlogits_CV.mutable_data_ptr()) + i * vocab_size * dlogits_CV.element_size());
+        for (int64_t e = 0; e < active.extras; ++e)
+          AddAt(dlogits_CV, i * vocab_size + extra_ids_E[static_cast<size_t>(e)], active.dselected[m * active.extras + e]);
       }
     });
     AddWeightGradient(hidden_CD, dlogits_CV, grad_head);
     const at::Tensor dhidden_CD = InputGradientFloat(head, dlogits_CV);
-    for (int64_t i = 0; i < count; ++i) std::copy_n(dhidden_CD.const_data_ptr<float>() + i * width, width, dhidden_MD.mutable_data_ptr<float>() + rows_C[i] * width);
+    for (int64_t i = 0; i < count; ++i)
+      std::copy_n(dhidden_CD.const_data_ptr<float>() + i * width, width, dhidden_MD.mutable_data_ptr<float>() + rows_C[i] * width);
   }
   return dhidden_MD;
 }

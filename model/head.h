@@ -1,6 +1,7 @@
-// The LM head: hidden states to fp32 logits and log-probabilities. Logits are never rounded to bf16. The learner's form works in chunks of rows and recomputes the chunk's logits in
-// backward, so [M, V] never exists whole. Engine and learner share RowStatistics, so that in deterministic mode their log-probabilities are equal bit for bit.
-// Legend: M rows that predict something, V vocabulary, E extra ids whose logits are read (the confidence slot: high, low).
+// The LM head: hidden states to fp32 logits and log-probabilities. Logits are never rounded to bf16. The learner's form works in chunks of
+// rows and recomputes the chunk's logits in backward, so [M, V] never exists whole. Engine and learner share RowStatistics, so that in
+// deterministic mode their log-probabilities are equal bit for bit. Legend: M rows that predict something, V vocabulary, E extra ids whose
+// logits are read (the confidence slot: high, low).
 #pragma once
 #include "model/linear.h"
 
@@ -18,15 +19,17 @@ struct RowStats {
 RowStats RowStatistics(const float* logits_V, int64_t vocab_size);
 
 struct TokenScores {
-  at::Tensor log_probs_M;      // fp32 log p(target)
-  at::Tensor entropy_M;        // fp32, no gradient
-  at::Tensor log_sum_exp_M;    // kept for backward
-  at::Tensor selected_ME;      // fp32 raw logits of the extra ids; undefined when there are none
+  at::Tensor log_probs_M;    // fp32 log p(target)
+  at::Tensor entropy_M;      // fp32, no gradient
+  at::Tensor log_sum_exp_M;  // kept for backward
+  at::Tensor selected_ME;    // fp32 raw logits of the extra ids; undefined when there are none
 };
-TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M, const std::vector<int32_t>& extra_ids_E, const Numerics& numerics);
-// Upstream gradients of log_probs_M and selected_ME (either may be undefined: zero) -> d hidden [M, D] in fp32; adds the head's gradient into grad_head (fp32 [V, D]).
-// Rows whose upstream gradients are all zero cost nothing.
-at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M, const std::vector<int32_t>& extra_ids_E,
-                                 const TokenScores& scores, const at::Tensor& dlog_probs_M, const at::Tensor& dselected_ME, const Linear& grad_head, const Numerics& numerics);
+TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
+                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics);
+// Upstream gradients of log_probs_M and selected_ME (either may be undefined: zero) -> d hidden [M, D] in fp32; adds the head's gradient
+// into grad_head (fp32 [V, D]). Rows whose upstream gradients are all zero cost nothing.
+at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
+                                 const std::vector<int32_t>& extra_ids_E, const TokenScores& scores, const at::Tensor& dlog_probs_M,
+                                 const at::Tensor& dselected_ME, const Linear& grad_head, const Numerics& numerics);
 
 }  // namespace candor

@@ -1,5 +1,5 @@
-// Products over three libraries inside libtorch_cpu: oneDNN through ATen (bf16 with bf16 results, packed or not), MKL's bf16 x bf16 -> fp32 product (exact sums kept: residual stream,
-// gradients of weights, logits), MKL's fp32 product.
+// Products over three libraries inside libtorch_cpu: oneDNN through ATen (bf16 with bf16 results, packed or not), MKL's bf16 x bf16 -> fp32
+// product (exact sums kept: residual stream, gradients of weights, logits), MKL's fp32 product.
 #include "model/linear.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -9,8 +9,8 @@
 #include "model/kernels/kernels.h"
 #include "model/parallel.h"
 
-extern "C" void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a, int lda, const void* b, int ldb, float beta, float* c,
-                                       int ldc);
+extern "C" void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a, int lda,
+                                       const void* b, int ldb, float beta, float* c, int ldc);
 
 namespace candor {
 namespace {
@@ -18,8 +18,8 @@ namespace {
 constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
 
 using PackFn = at::Tensor(const at::Tensor&, std::optional<int64_t>);
-using PackedLinearFn = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view, c10::List<std::optional<at::Scalar>>,
-                                  std::optional<std::string_view>);
+using PackedLinearFn = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view,
+                                  c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);
 
 at::Tensor Padded(const at::Tensor& x_NI, const Numerics& numerics) {
   if (!numerics.deterministic || x_NI.size(0) >= kMinRows) return x_NI;
@@ -28,14 +28,17 @@ at::Tensor Padded(const at::Tensor& x_NI, const Numerics& numerics) {
   return padded;
 }
 
-std::optional<at::Tensor> OptionalBias(const Linear& linear) { return linear.bias_O.defined() ? std::optional<at::Tensor>(linear.bias_O) : std::nullopt; }
+std::optional<at::Tensor> OptionalBias(const Linear& linear) {
+  return linear.bias_O.defined() ? std::optional<at::Tensor>(linear.bias_O) : std::nullopt;
+}
 
 // c [m, n] = op(a) op(b) + beta c for contiguous bf16 a and b.
-void ProductToFloat(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const at::Tensor& a, const at::Tensor& b, float beta, const at::Tensor& c) {
+void ProductToFloat(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const at::Tensor& a, const at::Tensor& b,
+                    float beta, const at::Tensor& c) {
   CANDOR_CHECK(a.is_contiguous() && b.is_contiguous() && c.is_contiguous());
-  cblas_gemm_bf16bf16f32(kRowMajor, transpose_a ? kTranspose : kNoTranspose, transpose_b ? kTranspose : kNoTranspose, static_cast<int>(m), static_cast<int>(n), static_cast<int>(k),
-                         1.0f, a.const_data_ptr(), static_cast<int>(a.size(1)), b.const_data_ptr(), static_cast<int>(b.size(1)), beta, c.mutable_data_ptr<float>(),
-                         static_cast<int>(n));
+  cblas_gemm_bf16bf16f32(kRowMajor, transpose_a ? kTranspose : kNoTranspose, transpose_b ? kTranspose : kNoTranspose, static_cast<int>(m),
+                         static_cast<int>(n), static_cast<int>(k), 1.0f, a.const_data_ptr(), static_cast<int>(a.size(1)),
+                         b.const_data_ptr(), static_cast<int>(b.size(1)), beta, c.mutable_data_ptr<float>(), static_cast<int>(n));
 }
 
 bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
@@ -71,7 +74,8 @@ void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& re
   const TypedKernels& kernels = IsBf16(y) ? GetKernels().bf16 : GetKernels().fp32;
   const int64_t width = y.size(1), bytes = y.element_size();
   ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
-    kernels.add_to_float(static_cast<const char*>(y.const_data_ptr()) + begin * width * bytes, residual_NO.mutable_data_ptr<float>() + begin * width, (end - begin) * width);
+    kernels.add_to_float(static_cast<const char*>(y.const_data_ptr()) + begin * width * bytes,
+                         residual_NO.mutable_data_ptr<float>() + begin * width, (end - begin) * width);
   });
 }
 
@@ -81,8 +85,10 @@ void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor
   if (IsBf16(x_NI)) return ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 0.0f, out_NO);
   const at::Tensor padded = Padded(x_NI, numerics);
   at::Tensor out = out_NO;
-  if (padded.size(0) == rows) at::mm_out(out, padded, linear.weight_OI.t());
-  else out.copy_(at::mm(padded, linear.weight_OI.t()).narrow(0, 0, rows));
+  if (padded.size(0) == rows)
+    at::mm_out(out, padded, linear.weight_OI.t());
+  else
+    out.copy_(at::mm(padded, linear.weight_OI.t()).narrow(0, 0, rows));
 }
 
 at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO) { return at::mm(dy_NO, linear.weight_OI); }
@@ -98,8 +104,10 @@ void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Li
   if (dy_NO.size(0) == 0) return;
   CANDOR_CHECK(grad.weight_OI.scalar_type() == at::kFloat, "gradients of weights are fp32");
   at::Tensor weight = grad.weight_OI, bias = grad.bias_O;
-  if (IsBf16(dy_NO)) ProductToFloat(true, false, dy_NO.size(1), x_NI.size(1), dy_NO.size(0), dy_NO, x_NI, 1.0f, weight);
-  else weight.addmm_(dy_NO.t(), x_NI);
+  if (IsBf16(dy_NO))
+    ProductToFloat(true, false, dy_NO.size(1), x_NI.size(1), dy_NO.size(0), dy_NO, x_NI, 1.0f, weight);
+  else
+    weight.addmm_(dy_NO.t(), x_NI);
   if (bias.defined()) bias.add_(at::sum(dy_NO, 0, false, at::kFloat));
 }
 
@@ -129,8 +137,8 @@ static bool RowsAgree(int64_t in, int64_t out) {
 
 bool SelfTestRowInvariance(int64_t hidden_size, int64_t intermediate_size, int64_t vocab_size) {
   at::NoGradGuard no_grad;
-  return RowsAgree(hidden_size, hidden_size) && RowsAgree(hidden_size, 2 * intermediate_size) && RowsAgree(intermediate_size, hidden_size) &&
-         RowsAgree(hidden_size, std::min<int64_t>(vocab_size, 8192));
+  return RowsAgree(hidden_size, hidden_size) && RowsAgree(hidden_size, 2 * intermediate_size) &&
+         RowsAgree(intermediate_size, hidden_size) && RowsAgree(hidden_size, std::min<int64_t>(vocab_size, 8192));
 }
 
 }  // namespace candor

@@ -1,5 +1,5 @@
-// Products with weights: y = x Wᵀ + b. A weight can carry a form packed once by oneDNN (engine: one version, many products); the learner uses the plain weight, which is a view of
-// a gathered flat tensor. Gradients of weights are accumulated in fp32.
+// Products with weights: y = x Wᵀ + b. A weight can carry a form packed once by oneDNN (engine: one version, many products); the learner
+// uses the plain weight, which is a view of a gathered flat tensor. Gradients of weights are accumulated in fp32.
 #pragma once
 #include "model/dtype.h"
 
@@ -26,7 +26,8 @@ at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO);
 // grad.weight_OI += dyᵀ x and grad.bias_O += sum(dy), both fp32.
 void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad);
 
-// Tries products of many row counts with the shapes of a model and compares the rows bit for bit: whether deterministic mode can be offered on this machine.
+// Tries products of many row counts with the shapes of a model and compares the rows bit for bit: whether deterministic mode can be offered
+// on this machine.
 bool SelfTestRowInvariance(int64_t hidden_size, int64_t intermediate_size, int64_t vocab_size);
 
 }  // namespace candor

@@ -1,4 +1,5 @@
-// Llama (Llama 2, Llama 3 and its children such as SmolLM2): RMSNorm, rotary positions with optional llama3 frequency scaling, grouped queries, SwiGLU; biases only on request.
+// Llama (Llama 2, Llama 3 and its children such as SmolLM2): RMSNorm, rotary positions with optional llama3 frequency scaling, grouped
+// queries, SwiGLU; biases only on request.
 #include "model/family.h"
 
 namespace candor {

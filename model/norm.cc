@@ -17,18 +17,20 @@ at::Tensor RmsNorm(const at::Tensor& x_ND, const at::Tensor& weight_D, double ep
   const float* x = x_ND.const_data_ptr<float>();
   char* y = static_cast<char*>(y_ND.mutable_data_ptr());
   ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
-    kernels.rms_norm(x + begin * width, weight_D.const_data_ptr(), y + begin * width * y_ND.element_size(), rstd ? rstd + begin : nullptr, end - begin, width,
-                     static_cast<float>(eps));
+    kernels.rms_norm(x + begin * width, weight_D.const_data_ptr(), y + begin * width * y_ND.element_size(), rstd ? rstd + begin : nullptr,
+                     end - begin, width, static_cast<float>(eps));
   });
   return y_ND;
 }
 
-void AddRmsNormBackward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at::Tensor& weight_D, const at::Tensor& rstd_N, const at::Tensor& dx_ND, const at::Tensor& grad_D) {
+void AddRmsNormBackward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at::Tensor& weight_D, const at::Tensor& rstd_N,
+                        const at::Tensor& dx_ND, const at::Tensor& grad_D) {
   const int64_t rows = x_ND.size(0), width = x_ND.size(1);
   const TypedKernels& kernels = TypedKernelsOf(weight_D);
   SumInFixedParts(rows, width, grad_D, [&](int64_t begin, int64_t end, float* dw) {
-    kernels.rms_norm_backward(dy_ND.const_data_ptr<float>() + begin * width, x_ND.const_data_ptr<float>() + begin * width, weight_D.const_data_ptr(),
-                              rstd_N.const_data_ptr<float>() + begin, dx_ND.mutable_data_ptr<float>() + begin * width, dw, end - begin, width);
+    kernels.rms_norm_backward(dy_ND.const_data_ptr<float>() + begin * width, x_ND.const_data_ptr<float>() + begin * width,
+                              weight_D.const_data_ptr(), rstd_N.const_data_ptr<float>() + begin,
+                              dx_ND.mutable_data_ptr<float>() + begin * width, dw, end - begin, width);
   });
 }
 

@@ -4,7 +4,8 @@
 namespace candor {
 
 Status PackedGroups::Add(const std::vector<int32_t>& prompt, const std::vector<std::vector<int32_t>>& answers) {
-  if (prompt.empty()) return Fail(ErrorCode::kInvalidInput, "a packed group has an empty prompt", "", "start the prompt with the model's first token");
+  if (prompt.empty())
+    return Fail(ErrorCode::kInvalidInput, "a packed group has an empty prompt", "", "start the prompt with the model's first token");
   const auto append = [&](const std::vector<int32_t>& ids, int64_t count, int64_t first_position) {
     RowRange range{rows(), rows() + count};
     for (int64_t i = 0; i < count; ++i) {

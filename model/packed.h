@@ -1,6 +1,7 @@
-// The learner's batch: groups of answers that share a prompt, as flat tokens without padding. Rows of a group: the prompt once, then each answer. An answer's token attends to the
-// whole prompt and to its own earlier tokens. The row that predicts an answer's first token is the prompt's last row; so a prompt needs at least one token.
-// A plain sequence (supervised learning) is a group of one answer whose prompt is its first token or its unscored beginning.
+// The learner's batch: groups of answers that share a prompt, as flat tokens without padding. Rows of a group: the prompt once, then each
+// answer. An answer's token attends to the whole prompt and to its own earlier tokens. The row that predicts an answer's first token is the
+// prompt's last row; so a prompt needs at least one token. A plain sequence (supervised learning) is a group of one answer whose prompt is
+// its first token or its unscored beginning.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -30,8 +31,8 @@ struct PackedGroups {
 
   int64_t rows() const { return static_cast<int64_t>(ids_N.size()); }
   int64_t scored() const { return static_cast<int64_t>(targets_M.size()); }
-  // Appends a group; every answer token gets an entry in predict_rows_M and targets_M. An answer's last token predicts nothing and so gets no row: an answer of T tokens has
-  // T - 1 rows. Empty answers are allowed (they score nothing).
+  // Appends a group; every answer token gets an entry in predict_rows_M and targets_M. An answer's last token predicts nothing and so gets
+  // no row: an answer of T tokens has T - 1 rows. Empty answers are allowed (they score nothing).
   Status Add(const std::vector<int32_t>& prompt, const std::vector<std::vector<int32_t>>& answers);
 };
 

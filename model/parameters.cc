@@ -81,15 +81,18 @@ Status LoadFile(const std::string& path, const ModelConfig& config, Parameters& 
   for (const auto& [name, tensor] : file->tensors()) {
     if (IsIgnorable(name, config)) continue;
     if (!parameters.Has(name)) {
-      return Fail(ErrorCode::kInvalidInput, "tensor '" + name + "' does not belong to a " + Name(config.family) + " model of this config", path,
-                  "check that config.json and the weights belong together");
+      return Fail(ErrorCode::kInvalidInput, "tensor '" + name + "' does not belong to a " + Name(config.family) + " model of this config",
+                  path, "check that config.json and the weights belong together");
     }
     const at::Tensor target = parameters.Get(name);
     if (tensor.sizes() != target.sizes()) {
-      return Fail(ErrorCode::kInvalidInput, "tensor '" + name + "' has the shape " + ShapeText(tensor.sizes()) + " where config.json asks for " + ShapeText(target.sizes()), path,
-                  "check that config.json and the weights belong together");
+      return Fail(
+          ErrorCode::kInvalidInput,
+          "tensor '" + name + "' has the shape " + ShapeText(tensor.sizes()) + " where config.json asks for " + ShapeText(target.sizes()),
+          path, "check that config.json and the weights belong together");
     }
-    if (!at::isFloatingType(tensor.scalar_type())) return Fail(ErrorCode::kInvalidInput, "tensor '" + name + "' holds integers (quantised weights?)", path, "use bf16 or fp32 weights");
+    if (!at::isFloatingType(tensor.scalar_type()))
+      return Fail(ErrorCode::kInvalidInput, "tensor '" + name + "' holds integers (quantised weights?)", path, "use bf16 or fp32 weights");
     if (missing.erase(name) == 0) return Fail(ErrorCode::kInvalidInput, "tensor '" + name + "' appears in two files", path);
     // A mapped tensor may lie at any byte: copy it before computing with it.
     at::Tensor aligned = at::empty(tensor.sizes(), tensor.options());
@@ -109,8 +112,10 @@ Result<Parameters> LoadParameters(const std::string& folder, const ModelConfig& 
   std::set<std::string> missing(names.begin(), names.end());
   for (const std::string& path : files) CANDOR_TRY(LoadFile(path, config, parameters, missing));
   if (!missing.empty()) {
-    return Fail(ErrorCode::kInvalidInput, "tensor '" + *missing.begin() + "' is missing" + (missing.size() > 1 ? " (and " + std::to_string(missing.size() - 1) + " more)" : ""), files[0],
-                "check that config.json and the weights belong together");
+    return Fail(ErrorCode::kInvalidInput,
+                "tensor '" + *missing.begin() + "' is missing" +
+                    (missing.size() > 1 ? " (and " + std::to_string(missing.size() - 1) + " more)" : ""),
+                files[0], "check that config.json and the weights belong together");
   }
   return parameters;
 }
@@ -152,8 +157,10 @@ Status SaveParameters(const Parameters& parameters, const std::string& folder, i
   }
   if (shards.size() == 1) return {};
   const std::string path = folder + "/model.safetensors.index.json", temporary = path + ".tmp";
-  std::ofstream(temporary, std::ios::binary) << nlohmann::ordered_json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) << "\n";
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return Fail(ErrorCode::kIo, std::string("cannot write the index: ") + std::strerror(errno), path);
+  std::ofstream(temporary, std::ios::binary)
+      << nlohmann::ordered_json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) << "\n";
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return Fail(ErrorCode::kIo, std::string("cannot write the index: ") + std::strerror(errno), path);
   return {};
 }
 

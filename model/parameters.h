@@ -40,7 +40,8 @@ class Parameters {
 
 // Weights ~ N(0, 0.02) (norms 1, biases small), a pure function of (seed, unit, param, index); for tests and tiny recipes.
 Parameters RandomParameters(const ModelConfig& config, uint64_t seed, at::ScalarType dtype, double scale = 0.02);
-// Reads model.safetensors or the files of model.safetensors.index.json. A missing, extra or mis-shaped tensor is an error that names tensor and file.
+// Reads model.safetensors or the files of model.safetensors.index.json. A missing, extra or mis-shaped tensor is an error that names tensor
+// and file.
 Result<Parameters> LoadParameters(const std::string& folder, const ModelConfig& config, at::ScalarType dtype);
 // Writes model.safetensors, or shards of at most `shard_bytes` with an index. Each file appears atomically.
 Status SaveParameters(const Parameters& parameters, const std::string& folder, int64_t shard_bytes = 5'000'000'000);

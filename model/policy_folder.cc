@@ -18,8 +18,9 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 // What a tokenizer may consist of; whatever of it is there is copied byte for byte.
-constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-                                           "merges.txt",     "tokenizer.model",       "chat_template.jinja",     "chat_template.json", "LICENSE"};
+constexpr const char* kTokenizerFiles[] = {
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",  "vocab.json",
+    "merges.txt",     "tokenizer.model",       "chat_template.jinja",     "chat_template.json", "LICENSE"};
 constexpr char kMarker[] = "candor.json";
 
 // A YAML scalar in double quotes (JSON strings are YAML strings).
@@ -35,27 +36,32 @@ std::string FrontMatter(const ModelCard& card, bool confidence) {
   }
   text += std::string("tags:\n- candor\n- calibration\n") + (confidence ? "- confidence\n" : "");
   if (!card.metrics.empty()) {
-    text += "model-index:\n- name: " + Quoted(card.name) + "\n  results:\n  - task:\n      type: text-generation\n    dataset:\n      type: held-out\n      name: held-out\n    metrics:\n";
+    text +=
+        "model-index:\n- name: " + Quoted(card.name) +
+        "\n  results:\n  - task:\n      type: text-generation\n    dataset:\n      type: held-out\n      name: held-out\n    metrics:\n";
     for (const auto& [name, value] : card.metrics) text += "    - type: " + Quoted(name) + "\n      value: " + Json(value).dump() + "\n";
   }
   return text + "---\n";
 }
 
 std::string CardText(const ModelCard& card, const ModelConfig& config, const std::optional<ConfidenceSpec>& confidence) {
-  std::string text = FrontMatter(card, confidence.has_value()) + "\n# " + card.name + "\n\nA " + Name(config.family) + " model of " + std::to_string(CountParameters(config)) +
+  std::string text = FrontMatter(card, confidence.has_value()) + "\n# " + card.name + "\n\nA " + Name(config.family) + " model of " +
+                     std::to_string(CountParameters(config)) +
                      " parameters, trained with Candor to say how likely its answers are to be right.\n";
   if (!card.base_model.empty()) text += "It started from " + card.base_model + ".\n";
   if (confidence) {
-    text += "\n## Its confidence\n\nThe confidence is read, not written: after the reply up to `" + confidence->reply_end + "`, append `" + confidence->after +
-            "` and read the raw logits of `" + confidence->high_token + "` (" + std::to_string(confidence->high_id) + ") and `" + confidence->low_token + "` (" +
-            std::to_string(confidence->low_id) + ") at the next position: c = sigmoid(z_high - z_low). `confidence.json` holds these facts; `read_confidence.py` does it:\n\n" +
+    text += "\n## Its confidence\n\nThe confidence is read, not written: after the reply up to `" + confidence->reply_end + "`, append `" +
+            confidence->after + "` and read the raw logits of `" + confidence->high_token + "` (" + std::to_string(confidence->high_id) +
+            ") and `" + confidence->low_token + "` (" + std::to_string(confidence->low_id) +
+            ") at the next position: c = sigmoid(z_high - z_low). `confidence.json` holds these facts; `read_confidence.py` does it:\n\n" +
             "    python read_confidence.py \"your question\"\n";
   }
   if (!card.metrics.empty()) {
     text += "\n## Measured on held-out data\n\n| metric | value |\n|---|---|\n";
     for (const auto& [name, value] : card.metrics) text += "| " + name + " | " + Json(value).dump() + " |\n";
   }
-  if (!card.recipe_toml.empty()) text += "\n## Recipe\n\n```toml\n" + card.recipe_toml + (card.recipe_toml.ends_with('\n') ? "" : "\n") + "```\n";
+  if (!card.recipe_toml.empty())
+    text += "\n## Recipe\n\n```toml\n" + card.recipe_toml + (card.recipe_toml.ends_with('\n') ? "" : "\n") + "```\n";
   return text;
 }
 
@@ -71,7 +77,8 @@ std::string GenerationJson(const ModelConfig& config) {
 Status CopyTokenizer(const std::string& from, const std::string& to, const ModelConfig& config) {
   bool has_generation = false;
   if (!from.empty()) {
-    if (!FileExists(from + "/tokenizer.json")) return Fail(ErrorCode::kNotFound, "no tokenizer.json to copy", from, "name a model folder that has its tokenizer");
+    if (!FileExists(from + "/tokenizer.json"))
+      return Fail(ErrorCode::kNotFound, "no tokenizer.json to copy", from, "name a model folder that has its tokenizer");
     for (const char* name : kTokenizerFiles) {
       if (!FileExists(from + "/" + name)) continue;
       CANDOR_ASSIGN(const std::string bytes, ReadFile(from + "/" + name));
@@ -104,15 +111,19 @@ Status CheckTarget(const std::string& folder) {
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
   if (!fs::exists(status)) return {};
-  if (!fs::is_directory(status)) return Fail(ErrorCode::kInvalidInput, "there is a file where the policy folder should go", folder, "name another place");
+  if (!fs::is_directory(status))
+    return Fail(ErrorCode::kInvalidInput, "there is a file where the policy folder should go", folder, "name another place");
   if (fs::is_empty(folder, error) || FileExists(folder + "/" + kMarker)) return {};
-  return Fail(ErrorCode::kInvalidInput, "the folder holds files that Candor did not write, and would be replaced", folder, "name a new folder, or empty it yourself");
+  return Fail(ErrorCode::kInvalidInput, "the folder holds files that Candor did not write, and would be replaced", folder,
+              "name a new folder, or empty it yourself");
 }
 
 Result<int32_t> ReadId(const Json& json, const char* name, const std::string& where) {
-  if (!json.contains(name) || !json[name].is_number_integer()) return Fail(ErrorCode::kInvalidInput, std::string("'") + name + "' must be a token id", where + ": " + name);
+  if (!json.contains(name) || !json[name].is_number_integer())
+    return Fail(ErrorCode::kInvalidInput, std::string("'") + name + "' must be a token id", where + ": " + name);
   const int64_t id = json[name].get<int64_t>();
-  if (!(0 <= id && id <= INT32_MAX)) return Fail(ErrorCode::kInvalidInput, std::string("'") + name + "' is out of range", where + ": " + name);
+  if (!(0 <= id && id <= INT32_MAX))
+    return Fail(ErrorCode::kInvalidInput, std::string("'") + name + "' is out of range", where + ": " + name);
   return static_cast<int32_t>(id);
 }
 
@@ -134,8 +145,15 @@ Result<std::optional<ConfidenceSpec::Recalibration>> ReadRecalibration(const Jso
 }  // namespace
 
 std::string ConfidenceJson(const ConfidenceSpec& spec) {
-  Json json = {{"kind", "slot"}, {"high_id", spec.high_id}, {"low_id", spec.low_id}, {"high_token", spec.high_token}, {"low_token", spec.low_token}, {"reply_end", spec.reply_end},
-               {"after", spec.after}, {"system_prompt", spec.system_prompt}, {"formula", "sigmoid(z_high - z_low)"}};
+  Json json = {{"kind", "slot"},
+               {"high_id", spec.high_id},
+               {"low_id", spec.low_id},
+               {"high_token", spec.high_token},
+               {"low_token", spec.low_token},
+               {"reply_end", spec.reply_end},
+               {"after", spec.after},
+               {"system_prompt", spec.system_prompt},
+               {"formula", "sigmoid(z_high - z_low)"}};
   json["recalibration"] = nullptr;
   if (spec.recalibration) {
     json["formula"] = "sigmoid(a * (z_high - z_low) + b)";
@@ -150,7 +168,8 @@ Result<ConfidenceSpec> ParseConfidenceJson(const std::string& text, const std::s
   ConfidenceSpec spec;
   CANDOR_ASSIGN(spec.high_id, ReadId(json, "high_id", where));
   CANDOR_ASSIGN(spec.low_id, ReadId(json, "low_id", where));
-  if (spec.high_id == spec.low_id) return Fail(ErrorCode::kInvalidInput, "'high_id' and 'low_id' are the same token", where, "export the model again");
+  if (spec.high_id == spec.low_id)
+    return Fail(ErrorCode::kInvalidInput, "'high_id' and 'low_id' are the same token", where, "export the model again");
   CANDOR_ASSIGN(spec.high_token, ReadString(json, "high_token", where, ""));
   CANDOR_ASSIGN(spec.low_token, ReadString(json, "low_token", where, ""));
   CANDOR_ASSIGN(spec.after, ReadString(json, "after", where, spec.after));
@@ -168,7 +187,8 @@ Result<std::optional<ConfidenceSpec>> ReadConfidenceSpec(const std::string& fold
   return spec;
 }
 
-Status WritePolicyFolder(const std::string& folder, const ModelConfig& config, const Parameters& parameters, const PolicyFolderOptions& options) {
+Status WritePolicyFolder(const std::string& folder, const ModelConfig& config, const Parameters& parameters,
+                         const PolicyFolderOptions& options) {
   CANDOR_TRY(CheckTarget(folder));
   std::string target = fs::path(folder).lexically_normal().string();
   while (target.size() > 1 && target.back() == '/') target.pop_back();

@@ -1,4 +1,5 @@
-// The order in which a pass uses units. A batch without rows, or without a gradient, still gathers, releases and announces every unit, so that ranks stay in step.
+// The order in which a pass uses units. A batch without rows, or without a gradient, still gathers, releases and announces every unit, so
+// that ranks stay in step.
 #include "model/policy_pass.h"
 
 #include "core/check.h"
@@ -52,7 +53,8 @@ auto Guarded(const char* what, const F& f) -> decltype(f()) {
     at::NoGradGuard no_grad;
     return f();
   } catch (const std::exception& e) {
-    return Fail(ErrorCode::kInternal, std::string(what) + " failed: " + e.what(), "", "if memory ran out, use smaller micro-batches or recompute = true");
+    return Fail(ErrorCode::kInternal, std::string(what) + " failed: " + e.what(), "",
+                "if memory ran out, use smaller micro-batches or recompute = true");
   }
 }
 
@@ -122,7 +124,8 @@ Result<TokenScores> PolicyPass::RunForward(const PackedGroups& batch, const std:
 }
 
 // Head and final norm: the gradient of the last block's output.
-Status PolicyPass::BackwardHead(const at::Tensor& dlog_probs_M, const at::Tensor& dselected_ME, at::Tensor& head_gradient, at::Tensor& dx_ND) {
+Status PolicyPass::BackwardHead(const at::Tensor& dlog_probs_M, const at::Tensor& dselected_ME, at::Tensor& head_gradient,
+                                at::Tensor& dx_ND) {
   const bool active = !AllZero(dlog_probs_M) || !AllZero(dselected_ME);
   at::Tensor dhidden_MD;
   {
@@ -130,8 +133,8 @@ Status PolicyPass::BackwardHead(const at::Tensor& dlog_probs_M, const at::Tensor
     CANDOR_TRY(access_.Prefetch(FinalNormUnit(config_)));
     CANDOR_ASSIGN(head_gradient, access_.Gradient(HeadUnit(config_)));
     if (active) {
-      dhidden_MD = TokenLogProbsBackward(BindHead(config_, unit.flat()), hidden_MD_, batch_.targets_M, extra_ids_E_, scores_, dlog_probs_M, dselected_ME,
-                                         BindHead(config_, head_gradient), numerics_);
+      dhidden_MD = TokenLogProbsBackward(BindHead(config_, unit.flat()), hidden_MD_, batch_.targets_M, extra_ids_E_, scores_, dlog_probs_M,
+                                         dselected_ME, BindHead(config_, head_gradient), numerics_);
     }
   }
   if (!config_.tie_embeddings) CANDOR_TRY(access_.GradientReady(HeadUnit(config_)));
@@ -140,7 +143,8 @@ Status PolicyPass::BackwardHead(const at::Tensor& dlog_probs_M, const at::Tensor
     CANDOR_TRY(access_.Prefetch(BlockUnit(config_.num_layers - 1)));
     CANDOR_ASSIGN(const at::Tensor gradient, access_.Gradient(FinalNormUnit(config_)));
     if (active) {
-      const at::Tensor dfinal_MD = FinalNormBackward(config_, BindFinalNorm(config_, unit.flat()), final_in_MD_, dhidden_MD, BindFinalNorm(config_, gradient));
+      const at::Tensor dfinal_MD =
+          FinalNormBackward(config_, BindFinalNorm(config_, unit.flat()), final_in_MD_, dhidden_MD, BindFinalNorm(config_, gradient));
       dx_ND = at::zeros({batch_.rows(), config_.hidden_size}, dfinal_MD.options());
       AddRows(dfinal_MD, batch_.predict_rows_M, dx_ND);
     }
@@ -179,7 +183,8 @@ Status PolicyPass::RunBackward(const at::Tensor& dlog_probs_M, const at::Tensor&
   return access_.GradientReady(EmbeddingUnit());
 }
 
-Result<TokenScores> ScoreTokens(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics, const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E) {
+Result<TokenScores> ScoreTokens(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics,
+                                const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E) {
   WholeAccess access(parameters, nullptr);
   PassOptions options;
   options.keep_for_backward = false;

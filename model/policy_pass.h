@@ -1,13 +1,14 @@
-// One teacher-forced pass of the whole policy over a packed batch, forward and backward, unit by unit. Whoever owns the parameters (whole, or sharded over ranks) implements
-// UnitAccess; the pass asks for a unit right before its use and gives it back right after. This is the only place that knows the order in which units are needed.
+// One teacher-forced pass of the whole policy over a packed batch, forward and backward, unit by unit. Whoever owns the parameters (whole,
+// or sharded over ranks) implements UnitAccess; the pass asks for a unit right before its use and gives it back right after. This is the
+// only place that knows the order in which units are needed.
 //
 //   PolicyPass pass(config, numerics, access, {.recompute = true});
 //   auto scores = pass.Forward(batch, extra_ids);             // log_probs_M in the order of batch.targets_M
 //   ... loss -> gradients of log_probs_M and selected_ME ...
 //   pass.Backward(dlog_probs_M, dselected_ME);                // adds into access.Gradient(unit)
 //
-// Forward order of units: embedding, layers 0..L-1, final norm, head. Backward: head, final norm, layers L-1..0, embedding. A tied embedding is gathered again for the head, and its
-// GradientReady comes once, at the very end.
+// Forward order of units: embedding, layers 0..L-1, final norm, head. Backward: head, final norm, layers L-1..0, embedding. A tied
+// embedding is gathered again for the head, and its GradientReady comes once, at the very end.
 #pragma once
 #include <vector>
 
@@ -23,7 +24,10 @@ class UnitAccess {
   virtual Result<at::Tensor> Gather(size_t unit) = 0;
   virtual void Release(size_t unit) = 0;
   // Hint: this unit comes next. An implementation may start its all-gather.
-  virtual Status Prefetch(size_t unit) { (void)unit; return {}; }
+  virtual Status Prefetch(size_t unit) {
+    (void)unit;
+    return {};
+  }
   // The flat fp32 tensor that the unit's gradient is added into. Called once per unit and backward, before the unit's first contribution.
   virtual Result<at::Tensor> Gradient(size_t unit) = 0;
   // Every contribution of this backward is in: it may be reduced.
@@ -45,7 +49,7 @@ class WholeAccess : public UnitAccess {
 };
 
 struct PassOptions {
-  bool recompute = false;       // keep only each block's input and run the block again in backward
+  bool recompute = false;  // keep only each block's input and run the block again in backward
   bool keep_for_backward = true;
 };
 
@@ -78,7 +82,7 @@ class PolicyPass {
 };
 
 // log p of every answer token (no gradient): a convenience over the pass for `candor score` and forced scores.
-Result<TokenScores> ScoreTokens(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics, const PackedGroups& batch,
-                                const std::vector<int32_t>& extra_ids_E = {});
+Result<TokenScores> ScoreTokens(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics,
+                                const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E = {});
 
 }  // namespace candor

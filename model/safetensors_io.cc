@@ -31,18 +31,28 @@ Result<at::ScalarType> ScalarTypeOf(const std::string& dtype, const std::string&
 
 const char* NameOf(at::ScalarType type) {
   switch (type) {
-    case at::kFloat: return "F32";
-    case at::kBFloat16: return "BF16";
-    case at::kHalf: return "F16";
-    case at::kDouble: return "F64";
-    case at::kLong: return "I64";
-    case at::kInt: return "I32";
-    case at::kByte: return "U8";
-    default: return nullptr;
+    case at::kFloat:
+      return "F32";
+    case at::kBFloat16:
+      return "BF16";
+    case at::kHalf:
+      return "F16";
+    case at::kDouble:
+      return "F64";
+    case at::kLong:
+      return "I64";
+    case at::kInt:
+      return "I32";
+    case at::kByte:
+      return "U8";
+    default:
+      return nullptr;
   }
 }
 
-tl::unexpected<Error> IoError(const std::string& what, const std::string& path) { return Fail(ErrorCode::kIo, what + ": " + std::strerror(errno), path); }
+tl::unexpected<Error> IoError(const std::string& what, const std::string& path) {
+  return Fail(ErrorCode::kIo, what + ": " + std::strerror(errno), path);
+}
 
 // Everything or an error: write(2) may take less than it is given.
 Status WriteAll(int fd, const char* data, size_t bytes, const std::string& path) {
@@ -102,7 +112,8 @@ Result<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string
   for (const TensorEntry& entry : index) {
     CANDOR_ASSIGN(const at::ScalarType type, ScalarTypeOf(entry.dtype, path + ": " + entry.name));
     if (!(0 <= entry.begin && entry.begin <= entry.end && static_cast<size_t>(entry.end) <= file->size_)) {
-      return Fail(ErrorCode::kInvalidInput, "tensor '" + entry.name + "' lies outside the file", path, "the file changed while it was read");
+      return Fail(ErrorCode::kInvalidInput, "tensor '" + entry.name + "' lies outside the file", path,
+                  "the file changed while it was read");
     }
     char* begin = static_cast<char*>(file->data_) + entry.begin;
     at::Tensor tensor = at::from_blob(begin, entry.shape, at::TensorOptions().dtype(type));
@@ -115,7 +126,8 @@ Result<std::vector<std::string>> SafetensorsFilesOf(const std::string& folder) {
   const std::string single = folder + "/model.safetensors", index_path = folder + "/model.safetensors.index.json";
   if (::access(index_path.c_str(), F_OK) != 0) {
     if (::access(single.c_str(), F_OK) == 0) return std::vector<std::string>{single};
-    return Fail(ErrorCode::kNotFound, "no weights in the model folder", single, "a model folder holds model.safetensors, or shards with model.safetensors.index.json");
+    return Fail(ErrorCode::kNotFound, "no weights in the model folder", single,
+                "a model folder holds model.safetensors, or shards with model.safetensors.index.json");
   }
   std::ifstream stream(index_path, std::ios::binary);
   const nlohmann::json index = nlohmann::json::parse(stream, nullptr, false);
@@ -134,7 +146,8 @@ Result<std::vector<std::string>> SafetensorsFilesOf(const std::string& folder) {
   return files;
 }
 
-Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std::string& path, std::vector<SafetensorsEntry> entries, std::map<std::string, std::string> metadata) {
+Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std::string& path, std::vector<SafetensorsEntry> entries,
+                                                                     std::map<std::string, std::string> metadata) {
   for (const SafetensorsEntry& entry : entries) CANDOR_CHECK(NameOf(entry.dtype) != nullptr, "a number format that safetensors knows");
   std::unique_ptr<SafetensorsWriter> writer(new SafetensorsWriter);
   writer->path_ = path;
@@ -158,7 +171,9 @@ SafetensorsWriter::~SafetensorsWriter() {
 }
 
 Status SafetensorsWriter::Append(const at::Tensor& tensor) {
-  CANDOR_CHECK(next_ < entries_.size() && tensor.sizes() == at::IntArrayRef(entries_[next_].shape) && tensor.scalar_type() == entries_[next_].dtype, "as announced");
+  CANDOR_CHECK(
+      next_ < entries_.size() && tensor.sizes() == at::IntArrayRef(entries_[next_].shape) && tensor.scalar_type() == entries_[next_].dtype,
+      "as announced");
   ++next_;
   const at::Tensor contiguous = tensor.contiguous();
   return AppendBytes(contiguous.const_data_ptr(), contiguous.nbytes());

@@ -1,5 +1,6 @@
-// Safetensors in and out: 8 bytes of little-endian header length, a JSON header, raw buffers. Reading maps the file and never trusts it (the header is checked by the format's own
-// crate, text/); writing streams tensor after tensor into a temporary file that is synced and renamed.
+// Safetensors in and out: 8 bytes of little-endian header length, a JSON header, raw buffers. Reading maps the file and never trusts it
+// (the header is checked by the format's own crate, text/); writing streams tensor after tensor into a temporary file that is synced and
+// renamed.
 #pragma once
 #include <map>
 #include <memory>
@@ -43,11 +44,12 @@ struct SafetensorsEntry {
 class SafetensorsWriter {
  public:
   // `metadata` goes to __metadata__ ("format": "pt" is always there).
-  static Result<std::unique_ptr<SafetensorsWriter>> Create(const std::string& path, std::vector<SafetensorsEntry> entries, std::map<std::string, std::string> metadata = {});
-  ~SafetensorsWriter();  // an unfinished file is removed
-  Status Append(const at::Tensor& tensor);  // the next entry; the shape and format must be as announced
+  static Result<std::unique_ptr<SafetensorsWriter>> Create(const std::string& path, std::vector<SafetensorsEntry> entries,
+                                                           std::map<std::string, std::string> metadata = {});
+  ~SafetensorsWriter();                                // an unfinished file is removed
+  Status Append(const at::Tensor& tensor);             // the next entry; the shape and format must be as announced
   Status AppendBytes(const void* data, size_t bytes);  // part of the next entries' data
-  Status Finish();  // fsync, rename
+  Status Finish();                                     // fsync, rename
 
  private:
   SafetensorsWriter() = default;

@@ -29,7 +29,8 @@ std::vector<UnitSpec> PlanUnits(const ModelConfig& config) {
     units.push_back({name, params.Take()});
   }
   units.push_back({"final_norm", ParamList("model.").Add("norm.weight", {config.hidden_size}).Take()});
-  if (!config.tie_embeddings) units.push_back({"head", ParamList("").Add("lm_head.weight", {config.vocab_size, config.hidden_size}).Take()});
+  if (!config.tie_embeddings)
+    units.push_back({"head", ParamList("").Add("lm_head.weight", {config.vocab_size, config.hidden_size}).Take()});
   return units;
 }
 

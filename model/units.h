@@ -1,8 +1,9 @@
-// The parameters of a policy in units: the pieces that sharding gathers, frees and reduces. A unit's parameters lie one after the other, without gaps, in one flat 1-D tensor in
-// the order of its spec; q, k, v (and gate, up) are neighbours, so one product serves all three without copying. The model knows no rank: who holds which slice of a flat
-// tensor is the trainer's business.
+// The parameters of a policy in units: the pieces that sharding gathers, frees and reduces. A unit's parameters lie one after the other,
+// without gaps, in one flat 1-D tensor in the order of its spec; q, k, v (and gate, up) are neighbours, so one product serves all three
+// without copying. The model knows no rank: who holds which slice of a flat tensor is the trainer's business.
 //
-// Units in order of use: 0 "embedding" (when tied it is the head as well), 1..L "layers.0".., L+1 "final_norm", and "head" (L+2) only when it is not tied.
+// Units in order of use: 0 "embedding" (when tied it is the head as well), 1..L "layers.0".., L+1 "final_norm", and "head" (L+2) only when
+// it is not tied.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,6 +1,7 @@
-// The control protocol: what rollout, reward and trainer processes say to the coordinator and to each other. Plain structs here; messages_codec.cc turns them into the versioned
-// protobuf envelope of candor.proto and back (another protocol version is refused by name; sizes are limited). Every request is idempotent: ids are made by the client or known
-// in advance, so it may be sent again after any silence.
+// The control protocol: what rollout, reward and trainer processes say to the coordinator and to each other. Plain structs here;
+// messages_codec.cc turns them into the versioned protobuf envelope of candor.proto and back (another protocol version is refused by name;
+// sizes are limited). Every request is idempotent: ids are made by the client or known in advance, so it may be sent again after any
+// silence.
 //
 //   rollout  -> coordinator : Hello, LeaseRequest, WorkerHeartbeat, GroupFailed
 //   rollout  -> reward      : TraceGroup (core/trace.h), answered by GroupSpooled once it is scored and on disk
@@ -23,18 +24,19 @@
 namespace candor {
 
 inline constexpr uint32_t kProtocolVersion = 1;
-inline constexpr size_t kMaxControlBytes = 4u << 20;    // control messages; protobuf may unpack to 8x
-inline constexpr size_t kMaxPayloadBytes = 64u << 20;   // trace groups and scored groups
+inline constexpr size_t kMaxControlBytes = 4u << 20;   // control messages; protobuf may unpack to 8x
+inline constexpr size_t kMaxPayloadBytes = 64u << 20;  // trace groups and scored groups
 
-// --- to the coordinator -------------------------------------------------------------------------------------------------------------------------------------------------
+// --- to the coordinator
+// -------------------------------------------------------------------------------------------------------------------------------------------------
 
 struct OpenLease {  // soft state that a worker announces again when it reconnects
   GroupId group;
   uint64_t tokens_done = 0;
 };
 struct Hello {
-  std::string role;      // "rollout", "reward", "trainer"
-  std::string worker;    // "rollout-0": unique in the run
+  std::string role;    // "rollout", "reward", "trainer"
+  std::string worker;  // "rollout-0": unique in the run
   Incarnation incarnation;
   std::string endpoint;  // where peers reach it; "" for pure clients
   std::vector<OpenLease> open_leases;
@@ -45,7 +47,7 @@ struct Welcome {
   SegmentId segment;
   uint64_t epoch = 0;  // the coordinator's incarnation
   PolicyVersion newest_version;
-  StepId last_step;    // last step that was done
+  StepId last_step;  // last step that was done
   bool finished = false;
 };
 
@@ -53,9 +55,9 @@ struct Lease {
   GroupId group;
   PromptRef prompt;
   StepId wave;
-  uint32_t traces = 0;          // G sampled traces
-  uint32_t greedy_traces = 0;   // extra traces decoded greedily, appended after the sampled ones
-  PolicyVersion min_version;    // the oldest policy that may write it (exact in deterministic mode: max_version equals it)
+  uint32_t traces = 0;         // G sampled traces
+  uint32_t greedy_traces = 0;  // extra traces decoded greedily, appended after the sampled ones
+  PolicyVersion min_version;   // the oldest policy that may write it (exact in deterministic mode: max_version equals it)
   PolicyVersion max_version;
   std::string reward_endpoint;
 };
@@ -85,7 +87,8 @@ struct WorkerHeartbeat {
 struct HeartbeatReply {
   VersionInfo newest;
   std::vector<GroupId> cancelled;  // leases that are no longer this worker's
-  std::vector<std::string> reward_endpoints;  // reward workers now: a finished group goes to any of them when its lease's own does not answer
+  std::vector<std::string>
+      reward_endpoints;  // reward workers now: a finished group goes to any of them when its lease's own does not answer
   bool finished = false;
 };
 struct GroupFailed {
@@ -100,13 +103,14 @@ struct GroupScored {
   PromptRef prompt;
   StepId wave;
   std::string reward_worker, reward_endpoint;
-  std::string hash;                  // XXH3-128 of the spooled payload, hex
+  std::string hash;  // XXH3-128 of the spooled payload, hex
   uint64_t payload_bytes = 0;
   PolicyVersion oldest_version, newest_version;
   uint32_t prompt_tokens = 0, completion_tokens = 0, traces = 0;
   DropReason drop = DropReason::kNone;
   uint32_t correct = 0, wrong = 0, unknown = 0, format_ok = 0;
-  // signal name -> encoded CalSketch of this group's labelled traces ("slot", "verbal", "answer_span", with the suffix "/greedy" for greedy traces)
+  // signal name -> encoded CalSketch of this group's labelled traces ("slot", "verbal", "answer_span", with the suffix "/greedy" for greedy
+  // traces)
   std::map<std::string, std::string> sketches;
   std::map<std::string, double> sums;  // named sums over traces: "reward/<channel>", "tokens", "truncated", ... divide by `traces`
   std::vector<std::string> slices;
@@ -156,13 +160,14 @@ struct StatusReply {
 };
 struct Ack {
   bool accepted = true;
-  std::string reason;                     // why not
-  StepId spool_release_through;           // reward: groups of waves up to here may be deleted
-  std::vector<GroupId> forget;            // reward: groups that no longer matter
+  std::string reason;            // why not
+  StepId spool_release_through;  // reward: groups of waves up to here may be deleted
+  std::vector<GroupId> forget;   // reward: groups that no longer matter
   bool finished = false;
 };
 
-// --- to a reward worker ---------------------------------------------------------------------------------------------------------------------------------------------------
+// --- to a reward worker
+// ---------------------------------------------------------------------------------------------------------------------------------------------------
 
 struct GroupSpooled {
   GroupId group;
@@ -174,8 +179,9 @@ struct FetchGroup {
   std::string hash;
 };
 
-using MessageBody = std::variant<Hello, Welcome, LeaseRequest, LeaseGrant, WorkerHeartbeat, HeartbeatReply, GroupFailed, GroupScored, PlanRequest, StepPlan, PlanVote,
-                                 VersionAnnounce, StepDone, CheckpointDone, StatusRequest, StatusReply, Ack, TraceGroup, GroupSpooled, FetchGroup, ScoredGroup, Error>;
+using MessageBody = std::variant<Hello, Welcome, LeaseRequest, LeaseGrant, WorkerHeartbeat, HeartbeatReply, GroupFailed, GroupScored,
+                                 PlanRequest, StepPlan, PlanVote, VersionAnnounce, StepDone, CheckpointDone, StatusRequest, StatusReply,
+                                 Ack, TraceGroup, GroupSpooled, FetchGroup, ScoredGroup, Error>;
 
 struct Message {
   std::string run_id;
@@ -196,8 +202,10 @@ Result<ScoredGroup> DecodePayload(const std::string& bytes);
 class MessageClient;
 class Caller {
  public:
-  Caller(MessageClient& client, std::string run_id, std::string sender) : client_(client), run_id_(std::move(run_id)), sender_(std::move(sender)) {}
-  // Sends, waits for the reply with the same sequence number, re-sends every resend_ms. An Error body comes back as the error. kUnavailable after deadline_ms, naming `what`.
+  Caller(MessageClient& client, std::string run_id, std::string sender)
+      : client_(client), run_id_(std::move(run_id)), sender_(std::move(sender)) {}
+  // Sends, waits for the reply with the same sequence number, re-sends every resend_ms. An Error body comes back as the error. kUnavailable
+  // after deadline_ms, naming `what`.
   Result<MessageBody> Call(MessageBody request, const std::string& what, int deadline_ms, int resend_ms = 1000);
   template <typename Reply, typename Request>
   Result<Reply> Ask(Request request, const std::string& what, int deadline_ms, int resend_ms = 1000) {

@@ -30,7 +30,7 @@ std::string_view OpenTag(PolicyTag tag);   // "<think>"
 std::string_view CloseTag(PolicyTag tag);  // "</think>"
 // What stands between a closed answer and the confidence slot: tags are written one to a line, in fine-tuning rows and by the engine alike.
 inline constexpr std::string_view kSlotPrefix = "\n<confidence>";
-Segment SegmentOf(PolicyTag tag);          // think → reasoning, the others by name
+Segment SegmentOf(PolicyTag tag);  // think → reasoning, the others by name
 std::optional<PolicyTag> PolicyTagFromName(std::string_view name);
 
 // Where the confidence comes from: written by the policy as a number, read from a slot's two tokens (then the text inside <confidence> is

@@ -1,9 +1,8 @@
 // Rows of supervised fine-tuning as tokens with weights. Reading and tokenising; no torch. Any thread.
 //   {prompt, completion}         every completion token is trained, and the end of the turn
-//   {prompt, completion, label}  label 1 / 0, true / false, "correct" / "wrong" or a number between: the completion is cut after its last
-//   closed tag before <confidence>, the slot
-//                                follows as in the engine ("<confidence>", then the slot token), its confidence is trained on the label,
-//                                and the completion's own tokens anchor the rest
+//   {prompt, completion, label}  label 1 / 0, true / false, "correct" / "wrong" or a number between: the completion is cut behind its last
+//                                closed tag before <confidence>, the slot follows as in the engine (kSlotPrefix, then the slot token), its
+//                                confidence is trained on the label, and the completion's own tokens anchor the rest
 #pragma once
 #include <optional>
 #include <vector>

@@ -1,4 +1,5 @@
-// The subcommands and roles that need a model, one function each in a file of its name; argv[0] is the subcommand, the return value the exit code.
+// The subcommands and roles that need a model, one function each in a file of its name; argv[0] is the subcommand, the return value the
+// exit code.
 #pragma once
 
 namespace candor::cli {

@@ -1,8 +1,9 @@
-// `candor eval MODEL [DATA]`: asks a model a data set (or every [[eval]] of a recipe) and reports accuracy and calibration with intervals, greedy and sampled answers apart.
-#include <CLI/CLI.hpp>
+// `candor eval MODEL [DATA]`: asks a model a data set (or every [[eval]] of a recipe) and reports accuracy and calibration with intervals,
+// greedy and sampled answers apart.
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
@@ -39,7 +40,10 @@ Result<Recipe> SettingsOf(const EvalArguments& arguments) {
   if (!arguments.recipe.empty()) return LoadRecipe({arguments.recipe}, arguments.overrides);
   if (FileExists(arguments.model + "/resolved.toml")) return LoadRecipe({arguments.model + "/resolved.toml"}, arguments.overrides);
   RecipeSource source;
-  CANDOR_TRY(source.AddText("name = 'eval'\nmodel = 'x'\nstages = []\n[[verifier]]\nname = 'exact'\nkind = 'exact_match'\n[format]\ntags = ['answer', 'confidence']\n", "the defaults"));
+  CANDOR_TRY(
+      source.AddText("name = 'eval'\nmodel = 'x'\nstages = []\n[[verifier]]\nname = 'exact'\nkind = 'exact_match'\n[format]\ntags = "
+                     "['answer', 'confidence']\n",
+                     "the defaults"));
   for (const std::string& one : arguments.overrides) CANDOR_TRY(source.AddOverride(one));
   Recipe recipe;
   OptionTable table;
@@ -58,26 +62,36 @@ Result<std::vector<AskSet>> SetsOf(const EvalArguments& arguments, const Recipe&
     return {};
   };
   if (!arguments.data.empty()) {
-    CANDOR_TRY(add(std::filesystem::path(arguments.data).stem().string(), "held_out", arguments.data, arguments.limit, std::max<int64_t>(0, arguments.samples)));
+    CANDOR_TRY(add(std::filesystem::path(arguments.data).stem().string(), "held_out", arguments.data, arguments.limit,
+                   std::max<int64_t>(0, arguments.samples)));
   } else {
     for (const EvalSetOptions& eval : recipe.evals)
-      CANDOR_TRY(add(eval.name, eval.role, eval.path, arguments.limit > 0 ? arguments.limit : eval.n, arguments.samples >= 0 ? arguments.samples : eval.samples));
-    if (sets.empty()) return Fail(ErrorCode::kInvalidInput, "there is nothing to ask", "", "name a data file, or a recipe with [[eval]] tables");
+      CANDOR_TRY(add(eval.name, eval.role, eval.path, arguments.limit > 0 ? arguments.limit : eval.n,
+                     arguments.samples >= 0 ? arguments.samples : eval.samples));
+    if (sets.empty())
+      return Fail(ErrorCode::kInvalidInput, "there is nothing to ask", "", "name a data file, or a recipe with [[eval]] tables");
   }
   return sets;
 }
 
 void ShowProgress(const std::string& name, const AskProgress& progress, bool terminal) {
   if (!terminal && progress.done != progress.total) return;
-  std::fprintf(stderr, "%s%-12s %5ld/%ld rows  %.0f tok/s%s", terminal ? "\r\033[K" : "", name.c_str(), static_cast<long>(progress.done), static_cast<long>(progress.total),
-               progress.tokens_per_second, terminal && progress.done != progress.total ? "" : "\n");
+  std::fprintf(stderr, "%s%-12s %5ld/%ld rows  %.0f tok/s%s", terminal ? "\r\033[K" : "", name.c_str(), static_cast<long>(progress.done),
+               static_cast<long>(progress.total), progress.tokens_per_second, terminal && progress.done != progress.total ? "" : "\n");
 }
 
 Status Run(const EvalArguments& arguments) {
   CANDOR_ASSIGN(Recipe recipe, SettingsOf(arguments));
   CANDOR_ASSIGN(std::vector<AskSet> sets, SetsOf(arguments, recipe));
   CANDOR_ASSIGN(std::string folder, ModelFolderOf(arguments.model));
-  AskOptions options{recipe.rollout.engine, recipe.rollout.sampling, recipe.rollout.stop, recipe.format, recipe.reward, recipe.reward.signal, 0, static_cast<uint64_t>(recipe.run.seed)};
+  AskOptions options{recipe.rollout.engine,
+                     recipe.rollout.sampling,
+                     recipe.rollout.stop,
+                     recipe.format,
+                     recipe.reward,
+                     recipe.reward.signal,
+                     0,
+                     static_cast<uint64_t>(recipe.run.seed)};
   if (arguments.temperature >= 0) options.sampling.temperature = arguments.temperature;
   CANDOR_ASSIGN(std::unique_ptr<Asker> asker, Asker::Load(folder, options));
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
@@ -97,7 +111,9 @@ Status Run(const EvalArguments& arguments) {
 
 int RunEval(int argc, const char* const* argv) {
   EvalArguments arguments;
-  CLI::App app{"Asks a model questions with known answers and reports accuracy and calibration with intervals, greedy and sampled answers apart.", "candor eval"};
+  CLI::App app{
+      "Asks a model questions with known answers and reports accuracy and calibration with intervals, greedy and sampled answers apart.",
+      "candor eval"};
   app.add_option("model", arguments.model, "a Hugging Face folder or the folder of a run")->required();
   app.add_option("data", arguments.data, "JSONL rows {prompt, answer}; left out: every [[eval]] of the recipe");
   app.add_option("overrides", arguments.overrides, "settings, such as format.confidence=slot");
@@ -110,7 +126,8 @@ int RunEval(int argc, const char* const* argv) {
   app.add_flag("--quiet", arguments.quiet, "no progress");
   app.footer(kExamples);
   CLI11_PARSE(app, argc, argv);
-  if (arguments.data.find('=') != std::string::npos) arguments.overrides.insert(arguments.overrides.begin(), std::exchange(arguments.data, ""));
+  if (arguments.data.find('=') != std::string::npos)
+    arguments.overrides.insert(arguments.overrides.begin(), std::exchange(arguments.data, ""));
   if (Status status = Run(arguments); !status) {
     std::fprintf(stderr, "candor eval: %s\n", status.error().Message().c_str());
     return static_cast<int>(ExitCodeOf(status.error().code));

@@ -1,5 +1,5 @@
-// `candor export MODEL OUT`: writes a policy as a folder that Hugging Face transformers loads, with a model card and, where the policy has a confidence slot, confidence.json and a script
-// that reads it.
+// `candor export MODEL OUT`: writes a policy as a folder that Hugging Face transformers loads, with a model card and, where the policy has
+// a confidence slot, confidence.json and a script that reads it.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -69,13 +69,14 @@ Status Export(const ExportArguments& arguments) {
   }
   if (options.card.name.empty()) options.card.name = arguments.out;
   if (!arguments.recalibration.empty()) {
-    if (!options.confidence) return Fail(ErrorCode::kInvalidInput, "there is no confidence slot to recalibrate", arguments.model, "leave --recalibration out");
+    if (!options.confidence)
+      return Fail(ErrorCode::kInvalidInput, "there is no confidence slot to recalibrate", arguments.model, "leave --recalibration out");
     options.confidence->recalibration = ConfidenceSpec::Recalibration{arguments.recalibration[0], arguments.recalibration[1]};
   }
   CANDOR_ASSIGN(const Parameters parameters, LoadParameters(folder, config, ToScalarType(dtype)));
   CANDOR_TRY(WritePolicyFolder(arguments.out, config, parameters, options));
-  std::printf("%s: %s of %ld parameters in %s%s\n", arguments.out.c_str(), Name(config.family), static_cast<long>(CountParameters(config)), Name(dtype),
-              options.confidence ? ", with confidence.json and read_confidence.py" : "");
+  std::printf("%s: %s of %ld parameters in %s%s\n", arguments.out.c_str(), Name(config.family), static_cast<long>(CountParameters(config)),
+              Name(dtype), options.confidence ? ", with confidence.json and read_confidence.py" : "");
   return {};
 }
 

@@ -1,4 +1,5 @@
-// candor rollout: one rollout worker of a run. Started by `candor run`, or by hand (a Slurm array) on any machine that sees the run's folder.
+// candor rollout: one rollout worker of a run. Started by `candor run`, or by hand (a Slurm array) on any machine that sees the run's
+// folder.
 #include "cli/role.h"
 #include "cli/torch/commands.h"
 #include "core/transport.h"

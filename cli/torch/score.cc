@@ -63,7 +63,9 @@ Result<std::vector<int32_t>> ReadIds(const Json& value, const char* name, int64_
   std::vector<int32_t> ids;
   for (const Json& id : value) {
     const bool fits = id.is_number_integer() && 0 <= id.get<int64_t>() && id.get<int64_t>() < vocab_size;
-    if (!fits) return Fail(ErrorCode::kInvalidInput, std::string("'") + name + "' holds " + id.dump() + ", which is not a token id of this model", "", "ids are below " + std::to_string(vocab_size));
+    if (!fits)
+      return Fail(ErrorCode::kInvalidInput, std::string("'") + name + "' holds " + id.dump() + ", which is not a token id of this model",
+                  "", "ids are below " + std::to_string(vocab_size));
     ids.push_back(id.get<int32_t>());
   }
   return ids;
@@ -81,7 +83,8 @@ Result<std::vector<int32_t>> EncodePrompt(const Scorer& scorer, const Json& prom
 Result<Row> ReadRow(const Scorer& scorer, const std::string& line) {
   if (BracketDepth(line) > kMaxJsonDepth) return Fail(ErrorCode::kInvalidInput, "the row is nested too deeply");
   const Json json = Json::parse(line, nullptr, false);
-  if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "the line is not a JSON object", "", "write one object per line; see candor score --help");
+  if (!json.is_object())
+    return Fail(ErrorCode::kInvalidInput, "the line is not a JSON object", "", "write one object per line; see candor score --help");
   Row row;
   if (json.contains("prompt_ids") && json.contains("completion_ids")) {
     CANDOR_ASSIGN(row.prompt, ReadIds(json["prompt_ids"], "prompt_ids", scorer.config.vocab_size));
@@ -96,7 +99,8 @@ Result<Row> ReadRow(const Scorer& scorer, const std::string& line) {
   if (row.prompt.empty()) return Fail(ErrorCode::kInvalidInput, "the prompt has no tokens, so nothing predicts the completion's first one");
   const auto length = static_cast<int64_t>(row.prompt.size() + row.completion.size());
   if (length > scorer.config.max_positions) {
-    return Fail(ErrorCode::kInvalidInput, "the row has " + std::to_string(length) + " tokens; the model takes " + std::to_string(scorer.config.max_positions));
+    return Fail(ErrorCode::kInvalidInput,
+                "the row has " + std::to_string(length) + " tokens; the model takes " + std::to_string(scorer.config.max_positions));
   }
   return row;
 }

@@ -46,7 +46,10 @@ Result<std::unique_ptr<Asker>> Asker::Load(const std::string& model_folder, cons
   CANDOR_ASSIGN(impl->verifier, MakeVerifiers(options.reward));
   CANDOR_ASSIGN(impl->engine, Engine::Create(options.engine));
   CANDOR_TRY(impl->engine->Load(PolicyVersion{0}, model_folder));
-  impl->signal = !options.signal.empty() ? options.signal : source == ConfidenceSource::kSlot ? "slot" : source == ConfidenceSource::kVerbal ? "verbal" : "answer_span";
+  impl->signal = !options.signal.empty()               ? options.signal
+                 : source == ConfidenceSource::kSlot   ? "slot"
+                 : source == ConfidenceSource::kVerbal ? "verbal"
+                                                       : "answer_span";
   return std::unique_ptr<Asker>(new Asker(std::move(impl)));
 }
 

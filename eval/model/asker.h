@@ -1,5 +1,5 @@
-// Asks a model the rows of a data set, greedily and by sampling, grades the answers and reads every confidence signal: the step from a model to eval/answers.h rows.
-// One thread calls it; the engine inside uses EngineOptions::threads.
+// Asks a model the rows of a data set, greedily and by sampling, grades the answers and reads every confidence signal: the step from a
+// model to eval/answers.h rows. One thread calls it; the engine inside uses EngineOptions::threads.
 #pragma once
 #include <functional>
 #include <memory>
@@ -17,12 +17,12 @@ namespace candor {
 
 struct AskOptions {
   EngineOptions engine;
-  SamplingOptions sampling;        // of the sampled answers; greedy ones are decoded at temperature 0
+  SamplingOptions sampling;  // of the sampled answers; greedy ones are decoded at temperature 0
   std::vector<std::string> stop;
   FormatOptions format;
-  RewardOptions reward;            // the verifiers
-  std::string signal;              // main confidence signal; "" = by the format (slot, verbal)
-  int64_t samples = 0;             // sampled answers per row besides the greedy one
+  RewardOptions reward;  // the verifiers
+  std::string signal;    // main confidence signal; "" = by the format (slot, verbal)
+  int64_t samples = 0;   // sampled answers per row besides the greedy one
   uint64_t seed = 1;
 };
 
@@ -34,8 +34,8 @@ struct AskSet {
 };
 
 struct AskProgress {
-  int64_t done = 0, total = 0;      // rows
-  double tokens_per_second = 0.0;   // sampled tokens
+  int64_t done = 0, total = 0;     // rows
+  double tokens_per_second = 0.0;  // sampled tokens
 };
 
 class Asker {

@@ -1,5 +1,6 @@
-// The project's own CPU kernels, compiled once per instruction set (kernels_avx512.cc, kernels_avx2.cc, kernels_baseline.cc from the same .inc files) and chosen at start. They are
-// serial over the rows they are given; callers spread rows over threads. T is the policy's number format (fp32 or bf16, as raw 16-bit words); sums run in fp32 in a fixed order.
+// The project's own CPU kernels, compiled once per instruction set (kernels_avx512.cc, kernels_avx2.cc, kernels_baseline.cc from the same
+// .inc files) and chosen at start. They are serial over the rows they are given; callers spread rows over threads. T is the policy's number
+// format (fp32 or bf16, as raw 16-bit words); sums run in fp32 in a fixed order.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -11,45 +12,49 @@ inline constexpr int kAttentionTileRows = 12;
 inline constexpr int kAttentionStepKeys = 512;  // keys between two rescalings of the running softmax
 
 struct AttentionTile {
-  const float* q_Rd;          // queries times 1 / sqrt(d)
-  const int64_t* keys_seen_R; // row r reads keys [0, keys_seen_R[r])
+  const float* q_Rd;           // queries times 1 / sqrt(d)
+  const int64_t* keys_seen_R;  // row r reads keys [0, keys_seen_R[r])
   int64_t rows;
   int64_t head_dim;
-  const int32_t* table;       // block of position p: table[p / 16]
-  const void* keys;           // + block * block_stride: [d, 16] of this kv head
-  const void* values;         // + block * block_stride: [16, d]
-  int64_t block_stride;       // elements
+  const int32_t* table;  // block of position p: table[p / 16]
+  const void* keys;      // + block * block_stride: [d, 16] of this kv head
+  const void* values;    // + block * block_stride: [16, d]
+  int64_t block_stride;  // elements
   float* out_Rd;
   float* log_sum_exp_R;
 };
 
-// One tile of attention's backward against `keys` consecutive keys that lie in blocks of 16 (zero padded): keys_seen_R counts from the first of them.
+// One tile of attention's backward against `keys` consecutive keys that lie in blocks of 16 (zero padded): keys_seen_R counts from the
+// first of them.
 struct AttentionBackwardTile {
-  const float* q_Rd;           // queries times 1 / sqrt(d)
+  const float* q_Rd;  // queries times 1 / sqrt(d)
   const float* dout_Rd;
   const float* log_sum_exp_R;
-  const float* delta_R;        // sum over d of dout * out
+  const float* delta_R;  // sum over d of dout * out
   const int64_t* keys_seen_R;
   int64_t rows;
   int64_t head_dim;
   int64_t keys;
-  const float* keys_Bdt;       // [blocks, d, 16]
-  const float* values_Bdt;     // [blocks, d, 16]
-  const float* keys_Btd;       // [blocks, 16, d]
-  float* dq_Rd;                // added to (of the scaled queries)
-  float* dkeys_Btd;            // added to
-  float* dvalues_Btd;          // added to
+  const float* keys_Bdt;    // [blocks, d, 16]
+  const float* values_Bdt;  // [blocks, d, 16]
+  const float* keys_Btd;    // [blocks, 16, d]
+  float* dq_Rd;             // added to (of the scaled queries)
+  float* dkeys_Btd;         // added to
+  float* dvalues_Btd;       // added to
 };
 
 struct TypedKernels {
   // y = x * rstd * w per row; x is the fp32 residual stream.
   void (*rms_norm)(const float* x, const void* w, void* y, float* rstd, int64_t rows, int64_t width, float eps);
   // dx += gradient through the norm; dw += (fp32).
-  void (*rms_norm_backward)(const float* dy, const float* x, const void* w, const float* rstd, float* dx, float* dw, int64_t rows, int64_t width);
+  void (*rms_norm_backward)(const float* dy, const float* x, const void* w, const float* rstd, float* dx, float* dw, int64_t rows,
+                            int64_t width);
   // One row of `heads` heads: optional RMSNorm of each head (w null: none), then rotation by the row's position.
-  void (*head_norm_rope)(const void* x, void* y, int64_t heads, int64_t head_dim, const void* w, float eps, const float* cos_row, const float* sin_row);
+  void (*head_norm_rope)(const void* x, void* y, int64_t heads, int64_t head_dim, const void* w, float eps, const float* cos_row,
+                         const float* sin_row);
   // The reverse for one row: dy fp32 [heads, d] -> dx (T); dw += where there is a norm; x is the input of the forward.
-  void (*head_norm_rope_backward)(const float* dy, const void* x, void* dx, int64_t heads, int64_t head_dim, const void* w, float eps, float* dw, const float* cos_row, const float* sin_row);
+  void (*head_norm_rope_backward)(const float* dy, const void* x, void* dx, int64_t heads, int64_t head_dim, const void* w, float eps,
+                                  float* dw, const float* cos_row, const float* sin_row);
   // gate_up: [rows, 2F] -> silu(gate) * up [rows, F].
   void (*swiglu)(const void* gate_up, void* out, int64_t rows, int64_t width);
   void (*swiglu_backward)(const void* dout, const void* gate_up, void* dgate_up, int64_t rows, int64_t width);

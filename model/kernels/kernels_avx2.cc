@@ -4,10 +4,5 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #pragma GCC target("avx2,fma,f16c")
 namespace candor::kernels_avx2 {
-#include "model/kernels/vector_math.inc"
-#include "model/kernels/elementwise.inc"
-#include "model/kernels/softmax.inc"
-#include "model/kernels/attention_forward.inc"
-#include "model/kernels/attention_backward.inc"
-#include "model/kernels/table.inc"
+#include "model/kernels/all.inc"
 }  // namespace candor::kernels_avx2

@@ -4,10 +4,5 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")
 namespace candor::kernels_avx512 {
-#include "model/kernels/vector_math.inc"
-#include "model/kernels/elementwise.inc"
-#include "model/kernels/softmax.inc"
-#include "model/kernels/attention_forward.inc"
-#include "model/kernels/attention_backward.inc"
-#include "model/kernels/table.inc"
+#include "model/kernels/all.inc"
 }  // namespace candor::kernels_avx512

@@ -4,10 +4,5 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace candor::kernels_baseline {
-#include "model/kernels/vector_math.inc"
-#include "model/kernels/elementwise.inc"
-#include "model/kernels/softmax.inc"
-#include "model/kernels/attention_forward.inc"
-#include "model/kernels/attention_backward.inc"
-#include "model/kernels/table.inc"
+#include "model/kernels/all.inc"
 }  // namespace candor::kernels_baseline

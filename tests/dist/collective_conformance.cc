@@ -13,7 +13,10 @@ namespace candor {
 namespace {
 
 // A value that differs by rank and element and whose fp32 sum depends on the order of summation.
-float Value(int rank, size_t i) { return std::ldexp(1.0f + static_cast<float>((i * 37 + static_cast<size_t>(rank) * 101) % 97) / 97.0f, static_cast<int>((i + static_cast<size_t>(rank) * 7) % 24)); }
+float Value(int rank, size_t i) {
+  return std::ldexp(1.0f + static_cast<float>((i * 37 + static_cast<size_t>(rank) * 101) % 97) / 97.0f,
+                    static_cast<int>((i + static_cast<size_t>(rank) * 7) % 24));
+}
 
 float SumInRankOrder(int size, size_t i) {
   float sum = Value(0, i);

@@ -1,4 +1,5 @@
-// One suite for every backend of core/collective.h: what a rank must see. Run by threads (local), by mpirun (MPI) and, with fake or real devices, by NCCL.
+// One suite for every backend of core/collective.h: what a rank must see. Run by threads (local), by mpirun (MPI) and, with fake or real
+// devices, by NCCL.
 #pragma once
 #include <functional>
 #include <string>

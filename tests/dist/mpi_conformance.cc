@@ -10,7 +10,8 @@ int main(int argc, char**) {
     std::fprintf(stderr, "%s\n", collective.error().Message().c_str());
     return 1;
   }
-  if (argc > 1 && (*collective)->rank() == (*collective)->size() - 1) return 0;  // the negative control: one rank leaves, the others must notice
+  if (argc > 1 && (*collective)->rank() == (*collective)->size() - 1)
+    return 0;  // the negative control: one rank leaves, the others must notice
   std::string difference = candor::CheckCollective(**collective);
   if (!difference.empty()) std::fprintf(stderr, "rank %d: %s\n", (*collective)->rank(), difference.c_str());
   return difference.empty() ? 0 : 1;

@@ -219,6 +219,33 @@ void AskHttp(const std::string& url, const std::string& token) {
   EXPECT_EQ(json::parse(client.Get("/api/calibration?stream=train&slice=continent%3DAsia")->body).size(), 1u);
 }
 
+void CheckBooks(const Folder& folder) {
+  Balance balance = Audit(folder.path());
+  EXPECT_TRUE(balance.Balances()) << BalanceText(balance);
+  EXPECT_TRUE(balance.finished);
+  EXPECT_EQ(balance.issued, 3u * 3u + 2u * 2u);  // training groups, and two rows of dev at version 0 and at the last
+  EXPECT_EQ(balance.trained, 9u);
+  EXPECT_EQ(balance.evaluated, 4u);
+  EXPECT_EQ(balance.in_flight, 0u);
+  EXPECT_EQ(balance.segments, 2u);
+  EXPECT_EQ(balance.reopened, 1u);
+}
+
+// The live metrics of the run below: step 2 was done twice, in two segments.
+void CheckMetricsLines(const Folder& folder) {
+  std::vector<json> lines = Lines(folder.path() + "/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 4u);  // step 2 was done twice, in two segments
+  EXPECT_EQ(lines[0]["step"], 1);
+  EXPECT_EQ(lines[3]["step"], 3);
+  EXPECT_EQ(lines[3]["segment"], 2);
+  EXPECT_FALSE(lines[0].contains("optim/grad_norm"));  // NaN has no place in JSON
+  for (const json& line : lines) {
+    EXPECT_NEAR(line["calibration/train/brier"].get<double>(), 0.12, 1e-8);
+    EXPECT_EQ(line["calibration/train/n"], 9);
+    EXPECT_NEAR(line["seq_len/all/mean"].get<double>(), 10.0, 1e-9);
+  }
+}
+
 TEST(ServeCoordinator, RunSurvivesARestartAndBalances) {
   Folder folder;
   auto transport = *MakeZmqTransport(folder.keys());
@@ -279,26 +306,8 @@ TEST(ServeCoordinator, RunSurvivesARestartAndBalances) {
     Status ended = coordinator.Join();  // by itself: the run is finished and nobody speaks
     EXPECT_TRUE(ended.has_value()) << ended.error().Message();
   }
-  Balance balance = Audit(folder.path());
-  EXPECT_TRUE(balance.Balances()) << BalanceText(balance);
-  EXPECT_TRUE(balance.finished);
-  EXPECT_EQ(balance.issued, 3u * 3u + 2u * 2u);  // training groups, and two rows of dev at version 0 and at the last
-  EXPECT_EQ(balance.trained, 9u);
-  EXPECT_EQ(balance.evaluated, 4u);
-  EXPECT_EQ(balance.in_flight, 0u);
-  EXPECT_EQ(balance.segments, 2u);
-  EXPECT_EQ(balance.reopened, 1u);
-  std::vector<json> lines = Lines(folder.path() + "/metrics.jsonl");
-  ASSERT_EQ(lines.size(), 4u);  // step 2 was done twice, in two segments
-  EXPECT_EQ(lines[0]["step"], 1);
-  EXPECT_EQ(lines[3]["step"], 3);
-  EXPECT_EQ(lines[3]["segment"], 2);
-  EXPECT_FALSE(lines[0].contains("optim/grad_norm"));  // NaN has no place in JSON
-  for (const json& line : lines) {
-    EXPECT_NEAR(line["calibration/train/brier"].get<double>(), 0.12, 1e-8);
-    EXPECT_EQ(line["calibration/train/n"], 9);
-    EXPECT_NEAR(line["seq_len/all/mean"].get<double>(), 10.0, 1e-9);
-  }
+  CheckBooks(folder);
+  CheckMetricsLines(folder);
   EXPECT_EQ(Lines(folder.path() + "/evals.jsonl").size(), 2u);
 }
 

@@ -41,8 +41,8 @@ TEST(ChannelExpression, AValueThatIsNotFiniteIsMissing) {
 }
 
 TEST(ChannelExpression, FaultsAreErrorsThatShowTheColumn) {
-  for (const char* bad : {"", "  ", "+", "a +", "a b", "a / b", "a**b", "(a", "a)", "()", "1.2.3", "0.5accuracy", "1e999", "é", "a;b",
-                          "a,b", "2 3", "--"}) {
+  for (const char* bad :
+       {"", "  ", "+", "a +", "a b", "a / b", "a**b", "(a", "a)", "()", "1.2.3", "0.5accuracy", "1e999", "é", "a;b", "a,b", "2 3", "--"}) {
     Result<ChannelExpression> expression = ChannelExpression::Parse(bad);
     ASSERT_FALSE(expression.has_value()) << bad;
     EXPECT_NE(expression.error().Message().find("column"), std::string::npos) << bad;

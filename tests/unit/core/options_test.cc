@@ -54,7 +54,9 @@ std::string ErrorOf(const std::string& text, const std::vector<std::string>& ove
 
 TEST(Recipe, BindsEveryKindAndKeepsDefaults) {
   Settings s;
-  ASSERT_TRUE(BindText(s, "name='run'\n[trainer]\nfast=true\nsteps=3\nlr=1\ntags=['a','b']\n[[piece]]\nchannel='acc'\n[[piece]]\nchannel='brier'\nweight=0.5"));
+  ASSERT_TRUE(BindText(
+      s,
+      "name='run'\n[trainer]\nfast=true\nsteps=3\nlr=1\ntags=['a','b']\n[[piece]]\nchannel='acc'\n[[piece]]\nchannel='brier'\nweight=0.5"));
   EXPECT_EQ(s.name, "run");
   EXPECT_TRUE(s.fast);
   EXPECT_EQ(s.steps, 3);
@@ -67,7 +69,8 @@ TEST(Recipe, BindsEveryKindAndKeepsDefaults) {
 }
 
 TEST(Recipe, UnknownKeyNamesLineAndNearestKey) {
-  EXPECT_THAT(ErrorOf("[trainer]\nstep=3"), AllOf(HasSubstr("unknown key `trainer.step`"), HasSubstr("r.toml:2"), HasSubstr("did you mean `steps`")));
+  EXPECT_THAT(ErrorOf("[trainer]\nstep=3"),
+              AllOf(HasSubstr("unknown key `trainer.step`"), HasSubstr("r.toml:2"), HasSubstr("did you mean `steps`")));
   EXPECT_THAT(ErrorOf("[trianer]\nsteps=3"), AllOf(HasSubstr("unknown key `trianer`"), HasSubstr("did you mean `trainer`")));
   EXPECT_THAT(ErrorOf("[[piece]]\nchanel='a'"), HasSubstr("piece[0].channel"));
 }
@@ -93,7 +96,8 @@ TEST(Recipe, OverridesWinAndNeedNoQuotes) {
 
 TEST(Recipe, BaseFilesMergeTablesAndReplaceLists) {
   std::string folder = ::testing::TempDir();
-  std::ofstream(folder + "/base.toml") << "name='base'\n[trainer]\nsteps=5\ntags=['a','b']\n[[piece]]\nchannel='one'\n[[piece]]\nchannel='two'\n";
+  std::ofstream(folder + "/base.toml")
+      << "name='base'\n[trainer]\nsteps=5\ntags=['a','b']\n[[piece]]\nchannel='one'\n[[piece]]\nchannel='two'\n";
   std::ofstream(folder + "/child.toml") << "base='base.toml'\n[trainer]\ntags=['c']\n[[piece]]\nchannel='three'\n";
   std::ofstream(folder + "/loop.toml") << "base='loop.toml'\n";
   Settings s;

@@ -1,4 +1,5 @@
-// Attention against a naive twin in double precision, paged against packed bit for bit, and the backward against numeric gradients of the twin.
+// Attention against a naive twin in double precision, paged against packed bit for bit, and the backward against numeric gradients of the
+// twin.
 #include "model/kernels/kernels.h"
 #include "tests/unit/model/tiny_model.h"
 
@@ -35,7 +36,8 @@ at::Tensor NaiveAttention(const at::Tensor& q, const at::Tensor& k, const at::Te
   for (int64_t n = 0; n < q.size(0); ++n) {
     const std::vector<int64_t> visible = VisibleRows(batch, n);
     const at::Tensor index = at::tensor(at::ArrayRef<int64_t>(visible), at::kLong);
-    const at::Tensor keys = k.index_select(0, index).repeat_interleave(group, 1), values = v.index_select(0, index).repeat_interleave(group, 1);
+    const at::Tensor keys = k.index_select(0, index).repeat_interleave(group, 1),
+                     values = v.index_select(0, index).repeat_interleave(group, 1);
     const at::Tensor scores = (keys * q[n].unsqueeze(0)).sum(2) / std::sqrt(static_cast<double>(q.size(2)));
     out.push_back((at::softmax(scores, 0).unsqueeze(2) * values).sum(0));
   }
@@ -53,7 +55,8 @@ TEST(PackedAttention, EqualsTheNaiveTwin) {
     for (const auto& [heads, kv_heads, d] : shapes) {
       const Inputs in = MakeInputs(batch.rows(), heads, kv_heads, d, at::kFloat);
       const at::Tensor naive = NaiveAttention(in.q.to(at::kDouble), in.k.to(at::kDouble), in.v.to(at::kDouble), batch);
-      EXPECT_LE(MaxAbs(PackedAttention(in.q, in.k, in.v, batch, nullptr).to(at::kDouble) - naive), 3e-6) << heads << "/" << kv_heads << "x" << d;
+      EXPECT_LE(MaxAbs(PackedAttention(in.q, in.k, in.v, batch, nullptr).to(at::kDouble) - naive), 3e-6)
+          << heads << "/" << kv_heads << "x" << d;
     }
   };
   check(TestBatch(50), {{6, 2, 16}, {4, 4, 64}, {14, 1, 80}, {3, 1, 128}});
@@ -67,7 +70,8 @@ TEST(PackedAttention, NoticesAKeyThatIsNotItsOwn) {
   const RowRange first = batch.groups[0].answers[0], other = batch.groups[0].answers[2];
   in.k[first.begin].fill_(3.0);
   const at::Tensor after = PackedAttention(in.q, in.k, in.v, batch, nullptr);
-  EXPECT_TRUE(at::equal(before.narrow(0, other.begin, other.size()), after.narrow(0, other.begin, other.size()))) << "answers do not see each other";
+  EXPECT_TRUE(at::equal(before.narrow(0, other.begin, other.size()), after.narrow(0, other.begin, other.size())))
+      << "answers do not see each other";
   EXPECT_FALSE(at::equal(before.narrow(0, first.begin, first.size()), after.narrow(0, first.begin, first.size())));
 }
 
@@ -78,7 +82,8 @@ TEST(PackedAttention, BackwardEqualsAutogradOfTheTwin) {
     AttentionSaved saved;
     const at::Tensor out = PackedAttention(in.q, in.k, in.v, batch, &saved);
     const AttentionGradients gradients = PackedAttentionBackward(dout, in.q, in.k, in.v, out, batch, saved);
-    at::Tensor q = in.q.to(at::kDouble).requires_grad_(), k = in.k.to(at::kDouble).requires_grad_(), v = in.v.to(at::kDouble).requires_grad_();
+    at::Tensor q = in.q.to(at::kDouble).requires_grad_(), k = in.k.to(at::kDouble).requires_grad_(),
+               v = in.v.to(at::kDouble).requires_grad_();
     (NaiveAttention(q, k, v, batch) * dout).sum().backward();
     EXPECT_LE(RelativeError(gradients.dq_NHd, q.grad()), 1e-5);
     EXPECT_LE(RelativeError(gradients.dk_NKd, k.grad()), 1e-5);
@@ -94,7 +99,8 @@ TEST(PagedAttention, EqualsPackedBitForBit) {
   for (at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     const Inputs in = MakeInputs(53, 6, 2, 16, dtype);
     const at::Tensor packed = PackedAttention(in.q, in.k, in.v, batch, nullptr);
-    const at::Tensor keys = at::full({9, 2, 16, kBlockTokens}, NAN, in.k.options()), values = at::full({9, 2, kBlockTokens, 16}, NAN, in.k.options());
+    const at::Tensor keys = at::full({9, 2, 16, kBlockTokens}, NAN, in.k.options()),
+                     values = at::full({9, 2, kBlockTokens, 16}, NAN, in.k.options());
     const std::vector<int32_t> table = {7, 2, 8, 0};
     std::vector<at::Tensor> outputs;
     for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{0, 20}, {20, 50}, {50, 51}, {51, 52}, {52, 53}}) {

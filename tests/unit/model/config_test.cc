@@ -5,8 +5,9 @@ namespace candor {
 namespace {
 
 nlohmann::json Llama() {
-  return {{"model_type", "llama"}, {"vocab_size", 100}, {"hidden_size", 64}, {"intermediate_size", 96}, {"num_hidden_layers", 3}, {"num_attention_heads", 4}, {"num_key_value_heads", 2},
-          {"max_position_embeddings", 512}, {"rms_norm_eps", 1e-5}, {"rope_theta", 5e5}, {"eos_token_id", 2}, {"bos_token_id", 1}};
+  return {{"model_type", "llama"},  {"vocab_size", 100},        {"hidden_size", 64},        {"intermediate_size", 96},
+          {"num_hidden_layers", 3}, {"num_attention_heads", 4}, {"num_key_value_heads", 2}, {"max_position_embeddings", 512},
+          {"rms_norm_eps", 1e-5},   {"rope_theta", 5e5},        {"eos_token_id", 2},        {"bos_token_id", 1}};
 }
 
 TEST(ModelConfig, ReadsTheFieldsOfAllFamilies) {
@@ -32,8 +33,10 @@ TEST(ModelConfig, ReadsTheFieldsOfAllFamilies) {
 
 TEST(ModelConfig, RefusesByNameWhatItCannotCompute) {
   const std::vector<std::pair<std::string, nlohmann::json>> cases = {
-      {"model_type", "gemma"}, {"hidden_act", "gelu"}, {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}, {"head_dim", 20}, {"num_key_value_heads", 3},
-      {"hidden_size", nullptr}, {"vocab_size", -5}, {"num_hidden_layers", "two"}, {"rms_norm_eps", 0.0}, {"eos_token_id", 100}, {"eos_token_id", "x"}, {"tie_word_embeddings", 1}};
+      {"model_type", "gemma"}, {"hidden_act", "gelu"},       {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}},
+      {"head_dim", 20},        {"num_key_value_heads", 3},   {"hidden_size", nullptr},
+      {"vocab_size", -5},      {"num_hidden_layers", "two"}, {"rms_norm_eps", 0.0},
+      {"eos_token_id", 100},   {"eos_token_id", "x"},        {"tie_word_embeddings", 1}};
   for (const auto& [field, value] : cases) {
     nlohmann::json json = Llama();
     json[field] = value;

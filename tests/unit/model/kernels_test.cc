@@ -1,5 +1,6 @@
 // Every instruction set's kernels against plain double-precision formulas, on sizes with and without a remainder of 16.
 #include "model/kernels/kernels.h"
+
 #include "tests/unit/model/tiny_model.h"
 
 namespace candor {
@@ -92,12 +93,15 @@ TEST_P(KernelSet, Bf16IsRoundedToNearestEven) {
   kernels().bf16.from_float(x.data(), y.data(), static_cast<int64_t>(x.size()));
   for (size_t i = 0; i < x.size(); ++i) {
     const at::BFloat16 expected(x[i]);
-    if (std::isnan(x[i])) EXPECT_TRUE(std::isnan(static_cast<float>(y[i])));
-    else EXPECT_EQ(y[i].x, expected.x) << x[i];
+    if (std::isnan(x[i]))
+      EXPECT_TRUE(std::isnan(static_cast<float>(y[i])));
+    else
+      EXPECT_EQ(y[i].x, expected.x) << x[i];
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, KernelSet, ::testing::Range(size_t{0}, AllKernels().size()), [](const auto& set) { return AllKernels()[set.param].instruction_set; });
+INSTANTIATE_TEST_SUITE_P(All, KernelSet, ::testing::Range(size_t{0}, AllKernels().size()),
+                         [](const auto& set) { return AllKernels()[set.param].instruction_set; });
 
 }  // namespace
 }  // namespace candor

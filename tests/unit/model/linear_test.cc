@@ -21,7 +21,8 @@ TEST(Linear, PackedProductsEqualPlainOnes) {
 }
 
 TEST(Linear, LogitsAndWeightGradientsOfBf16KeepFp32Sums) {
-  const at::Tensor x = TestTensor({50, 40}, 1, at::kBFloat16), w = TestTensor({30, 40}, 2, at::kBFloat16), dy = TestTensor({50, 30}, 3, at::kBFloat16);
+  const at::Tensor x = TestTensor({50, 40}, 1, at::kBFloat16), w = TestTensor({30, 40}, 2, at::kBFloat16),
+                   dy = TestTensor({50, 30}, 3, at::kBFloat16);
   const at::Tensor out = at::empty({50, 30});
   ApplyToFloat({w, {}, {}}, x, out, {DType::kBf16, false});
   const at::Tensor exact = at::mm(x.to(at::kDouble), w.to(at::kDouble).t());
@@ -39,7 +40,10 @@ TEST(Linear, ARowDoesNotDependOnTheRowsBesideIt) {
   const Numerics numerics{DType::kFp32, true};
   const Linear linear{TestTensor({72, 48}, 1), TestTensor({72}, 2), {}};
   const at::Tensor x = TestTensor({77, 48}, 3), all = Apply(linear, x, numerics);
-  for (int64_t rows = 1; rows < 77; rows += 5) EXPECT_TRUE(at::equal(Apply(linear, x.narrow(0, 2, std::min<int64_t>(rows, 75)).contiguous(), numerics), all.narrow(0, 2, std::min<int64_t>(rows, 75)))) << rows;
+  for (int64_t rows = 1; rows < 77; rows += 5)
+    EXPECT_TRUE(at::equal(Apply(linear, x.narrow(0, 2, std::min<int64_t>(rows, 75)).contiguous(), numerics),
+                          all.narrow(0, 2, std::min<int64_t>(rows, 75))))
+        << rows;
 }
 
 TEST(DType, NamesAndProbe) {

@@ -1,4 +1,5 @@
-// Logits, log-probabilities, loss and every gradient of two-layer models of each family against Hugging Face (tools/make_model_references.py), and proof that these checks can fail.
+// Logits, log-probabilities, loss and every gradient of two-layer models of each family against Hugging Face
+// (tools/make_model_references.py), and proof that these checks can fail.
 #include "tests/unit/model/tiny_model.h"
 
 namespace candor {
@@ -23,7 +24,8 @@ Reference Load(const std::string& name) {
   reference.config = *config;
   reference.parameters = RandomParameters(*config, json["seed"].get<uint64_t>(), at::kFloat, json["scale"].get<double>());
   for (const auto& group : json["groups"]) {
-    EXPECT_TRUE(reference.batch.Add(group["prompt"].get<std::vector<int32_t>>(), group["answers"].get<std::vector<std::vector<int32_t>>>()));
+    EXPECT_TRUE(
+        reference.batch.Add(group["prompt"].get<std::vector<int32_t>>(), group["answers"].get<std::vector<std::vector<int32_t>>>()));
   }
   reference.extra_ids = json["extra_ids"].get<std::vector<int32_t>>();
   for (int32_t id = 0; id < config->vocab_size; ++id) reference.all_ids.push_back(id);
@@ -44,7 +46,8 @@ struct GradientError {
   std::string name;
 };
 GradientError WorstGradient(const Reference& reference, PassOptions options = {}) {
-  const Gradients run = RunPass(reference.config, reference.parameters, reference.batch, reference.extra_ids, reference.Get("dlog_probs"), reference.Get("dselected"), options);
+  const Gradients run = RunPass(reference.config, reference.parameters, reference.batch, reference.extra_ids, reference.Get("dlog_probs"),
+                                reference.Get("dselected"), options);
   GradientError error;
   for (const std::string& name : run.gradients.Names()) {
     const double relative = RelativeError(run.gradients.Get(name), reference.Get("grad." + name));
@@ -61,7 +64,8 @@ TEST_P(FamilyParity, LogitsAndLogProbsEqualHuggingFace) {
   auto scores = ScoreTokens(reference.config, reference.parameters, {DType::kFp32, false}, reference.batch, reference.extra_ids);
   ASSERT_TRUE(scores);
   EXPECT_LE(MaxAbs(scores->log_probs_M - reference.Get("log_probs")), kLogitTolerance);
-  const at::Tensor loss = (scores->log_probs_M * reference.Get("dlog_probs")).sum() + (scores->selected_ME * reference.Get("dselected")).sum();
+  const at::Tensor loss =
+      (scores->log_probs_M * reference.Get("dlog_probs")).sum() + (scores->selected_ME * reference.Get("dselected")).sum();
   EXPECT_NEAR(loss.item<double>(), reference.Get("loss").item<double>(), 1e-4 * std::abs(loss.item<double>()) + 1e-4);
 }
 

@@ -1,11 +1,13 @@
-// The pass as a whole: engine and learner agree bit for bit in deterministic fp32, recompute changes nothing, units are asked for in the promised order, empty batches keep step.
+// The pass as a whole: engine and learner agree bit for bit in deterministic fp32, recompute changes nothing, units are asked for in the
+// promised order, empty batches keep step.
 #include "tests/unit/model/tiny_model.h"
 
 namespace candor {
 namespace {
 
 // A paged decoder written only with the public pieces that an engine uses: one sequence, prompt in one piece, then token by token.
-std::vector<float> EngineLogProbs(const ModelConfig& config, const Parameters& parameters, const std::vector<int32_t>& prompt, const std::vector<int32_t>& answer) {
+std::vector<float> EngineLogProbs(const ModelConfig& config, const Parameters& parameters, const std::vector<int32_t>& prompt,
+                                  const std::vector<int32_t>& answer) {
   const Numerics numerics{DType::kFp32, true};
   const DecoderWeights weights = BindDecoder(config, parameters, numerics);
   std::vector<int32_t> table;
@@ -36,7 +38,8 @@ std::vector<float> EngineLogProbs(const ModelConfig& config, const Parameters& p
     for (const BlockWeights& block : weights.blocks_L) x = Block(config, block, x, rope, positions, attend, numerics);
     const at::Tensor hidden = FinalNorm(config, weights.final_norm_D, x.narrow(0, x.size(0) - 1, 1).contiguous());
     const at::Tensor logits = Logits(weights.head, hidden, numerics);
-    log_probs.push_back(logits.const_data_ptr<float>()[target] - RowStatistics(logits.const_data_ptr<float>(), config.vocab_size).log_sum_exp);
+    log_probs.push_back(logits.const_data_ptr<float>()[target] -
+                        RowStatistics(logits.const_data_ptr<float>(), config.vocab_size).log_sum_exp);
     ids = {target};
   }
   return log_probs;
@@ -46,7 +49,8 @@ TEST(DeterministicMode, EngineAndLearnerAgreeBitForBit) {
   at::NoGradGuard no_grad;
   for (Family family : {Family::kLlama, Family::kQwen2, Family::kQwen3}) {
     const ModelConfig config = TinyConfig(family);
-    if (!SelfTestRowInvariance(config.hidden_size, config.intermediate_size, config.vocab_size)) GTEST_SKIP() << "this machine's products are not row invariant";
+    if (!SelfTestRowInvariance(config.hidden_size, config.intermediate_size, config.vocab_size))
+      GTEST_SKIP() << "this machine's products are not row invariant";
     const Parameters parameters = RandomParameters(config, 5, at::kFloat, 0.2);
     const std::vector<int32_t> prompt = TestIds(21, 1, config.vocab_size), answer = TestIds(30, 2, config.vocab_size);
     PackedGroups batch;
@@ -70,7 +74,8 @@ TEST(PolicyPass, SharingAPromptEqualsRepeatingIt) {
   for (const auto& answer : answers) ASSERT_TRUE(repeated.Add(prompt, {answer}));
   EXPECT_LT(shared.rows(), repeated.rows());
   const at::Tensor dlog_probs = TestTensor({20}, 4), dselected = TestTensor({20, 2}, 5);
-  const Gradients a = RunPass(config, parameters, shared, {3, 8}, dlog_probs, dselected), b = RunPass(config, parameters, repeated, {3, 8}, dlog_probs, dselected);
+  const Gradients a = RunPass(config, parameters, shared, {3, 8}, dlog_probs, dselected),
+                  b = RunPass(config, parameters, repeated, {3, 8}, dlog_probs, dselected);
   EXPECT_LE(MaxAbs(a.scores.log_probs_M - b.scores.log_probs_M), 1e-5);
   for (const std::string& name : a.gradients.Names()) EXPECT_LE(RelativeError(a.gradients.Get(name), b.gradients.Get(name)), 1e-5) << name;
 }
@@ -81,7 +86,8 @@ TEST(PolicyPass, RecomputeChangesNoBit) {
     const Parameters parameters = RandomParameters(config, 7, dtype, 0.2);
     const PackedGroups batch = TestBatch(config.vocab_size);
     const at::Tensor dlog_probs = TestTensor({batch.scored()}, 4);
-    const Gradients a = RunPass(config, parameters, batch, {}, dlog_probs, {}), b = RunPass(config, parameters, batch, {}, dlog_probs, {}, {.recompute = true, .keep_for_backward = true});
+    const Gradients a = RunPass(config, parameters, batch, {}, dlog_probs, {}),
+                    b = RunPass(config, parameters, batch, {}, dlog_probs, {}, {.recompute = true, .keep_for_backward = true});
     for (const std::string& name : a.gradients.Names()) EXPECT_TRUE(at::equal(a.gradients.Get(name), b.gradients.Get(name))) << name;
   }
 }
@@ -136,7 +142,8 @@ TEST(PolicyPass, UnitsComeInThePromisedOrderEvenForAnEmptyBatch) {
     }
     EXPECT_EQ(logs[0], logs[1]);
     const std::string head = std::to_string(HeadUnit(config));
-    std::vector<std::string> expected = {"gather 0", "gather 1", "gather 2", "gather 3", "gather " + head, "gather " + head, "gradient " + head};
+    std::vector<std::string> expected = {"gather 0",       "gather 1",       "gather 2",        "gather 3",
+                                         "gather " + head, "gather " + head, "gradient " + head};
     if (!tied) expected.push_back("ready " + head);
     for (const char* unit : {"3", "2", "1"}) {
       for (const char* what : {"gather ", "gradient ", "ready "}) expected.push_back(std::string(what) + unit);
@@ -161,7 +168,8 @@ TEST(TokenLogProbs, GradientsEqualNumericDifferences) {
     return ((s.log_probs_M * dlog_probs).sum() + (s.selected_ME * dselected).sum()).item<double>();
   };
   const Linear grad{at::zeros({vocab_size, width}), {}, {}};
-  const at::Tensor dhidden = TokenLogProbsBackward(head, hidden, targets, extra, ComputeTokenLogProbs(head, hidden, targets, extra, numerics), dlog_probs, dselected, grad, numerics);
+  const at::Tensor dhidden = TokenLogProbsBackward(
+      head, hidden, targets, extra, ComputeTokenLogProbs(head, hidden, targets, extra, numerics), dlog_probs, dselected, grad, numerics);
   const auto numeric = [&](at::Tensor& x, int64_t i) {
     float& place = x.mutable_data_ptr<float>()[i];
     const float kept = place;
@@ -173,7 +181,8 @@ TEST(TokenLogProbs, GradientsEqualNumericDifferences) {
     return (up - down) / 0.04;
   };
   for (int64_t i = 0; i < hidden.numel(); i += 7) EXPECT_NEAR(dhidden.const_data_ptr<float>()[i], numeric(hidden, i), 2e-3) << i;
-  for (int64_t i = 0; i < head.weight_OI.numel(); i += 31) EXPECT_NEAR(grad.weight_OI.const_data_ptr<float>()[i], numeric(head.weight_OI, i), 2e-3) << i;
+  for (int64_t i = 0; i < head.weight_OI.numel(); i += 31)
+    EXPECT_NEAR(grad.weight_OI.const_data_ptr<float>()[i], numeric(head.weight_OI, i), 2e-3) << i;
   EXPECT_EQ(MaxAbs(dhidden[1]), 0.0);
 }
 

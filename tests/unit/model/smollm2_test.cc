@@ -1,4 +1,5 @@
-// SmolLM2-135M-Instruct against Hugging Face in fp32: stored are the 64 largest logits and the log-sum-exp of every position. Needs models/SmolLM2-135M-Instruct (tools/setup.sh).
+// SmolLM2-135M-Instruct against Hugging Face in fp32: stored are the 64 largest logits and the log-sum-exp of every position. Needs
+// models/SmolLM2-135M-Instruct (tools/setup.sh).
 #include "tests/unit/model/tiny_model.h"
 
 namespace candor {
@@ -56,8 +57,8 @@ TEST_F(SmolLm2, Bf16AgreesOnTheMostLikelyToken) {
   const at::Tensor logits = AllLogits("long.ids", parameters_, {DType::kBf16, false});
   const double agreement = (logits.argmax(1) == Get("long.top1").to(at::kLong)).to(at::kDouble).mean().item<double>();
   RecordProperty("agreement", std::to_string(agreement));
-  std::printf("top-1 agreement over %ld positions: %.4f, mean |log-sum-exp difference| %.4f\n", static_cast<long>(logits.size(0)), agreement,
-              (at::logsumexp(logits, 1) - Get("long.log_sum_exp")).abs().mean().item<double>());
+  std::printf("top-1 agreement over %ld positions: %.4f, mean |log-sum-exp difference| %.4f\n", static_cast<long>(logits.size(0)),
+              agreement, (at::logsumexp(logits, 1) - Get("long.log_sum_exp")).abs().mean().item<double>());
   EXPECT_GE(agreement, 0.99);
 }
 

@@ -42,7 +42,8 @@ inline ModelConfig TinyConfig(Family family = Family::kLlama) {
 
 inline std::vector<int32_t> TestIds(int64_t count, uint64_t seed, int64_t vocab_size) {
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(SplitMix64(seed * 1000 + static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
+  for (int64_t i = 0; i < count; ++i)
+    ids.push_back(static_cast<int32_t>(SplitMix64(seed * 1000 + static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
   return ids;
 }
 
@@ -50,7 +51,8 @@ inline std::vector<int32_t> TestIds(int64_t count, uint64_t seed, int64_t vocab_
 inline at::Tensor TestTensor(std::vector<int64_t> shape, uint64_t seed, at::ScalarType dtype = at::kFloat) {
   at::Tensor x = at::empty(shape, at::kFloat);
   float* p = x.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < x.numel(); ++i) p[i] = static_cast<float>(2.0 * ToUnit(SplitMix64(seed * 1000003 + static_cast<uint64_t>(i))) - 1.0);
+  for (int64_t i = 0; i < x.numel(); ++i)
+    p[i] = static_cast<float>(2.0 * ToUnit(SplitMix64(seed * 1000003 + static_cast<uint64_t>(i))) - 1.0);
   return x.to(dtype);
 }
 
@@ -74,8 +76,9 @@ struct Gradients {
   TokenScores scores;
   Parameters gradients;
 };
-inline Gradients RunPass(const ModelConfig& config, const Parameters& parameters, const PackedGroups& batch, const std::vector<int32_t>& extra_ids, const at::Tensor& dlog_probs,
-                         const at::Tensor& dselected, PassOptions options = {}) {
+inline Gradients RunPass(const ModelConfig& config, const Parameters& parameters, const PackedGroups& batch,
+                         const std::vector<int32_t>& extra_ids, const at::Tensor& dlog_probs, const at::Tensor& dselected,
+                         PassOptions options = {}) {
   Gradients result{{}, Parameters(config, at::kFloat)};
   WholeAccess access(parameters, &result.gradients);
   const Numerics numerics{parameters.dtype() == at::kFloat ? DType::kFp32 : DType::kBf16, false};

@@ -13,7 +13,8 @@ namespace fs = std::filesystem;
 class Weights : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("candor_weights_" + std::to_string(::getpid()) + "_" + ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = fs::temp_directory_path() /
+              ("candor_weights_" + std::to_string(::getpid()) + "_" + ::testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
@@ -99,7 +100,8 @@ TEST_F(Weights, AnUnfinishedFileLeavesNothing) {
 
 TEST_F(Weights, RandomParametersDependOnTheSeedAlone) {
   ExpectEqual(RandomParameters(config_, 3, at::kFloat), parameters_);
-  EXPECT_FALSE(at::equal(RandomParameters(config_, 4, at::kFloat).Get("model.embed_tokens.weight"), parameters_.Get("model.embed_tokens.weight")));
+  EXPECT_FALSE(
+      at::equal(RandomParameters(config_, 4, at::kFloat).Get("model.embed_tokens.weight"), parameters_.Get("model.embed_tokens.weight")));
   EXPECT_NEAR(parameters_.Get("model.embed_tokens.weight").std().item<double>(), 0.02, 0.001);
 }
 
@@ -137,8 +139,8 @@ TEST_F(Weights, APolicyFolderIsCompleteAndOnlyReplacesItsOwnKind) {
 }
 
 TEST(ConfidenceSpec, BadFilesAreRefused) {
-  for (const char* text : {"", "[]", "{}", R"({"high_id": 1, "low_id": 1})", R"({"high_id": -1, "low_id": 2})", R"({"high_id": 1, "low_id": 2, "recalibration": {"a": 1}})",
-                           R"({"high_id": 1, "low_id": 2, "after": 3})"}) {
+  for (const char* text : {"", "[]", "{}", R"({"high_id": 1, "low_id": 1})", R"({"high_id": -1, "low_id": 2})",
+                           R"({"high_id": 1, "low_id": 2, "recalibration": {"a": 1}})", R"({"high_id": 1, "low_id": 2, "after": 3})"}) {
     EXPECT_FALSE(ParseConfidenceJson(text, "confidence.json")) << text;
   }
   EXPECT_TRUE(ParseConfidenceJson(R"({"high_id": 1, "low_id": 2})", "confidence.json"));

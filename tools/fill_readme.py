@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Fills the marked blocks of README.md from docs/results/: the main job's summary.json and the output of `candor compare`.
+
+  fill_readme.py                    rewrites README.md from docs/results/
+  fill_readme.py --check            exit code 1 when README.md says something else than docs/results/
+  fill_readme.py --take RUN_DIR..   first copies the result of finished runs into docs/results/ (the first is the main job)
+"""
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+KEYS = [("accuracy", "accuracy"), ("mean_confidence", "mean confidence"), ("brier", "Brier"), ("auroc", "AUROC"), ("augrc", "AUGRC"), ("ece", "ECE"), ("ece_null95", "its null 95 %")]
+
+
+def shown(numbers, key):
+    value = numbers.get(key)
+    if value is None:
+        return "-"
+    low, high = (numbers.get(key + "_interval") or [None, None])[:2]
+    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")
+
+
+def table(summary):
+    rows = [("before RL", summary["before"]["held_out"])]
+    if "after" in summary:
+        rows.append(("after RL", summary["after"]["held_out"]))
+    for moment in ("before", "after"):
+        for name in ("answer_lookup", "answer_probability_platt"):
+            if name in summary["baselines"].get(moment, {}):
+                rows.append((f"{name.replace('_', ' ')}, {moment} RL (no training)", summary["baselines"][moment][name]))
+    lines = ["| held-out cities, greedy answers | n | " + " | ".join(title for _, title in KEYS) + " |", "|---|---|" + "---|" * len(KEYS)]
+    lines += [f"| {name} | {numbers['n']} | " + " | ".join(shown(numbers, key) for key, _ in KEYS) + " |" for name, numbers in rows]
+    return "\n".join(lines + [""] + [f"* {sentence}" for sentence in summary["verdict"]])
+
+
+def fill(text, name, body):
+    begin, end = f"<!-- {name} begin -->", f"<!-- {name} end -->"
+    head, rest = text.split(begin)
+    return head + begin + "\n" + body + "\n" + end + rest.split(end)[1]
+
+
+def filled(text):
+    text = fill(text, "result", table(json.loads((RESULTS / "summary.json").read_text())))
+    comparison = RESULTS / "compare.txt"
+    return fill(text, "compare", "```\n" + comparison.read_text().rstrip("\n") + "\n```" if comparison.exists() else "")
+
+
+def take(runs):
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "summary.json").write_bytes((pathlib.Path(runs[0]) / "summary.json").read_bytes())
+    candor = ROOT / "candor"
+    (RESULTS / "compare.txt").write_text(subprocess.run([candor, "compare", *runs], check=True, capture_output=True, text=True).stdout)
+
+
+def main():
+    readme = ROOT / "README.md"
+    if "--take" in sys.argv:
+        take(sys.argv[sys.argv.index("--take") + 1:])
+    text = readme.read_text()
+    new = filled(text)
+    if "--check" in sys.argv:
+        if new != text:
+            sys.exit("README.md is stale: run tools/fill_readme.py")
+        return
+    readme.write_text(new)
+
+
+if __name__ == "__main__":
+    main()
