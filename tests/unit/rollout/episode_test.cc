@@ -168,7 +168,7 @@ TEST(SingleTurn, SlotIsForcedBehindTheAnswer) {
         {kEndId}, {}, slot);
     ASSERT_TRUE(format) << format.error().Message();
     auto episode = SingleTurn(*format)({.max_new_tokens = 100});
-    const std::vector<int32_t> reply = Ids(tokenizer, "<answer>Rome</answer>"), prefix = Ids(tokenizer, "<confidence>");
+    const std::vector<int32_t> reply = Ids(tokenizer, "<answer>Rome</answer>"), prefix = Ids(tokenizer, std::string(kSlotPrefix));
     const Played played = Play(*episode, reply, slot.low);
     ASSERT_TRUE(played.status);
     EXPECT_TRUE(played.read_slot);
@@ -184,7 +184,7 @@ TEST(SingleTurn, SlotIsForcedBehindTheAnswer) {
       EXPECT_EQ(played.trace.spans[i].begin, want[i].begin);
       EXPECT_EQ(played.trace.spans[i].end, want[i].end);
     }
-    EXPECT_EQ(played.trace.text, confidence_tag ? "<answer>Rome</answer><confidence>NO</confidence>" : "<answer>Rome</answer>");
+    EXPECT_EQ(played.trace.text, confidence_tag ? "<answer>Rome</answer>\n<confidence>NO</confidence>" : "<answer>Rome</answer>");
     // What graders see holds under the format's own parser.
     EXPECT_TRUE(ParseTags((*format)->tags, played.trace.text).valid);
   }
