@@ -5,6 +5,7 @@
 #include "cli/command_table.h"
 #include "cli/torch/commands.h"
 #include "core/result.h"
+#include "model/process.h"
 #include "model/torch_version.h"
 
 namespace {
@@ -20,6 +21,7 @@ constexpr TorchCommand kCommands[] = {
 }  // namespace
 
 int main(int argc, char** argv) {
+  candor::PrepareTorchProcess();
   if (argc >= 2 && std::strcmp(argv[1], "--version") == 0) {
     std::printf("candor-torch %s, LibTorch %s\n", candor::cli::VersionText(), candor::LibTorchVersion());
     return 0;

@@ -157,6 +157,8 @@ class CoordinatorState {
   Status AdoptTrainer(const PlanRequest& request, Actions& actions);
   Result<PlanLogged> MakePlan(StepId step, uint32_t ranks) const;
   StepPlan ReplyPlan(const PlanLogged& logged) const;
+  std::string WaitingForSpool(const PlanLogged& logged, int64_t now_ms) const;
+  RuleResult PlanOrWait(const PlanLogged& logged, int64_t now_ms);
   RuleResult OnPlanVote(const PlanVote& vote, Actions& actions);
   RuleResult OnVersionAnnounce(const VersionAnnounce& announce, Actions& actions);
   RuleResult OnStepDone(const StepDone& done, Actions& actions);

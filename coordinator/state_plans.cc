@@ -104,6 +104,28 @@ Status CoordinatorState::AdoptTrainer(const PlanRequest& request, Actions& actio
   return {};
 }
 
+// After a restart the coordinator knows where the reward workers were, not where they are: plans wait until those that hold the groups have
+// said so, or have been silent for as long as a lease lives.
+std::string CoordinatorState::WaitingForSpool(const PlanLogged& logged, int64_t now_ms) const {
+  if (hold_leases_until_ms_ == 0 || now_ms > hold_leases_until_ms_ + limits_.lease_timeout_ms) return "";
+  for (const PlannedGroup& planned : logged.plan.groups) {
+    auto group = groups_.find(planned.group);
+    if (group == groups_.end() || !group->second.header) continue;
+    const std::string& worker = group->second.header->reward_worker;
+    if (!members_.count(worker)) return fmt::format("{} to come back: it holds groups of step {}", worker, logged.plan.step.value);
+  }
+  return "";
+}
+
+CoordinatorState::RuleResult CoordinatorState::PlanOrWait(const PlanLogged& logged, int64_t now_ms) {
+  StepPlan reply;
+  reply.step = logged.plan.step;
+  reply.waiting_for = WaitingForSpool(logged, now_ms);
+  NoteWaiting("trainer", reply.waiting_for, now_ms);
+  if (!reply.waiting_for.empty()) return reply;
+  return ReplyPlan(logged);
+}
+
 CoordinatorState::RuleResult CoordinatorState::OnPlanRequest(const PlanRequest& request, int64_t now_ms, Actions& actions) {
   StepPlan reply;
   reply.step = request.step;
@@ -114,7 +136,7 @@ CoordinatorState::RuleResult CoordinatorState::OnPlanRequest(const PlanRequest& 
   }
   CANDOR_TRY(AdoptTrainer(request, actions));
   auto logged = plans_.find(request.step);
-  if (logged != plans_.end() && (logged->second.ranks == request.ranks || request.step <= last_done_)) return ReplyPlan(logged->second);
+  if (logged != plans_.end() && (logged->second.ranks == request.ranks || request.step <= last_done_)) return PlanOrWait(logged->second, now_ms);
   if (request.step <= last_done_)
     return Fail(ErrorCode::kInvalidInput, fmt::format("step {} is done and its checkpoint recorded", request.step.value), "plan request");
   reply.waiting_for = WaitingForStep(request.step);
@@ -123,7 +145,7 @@ CoordinatorState::RuleResult CoordinatorState::OnPlanRequest(const PlanRequest& 
   if (logged != plans_.end()) Commit(actions, PlanVoided{logged->second.plan.plan, request.step, "another number of ranks"});
   CANDOR_ASSIGN(PlanLogged plan, MakePlan(request.step, request.ranks));
   Commit(actions, plan);
-  return ReplyPlan(plan);
+  return PlanOrWait(plan, now_ms);
 }
 
 CoordinatorState::RuleResult CoordinatorState::OnPlanVote(const PlanVote& vote, Actions& actions) {

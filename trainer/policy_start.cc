@@ -33,6 +33,11 @@ ConfidenceSpec ConfidenceSpecOf(const FormatOptions& format, const SlotTokens& s
   spec.high_id = slot.high, spec.low_id = slot.low;
   spec.high_token = format.slot_high, spec.low_token = format.slot_low;
   spec.after = std::string(kSlotPrefix);
+  if (auto tags = TagFormat::From(format.tags, format.confidence)) {
+    for (const PolicyTag tag : tags->tags)
+      if (tag != PolicyTag::kConfidence) spec.reply_end = std::string(CloseTag(tag));  // the last tag that the policy writes itself
+    spec.system_prompt = format.system_prompt == "auto" ? tags->Instructions() : format.system_prompt;
+  }
   return spec;
 }
 
