@@ -136,7 +136,8 @@ CoordinatorState::RuleResult CoordinatorState::OnPlanRequest(const PlanRequest& 
   }
   CANDOR_TRY(AdoptTrainer(request, actions));
   auto logged = plans_.find(request.step);
-  if (logged != plans_.end() && (logged->second.ranks == request.ranks || request.step <= last_done_)) return PlanOrWait(logged->second, now_ms);
+  if (logged != plans_.end() && (logged->second.ranks == request.ranks || request.step <= last_done_))
+    return PlanOrWait(logged->second, now_ms);
   if (request.step <= last_done_)
     return Fail(ErrorCode::kInvalidInput, fmt::format("step {} is done and its checkpoint recorded", request.step.value), "plan request");
   reply.waiting_for = WaitingForStep(request.step);

@@ -49,6 +49,11 @@ void CoordinatorLink::Announce(GroupScored header) {
   headers_[group] = {std::move(header), false};
 }
 
+void CoordinatorLink::AnnounceAgain(GroupId group) {
+  std::scoped_lock lock(mutex_);
+  if (auto found = headers_.find(group); found != headers_.end()) found->second.acknowledged = false;
+}
+
 size_t CoordinatorLink::unacknowledged() const {
   std::scoped_lock lock(mutex_);
   return static_cast<size_t>(std::ranges::count_if(headers_, [](const auto& entry) { return !entry.second.acknowledged; }));

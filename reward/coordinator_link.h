@@ -33,6 +33,8 @@ class CoordinatorLink {
 
   // The header is sent until it is acknowledged. The group must be in the spool.
   void Announce(GroupScored header);
+  // A spooled group was written a second time: the coordinator had it generated again (a plan could not fetch it) and waits for its header.
+  void AnnounceAgain(GroupId group);
   // Until stop, or until the coordinator says that the run is finished.
   void Run();
   void Stop() { stopped_ = true; }

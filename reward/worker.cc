@@ -82,7 +82,10 @@ class RewardServer {
   }
 
   void TakeGroup(const Sender& sender, TraceGroup group) {
-    if (spool_.Find(group.id)) return Reply(sender, GroupSpooled{group.id, true, ""});
+    if (spool_.Find(group.id)) {
+      link_.AnnounceAgain(group.id);
+      return Reply(sender, GroupSpooled{group.id, true, ""});
+    }
     if (auto found = in_flight_.find(group.id); found != in_flight_.end()) {
       found->second = sender;  // sent again: answer the newest
       return;

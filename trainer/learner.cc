@@ -21,7 +21,7 @@ namespace candor {
 namespace {
 
 constexpr int kPlanTryMs = 5000;    // ranks wait for each other that long at most while rank 0 asks for a plan
-constexpr int kFetchTryMs = 5000;  // one group; well below the collective's deadline
+constexpr int kFetchTryMs = 5000;   // one group; well below the collective's deadline
 constexpr int64_t kVoteMs = 40000;  // likewise, while rank 0 votes
 constexpr int kPollFirstMs = 20, kPollLastMs = 250;
 
