@@ -37,7 +37,6 @@ void PrintHelp() {
       "\nExamples\n"
       "  candor run recipes/tiny.toml                     a first look, under a minute\n"
       "  candor run recipes/cities.toml                   the main job\n"
-      "  candor init my-task --model M --data rows.jsonl  your own model and data\n"
       "  candor calibration answers.jsonl                 is anybody's confidence worth anything?\n");
 }
 

@@ -75,6 +75,17 @@ foreach(_torch_folder rollout trainer)  # cli/recipe binds their options too
   endif()
 endforeach()
 
+# What --version prints; one file knows it, so that a new commit recompiles one file.
+find_package(Git QUIET)
+set(_commit unknown)
+if(GIT_FOUND)
+  execute_process(COMMAND ${GIT_EXECUTABLE} -C ${CMAKE_SOURCE_DIR} rev-parse --short HEAD OUTPUT_VARIABLE _head OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(_head)
+    set(_commit ${_head})
+  endif()
+endif()
+set_source_files_properties(${CMAKE_SOURCE_DIR}/cli/command_table.cc PROPERTIES COMPILE_DEFINITIONS "CANDOR_VERSION=\"${CANDOR_VERSION}\";CANDOR_COMMIT=\"${_commit}\"")
+
 # The wire contract: generated headers live in the build folder and only proto/ includes them.
 file(GLOB _protos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/*.proto)
 if(_protos AND TARGET candor_proto)
