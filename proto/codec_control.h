@@ -4,12 +4,13 @@
 
 namespace candor::proto {
 
-// clang-format off: it never settles on this list
-#define CANDOR_CONTROL_KINDS(X)                                                                                                          \
-  X(Hello)                                                                                                                               \
-  X(Welcome) X(LeaseRequest) X(LeaseGrant) X(WorkerHeartbeat) X(HeartbeatReply) X(GroupFailed) X(GroupScored) X(PlanRequest) X(StepPlan) \
-      X(PlanVote) X(VersionAnnounce) X(StepDone) X(CheckpointDone) X(StatusRequest) X(StatusReply) X(Ack) X(GroupSpooled) X(FetchGroup)  \
-          X(Error)
+// clang-format never settles on this list.
+// clang-format off
+#define CANDOR_CONTROL_KINDS(X) \
+  X(Hello) X(Welcome) X(LeaseRequest) X(LeaseGrant) X(WorkerHeartbeat) \
+  X(HeartbeatReply) X(GroupFailed) X(GroupScored) X(PlanRequest) X(StepPlan) \
+  X(PlanVote) X(VersionAnnounce) X(StepDone) X(CheckpointDone) X(StatusRequest) \
+  X(StatusReply) X(Ack) X(GroupSpooled) X(FetchGroup) X(Error)
 // clang-format on
 
 #define CANDOR_DECLARE(Kind)                     \
