@@ -119,7 +119,7 @@ make_environment() {
 }
 
 torch_wheels() {
-  echo "torch==$TORCH_VERSION" "nvidia-cuda-runtime==$CUDA_RUNTIME_VERSION" "nvidia-cuda-cupti==$CUDA_CUPTI_VERSION" "nvidia-nccl-cu13==$NCCL_VERSION"
+  echo "torch==$TORCH_VERSION" "nvidia-cuda-runtime==$CUDA_RUNTIME_VERSION" "nvidia-cuda-cupti==$CUDA_CUPTI_VERSION" "nvidia-cuda-crt==$CUDA_CRT_VERSION" "nvidia-cuda-cccl==$CUDA_CCCL_VERSION" "nvidia-nccl-cu13==$NCCL_VERSION"
 }
 
 gpu_wheels() {
