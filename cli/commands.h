@@ -9,6 +9,7 @@ int RunCheck(int argc, const char* const* argv);
 int RunCompare(int argc, const char* const* argv);
 int RunCoordinatorRole(int argc, const char* const* argv);
 int RunDoctor(int argc, const char* const* argv);
+int RunInit(int argc, const char* const* argv);
 int RunLedger(int argc, const char* const* argv);
 int RunReport(int argc, const char* const* argv);
 int RunRewardRole(int argc, const char* const* argv);

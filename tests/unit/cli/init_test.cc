@@ -1,0 +1,85 @@
+// candor init: what it writes is a recipe that loads, a verifier that is right, and a split in which no question is on both sides.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <set>
+
+#include "cli/commands.h"
+#include "cli/recipe.h"
+#include "core/fs.h"
+#include "text/rows.h"
+
+namespace candor::cli {
+namespace {
+
+const std::string kModel = std::string(CANDOR_SOURCE_DIR) + "/tests/golden/text/tiny_model";
+
+struct Outcome {
+  int code = 0;
+  std::string out, err;
+};
+
+class Init : public testing::Test {
+ protected:
+  void SetUp() override {
+    base_ = testing::TempDir() + "/candor_init_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(base_);
+    std::filesystem::create_directories(base_);
+  }
+  Outcome Run(const std::string& rows) {
+    EXPECT_TRUE(WriteFileAtomic(base_ + "/rows.jsonl", rows));
+    const std::string folder = base_ + "/project", data = base_ + "/rows.jsonl";
+    const std::vector<const char*> argv = {"init", folder.c_str(), "--model", kModel.c_str(), "--data", data.c_str()};
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    Outcome outcome;
+    outcome.code = RunInit(static_cast<int>(argv.size()), argv.data());
+    outcome.out = testing::internal::GetCapturedStdout();
+    outcome.err = testing::internal::GetCapturedStderr();
+    return outcome;
+  }
+  std::string base_;
+};
+
+std::string Rows(int questions) {
+  std::string rows;
+  for (int i = 0; i < questions; ++i)
+    for (const char* repeat : {"a", "b"})
+      rows += R"({"prompt": "What is )" + std::to_string(i) + R"( + 1?", "answer": [")" + std::to_string(i + 1) + R"("], "id": ")" +
+              std::to_string(i) + repeat + "\"}\n";
+  return rows;
+}
+
+TEST_F(Init, WritesWhatLoadsAndSplitsByQuestion) {
+  const Outcome outcome = Run(Rows(40));
+  ASSERT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  const auto recipe = LoadRecipe({base_ + "/project/recipe.toml"}, {});
+  ASSERT_TRUE(recipe) << recipe.error().Message();
+  const auto train = ReadDataSet(base_ + "/project/train.jsonl", {}, {.answer = true});
+  const auto test = ReadDataSet(base_ + "/project/test.jsonl", {}, {.answer = true});
+  ASSERT_TRUE(train && test);
+  EXPECT_EQ(test->rows.size(), 8u);
+  EXPECT_EQ(train->rows.size() + test->rows.size(), 80u);
+  std::set<std::string> trained;
+  for (const DataRow& row : train->rows) trained.insert(row.prompt);
+  for (const DataRow& row : test->rows) EXPECT_FALSE(trained.contains(row.prompt)) << row.prompt;
+}
+
+TEST_F(Init, OverwritesNothing) {
+  ASSERT_EQ(Run(Rows(20)).code, 0);
+  const Outcome again = Run(Rows(20));
+  EXPECT_NE(again.code, 0);
+  EXPECT_NE(again.err.find("not empty"), std::string::npos) << again.err;
+}
+
+TEST_F(Init, NamesABadRowAndTooFewRows) {
+  const Outcome bad = Run(Rows(10) + "{\"prompt\": \"?\"}\n");
+  EXPECT_NE(bad.code, 0);
+  EXPECT_NE(bad.err.find("rows.jsonl:21"), std::string::npos) << bad.err;
+  const Outcome few = Run(Rows(3));
+  EXPECT_NE(few.code, 0);
+  EXPECT_NE(few.err.find("at least 10"), std::string::npos) << few.err;
+}
+
+}  // namespace
+}  // namespace candor::cli
