@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "core/collective_versions.h"
 #include "proto/messages.h"
 
 #ifndef CANDOR_VERSION
@@ -16,6 +17,7 @@ namespace candor::cli {
 
 const std::vector<Command>& Commands() {
   static const std::vector<Command> commands = {
+      {"init", Group::kStart, "a commented recipe, a verifier and a held-out split for your model and data", RunInit},
       {"run", Group::kStart, "run a recipe on this machine: its stages in order, live progress, report", RunRun},
       {"check", Group::kStart, "explain what a recipe trains and refuse what is known to miscalibrate", RunCheck},
       {"sft", Group::kStart, "supervised fine-tuning of a model on prompt/completion rows", nullptr},
@@ -29,6 +31,7 @@ const std::vector<Command>& Commands() {
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
       {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},
+      {"bench", Group::kTools, "speed and exactness of engine and learner on this machine", nullptr},
       {"doctor", Group::kTools, "open every library that a run may need and name what is missing", RunDoctor},
       {"coordinator", Group::kRole, "role: leases, ledger, calibration record of a run", RunCoordinatorRole},
       {"reward", Group::kRole, "role: a reward worker of a run", RunRewardRole},
@@ -40,6 +43,9 @@ const std::vector<Command>& Commands() {
 
 const char* VersionText() { return CANDOR_VERSION; }
 
-void PrintVersion() { std::printf("candor %s (%s), protocol %u\n", CANDOR_VERSION, CANDOR_COMMIT, kProtocolVersion); }
+void PrintVersion() {
+  std::printf("candor %s (%s), protocol %u\nbuilt for Open MPI %s, NCCL %s\n", CANDOR_VERSION, CANDOR_COMMIT, kProtocolVersion,
+              OpenMpiVersion(), NcclVersion());
+}
 
 }  // namespace candor::cli

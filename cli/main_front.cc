@@ -73,7 +73,8 @@ int main(int argc, char** argv) {
   }
   if (std::strcmp(argv[1], "--version") == 0) {
     candor::cli::PrintVersion();
-    return 0;
+    std::fflush(stdout);
+    return ExecTorch(argc, argv);  // it knows its LibTorch
   }
   for (const Command& command : candor::cli::Commands())
     if (std::strcmp(argv[1], command.name) == 0) return command.run ? command.run(argc - 1, argv + 1) : ExecTorch(argc, argv);

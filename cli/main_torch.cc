@@ -14,9 +14,9 @@ struct TorchCommand {
   int (*run)(int argc, const char* const* argv);
 };
 constexpr TorchCommand kCommands[] = {
-    {"eval", candor::cli::RunEval},           {"export", candor::cli::RunExport}, {"generate", candor::cli::RunGenerate},
-    {"score", candor::cli::RunScore},         {"sft", candor::cli::RunSft},       {"rollout", candor::cli::RunRolloutRole},
-    {"trainer", candor::cli::RunTrainerRole},
+    {"bench", candor::cli::RunBench},         {"eval", candor::cli::RunEval},           {"export", candor::cli::RunExport},
+    {"generate", candor::cli::RunGenerate},   {"score", candor::cli::RunScore},         {"sft", candor::cli::RunSft},
+    {"rollout", candor::cli::RunRolloutRole}, {"trainer", candor::cli::RunTrainerRole},
 };
 }  // namespace
 

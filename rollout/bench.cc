@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/rng.h"
 #include "model/config.h"
+#include "model/parameters.h"
+#include "model/policy_pass.h"
 
 namespace candor {
 namespace {
@@ -32,7 +35,9 @@ class FixedLength final : public Episode {
   int64_t count_, seen_ = 0;
 };
 
-Status RunOnce(Engine& engine, const GenerateBenchOptions& options, int64_t new_tokens, uint64_t first_id) {
+// Sampled with made-up prompts; what came out goes to `take`.
+template <typename Options, typename Take>
+Status RunOnce(Engine& engine, const Options& options, int64_t new_tokens, uint64_t first_id, Take take) {
   const auto vocabulary = static_cast<uint64_t>(engine.config().vocab_size);
   const int64_t groups = std::max<int64_t>(1, options.prompts / options.group_size);
   for (int64_t g = 0; g < groups; ++g) {
@@ -50,10 +55,12 @@ Status RunOnce(Engine& engine, const GenerateBenchOptions& options, int64_t new_
   }
   while (engine.busy()) {
     CANDOR_TRY(engine.Step());
-    engine.TakeFinished();
+    for (const TraceGroup& group : engine.TakeFinished()) CANDOR_TRY(take(group));
   }
   return {};
 }
+
+Status Forget(const TraceGroup&) { return {}; }
 
 }  // namespace
 
@@ -69,10 +76,10 @@ Result<GenerateBenchResult> GenerateBench(const GenerateBenchOptions& options) {
   CANDOR_TRY(engine->Load(PolicyVersion{0}, options.folder));
   GenerateBenchResult result;
   result.load_seconds = Now() - load_start;
-  if (options.warm_up) CANDOR_TRY(RunOnce(*engine, options, std::min<int64_t>(4, options.new_tokens), 1u << 20));
+  if (options.warm_up) CANDOR_TRY(RunOnce(*engine, options, std::min<int64_t>(4, options.new_tokens), 1u << 20, Forget));
   const EngineStats before = engine->stats();
   const double start = Now();
-  CANDOR_TRY(RunOnce(*engine, options, options.new_tokens, 1));
+  CANDOR_TRY(RunOnce(*engine, options, options.new_tokens, 1, Forget));
   result.seconds = Now() - start;
   const EngineStats after = engine->stats();
   result.new_tokens = after.sampled_tokens - before.sampled_tokens;
@@ -99,6 +106,54 @@ std::string ToJson(const GenerateBenchResult& r) {
                                        {"steps", r.steps},
                                        {"running_max", r.running_max},
                                        {"dtype", r.dtype}};
+  return json.dump();
+}
+
+Result<MismatchBenchResult> MismatchBench(const MismatchBenchOptions& options) {
+  if (!(options.prompts >= 1 && options.prompt_tokens >= 1 && options.new_tokens >= 1 && options.group_size >= 1))
+    return Fail(ErrorCode::kInvalidInput, "the bench needs at least one prompt, prompt token, new token and trace");
+  EngineOptions engine_options;
+  engine_options.dtype = options.deterministic ? "fp32" : options.dtype;
+  engine_options.deterministic = options.deterministic;
+  engine_options.threads = options.threads;
+  engine_options.max_batch = options.prompts * options.group_size;
+  CANDOR_ASSIGN(const std::unique_ptr<Engine> engine, Engine::Create(engine_options));
+  CANDOR_TRY(engine->Load(PolicyVersion{0}, options.folder));
+
+  MismatchBenchResult result;
+  result.dtype = engine->dtype();
+  result.deterministic = options.deterministic;
+  Numerics numerics;
+  CANDOR_ASSIGN(numerics.dtype, ParseDType(result.dtype));
+  numerics.deterministic = options.deterministic;
+  CANDOR_ASSIGN(const Parameters parameters, LoadParameters(options.folder, engine->config(), ToScalarType(numerics.dtype)));
+  const auto compare = [&](const TraceGroup& group) -> Status {
+    PackedGroups batch;
+    std::vector<std::vector<int32_t>> answers;
+    for (const Trace& trace : group.traces_G) answers.push_back(trace.tokens_T);
+    CANDOR_TRY(batch.Add(group.prompt_tokens_P, answers));
+    CANDOR_ASSIGN(const TokenScores scores, ScoreTokens(engine->config(), parameters, numerics, batch));
+    const float* learner = scores.log_probs_M.const_data_ptr<float>();
+    for (const Trace& trace : group.traces_G)
+      for (const float rollout : trace.log_probs_T) {
+        const double gap = std::abs(static_cast<double>(rollout) - static_cast<double>(*learner++));
+        result.mean += gap;
+        result.max = std::max(result.max, gap);
+        ++result.tokens;
+      }
+    return {};
+  };
+  MismatchBenchOptions groups = options;
+  groups.prompts *= options.group_size;
+  CANDOR_TRY(RunOnce(*engine, groups, options.new_tokens, 1, compare));
+  result.mean /= static_cast<double>(result.tokens);
+  return result;
+}
+
+std::string ToJson(const MismatchBenchResult& r) {
+  const nlohmann::ordered_json json = {
+      {"name", "mismatch"}, {"mean_abs_log_prob_difference", r.mean}, {"max_abs_log_prob_difference", r.max},
+      {"tokens", r.tokens}, {"deterministic", r.deterministic},       {"dtype", r.dtype}};
   return json.dump();
 }
 

@@ -1,5 +1,5 @@
-// The measure `generate`: 64 distinct prompts of 60 tokens, 64 new sampled tokens each, all in (prompts, sampling, confidence readings,
-// bookkeeping; loading the weights apart). No torch in this header.
+// The numbers of `candor bench generate` (64 distinct prompts of 60 tokens, 64 new sampled tokens each, all in: prompts, sampling,
+// confidence readings, bookkeeping; loading the weights apart) and of `candor bench mismatch`. No torch in this header.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -33,5 +33,25 @@ struct GenerateBenchResult {
 
 Result<GenerateBenchResult> GenerateBench(const GenerateBenchOptions& options);
 std::string ToJson(const GenerateBenchResult& result);
+
+// How far the log-probabilities that the engine writes down while sampling are from those that the learner's pass gives for the same
+// tokens.
+struct MismatchBenchOptions {
+  std::string folder;  // a model
+  int64_t prompts = 8, prompt_tokens = 60, new_tokens = 32;
+  int32_t group_size = 4;  // traces per prompt
+  std::string dtype = "auto";
+  bool deterministic = false;  // fp32
+  int64_t threads = 2;
+};
+struct MismatchBenchResult {
+  double mean = 0.0, max = 0.0;  // |log p rollout - log p learner|, nats per token
+  uint64_t tokens = 0;
+  std::string dtype;
+  bool deterministic = false;
+};
+// Errors: the folder cannot be read; deterministic mode is refused on this machine (kUnavailable, from Engine::Load).
+Result<MismatchBenchResult> MismatchBench(const MismatchBenchOptions& options);
+std::string ToJson(const MismatchBenchResult& result);
 
 }  // namespace candor

@@ -1,0 +1,133 @@
+// `candor bench NAME`: how fast, and how exact, the engine and the learner are on this machine with a given model.
+#include "rollout/bench.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "cli/run_dir.h"
+#include "cli/torch/commands.h"
+#include "trainer/bench.h"
+
+namespace candor::cli {
+namespace {
+
+constexpr const char* kExamples =
+    R"(generate   64 prompts of 60 tokens, 64 new tokens each: new tokens per second, everything in but loading
+learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
+mismatch   |log p of the rollout engine - log p of the learner's pass| per token; 0 with --deterministic
+Absolute figures differ between machines and between minutes: compare two programs in one paired run, never with a number from elsewhere.
+
+Examples:
+  candor bench generate models/SmolLM2-135M-Instruct
+  candor bench generate models/SmolLM2-135M-Instruct --group-size 8 --dtype fp32 --json
+  candor bench learn runs/cities --recompute
+  candor bench mismatch models/SmolLM2-135M-Instruct --deterministic)";
+
+struct BenchArguments {
+  std::string model, dtype = "auto";
+  int64_t threads = 2;
+  bool json = false;
+  GenerateBenchOptions generate;
+  LearnBenchOptions learn;
+  MismatchBenchOptions mismatch;
+};
+
+void Print(const BenchArguments& arguments, const std::string& text) {
+  const auto values = nlohmann::ordered_json::parse(text);
+  if (arguments.json) {
+    std::printf("%s\n", text.c_str());
+    return;
+  }
+  for (const auto& [key, value] : values.items()) {
+    if (value.is_number_float())
+      std::printf("%-32s %.6g\n", key.c_str(), value.get<double>());
+    else
+      std::printf("%-32s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+  }
+}
+
+Status Generate(BenchArguments& arguments, const std::string& folder) {
+  arguments.generate.folder = folder;
+  arguments.generate.dtype = arguments.dtype;
+  arguments.generate.threads = arguments.threads;
+  CANDOR_ASSIGN(const GenerateBenchResult result, GenerateBench(arguments.generate));
+  Print(arguments, ToJson(result));
+  return {};
+}
+
+Status Learn(BenchArguments& arguments, const std::string& folder) {
+  arguments.learn.dtype = arguments.dtype;
+  arguments.learn.threads = arguments.threads;
+  CANDOR_ASSIGN(const LearnBenchResult result, LearnBench(folder, arguments.learn));
+  const nlohmann::ordered_json json = {{"name", "learn"},
+                                       {"tokens_per_second", result.tokens_per_second},
+                                       {"step_seconds", result.step_seconds},
+                                       {"shared_tokens_per_second", result.shared_tokens_per_second},
+                                       {"shared_step_seconds", result.shared_step_seconds},
+                                       {"update_seconds", result.update_seconds},
+                                       {"dtype", result.dtype}};
+  Print(arguments, json.dump());
+  return {};
+}
+
+Status Mismatch(BenchArguments& arguments, const std::string& folder) {
+  arguments.mismatch.folder = folder;
+  arguments.mismatch.dtype = arguments.dtype;
+  arguments.mismatch.threads = arguments.threads;
+  CANDOR_ASSIGN(const MismatchBenchResult result, MismatchBench(arguments.mismatch));
+  Print(arguments, ToJson(result));
+  return {};
+}
+
+CLI::App* AddBench(CLI::App& app, const char* name, const char* description, BenchArguments& arguments) {
+  CLI::App* bench = app.add_subcommand(name, description);
+  bench->add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
+  bench->add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
+  bench->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
+  bench->add_flag("--json", arguments.json, "one JSON object instead of lines");
+  return bench;
+}
+
+}  // namespace
+
+int RunBench(int argc, const char* const* argv) {
+  BenchArguments arguments;
+  CLI::App app{"Speed and exactness of the engine and the learner, on this machine with your model.", "candor bench"};
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  const CLI::Range positive(int64_t{1}, int64_t{1} << 20);
+
+  CLI::App* generate = AddBench(app, "generate", "tokens per second of the rollout engine", arguments);
+  generate->add_option("--prompts", arguments.generate.prompts, "traces at once")->check(positive)->capture_default_str();
+  generate->add_option("--prompt-tokens", arguments.generate.prompt_tokens)->check(positive)->capture_default_str();
+  generate->add_option("--new-tokens", arguments.generate.new_tokens)->check(positive)->capture_default_str();
+  generate->add_option("--group-size", arguments.generate.group_size, "traces that share a prompt")->check(positive)->capture_default_str();
+
+  CLI::App* learn = AddBench(app, "learn", "tokens per second of a learning step", arguments);
+  learn->add_option("--sequences", arguments.learn.sequences)->check(positive)->capture_default_str();
+  learn->add_option("--tokens", arguments.learn.tokens, "per sequence")->check(positive)->capture_default_str();
+  learn->add_option("--repeats", arguments.learn.repeats, "the median counts")->check(positive)->capture_default_str();
+  learn->add_flag("--recompute", arguments.learn.recompute, "compute each block again in the backward pass");
+
+  CLI::App* mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);
+  mismatch->add_option("--prompts", arguments.mismatch.prompts)->check(positive)->capture_default_str();
+  mismatch->add_option("--new-tokens", arguments.mismatch.new_tokens)->check(positive)->capture_default_str();
+  mismatch->add_flag("--deterministic", arguments.mismatch.deterministic, "fp32, results independent of the batch: the difference is 0");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  Status status;
+  if (const auto folder = ModelFolderOf(arguments.model); !folder)
+    status = Fail(folder.error());
+  else
+    status = *generate ? Generate(arguments, *folder) : *learn ? Learn(arguments, *folder) : Mismatch(arguments, *folder);
+  if (status) return static_cast<int>(ExitCode::kOk);
+  std::fprintf(stderr, "candor bench: %s\n", status.error().Message().c_str());
+  return static_cast<int>(ExitCodeOf(status.error().code));
+}
+
+}  // namespace candor::cli
