@@ -22,7 +22,7 @@ int RunCheck(int argc, const char* const* argv) {
   app.add_flag("--reference", reference, "print every key that a recipe may hold, with default, range and meaning (Markdown)");
   app.footer(
       "Examples:\n  candor check recipes/cities.toml\n  candor check recipes/cities.toml objective.0.weight=2\n  candor check --reference "
-      "> recipe-reference.md");
+      "> docs/recipe-reference.md");
   CLI11_PARSE(app, argc, argv);
   if (reference) {
     Recipe recipe;

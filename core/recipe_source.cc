@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <charconv>
 #include <filesystem>
 #include <set>
 
@@ -19,17 +20,39 @@ std::string Place(const toml::node& node) {
   return fmt::format("{}:{}", *source.path, source.begin.line);
 }
 
-// Tables merge, everything else is replaced. Nodes are moved: a copy would forget its place in the file.
-void Merge(toml::table& into, toml::table&& from) {
+Status Merge(toml::table& into, toml::table&& from);
+
+// `objective.1.weight=2`: the keys of an override that meets a list are places in it, counted from 0.
+Status MergeIntoList(std::string_view name, toml::array& list, toml::table&& from) {
   for (auto&& [key, node] : from) {
-    if (toml::table* sub = node.as_table())
-      if (toml::node* existing = into.get(key.str()))
-        if (toml::table* target = existing->as_table()) {
-          Merge(*target, std::move(*sub));
-          continue;
-        }
-    node.visit([&](auto&& concrete) { into.insert_or_assign(key.str(), std::move(concrete)); });
+    size_t index = 0;
+    const char* end = key.str().data() + key.str().size();
+    const auto [stop, bad] = std::from_chars(key.str().data(), end, index);
+    toml::table* element = bad == std::errc() && stop == end && index < list.size() ? list[index].as_table() : nullptr;
+    toml::table* sub = node.as_table();
+    if (!element || !sub)
+      return Fail(ErrorCode::kInvalidInput,
+                  fmt::format("`{}.{}` is nothing that can be set: `{}` is a list of {}", name, key.str(), name, list.size()), Place(node),
+                  fmt::format("count from 0, for example {}.0.key=value", name));
+    CANDOR_TRY(Merge(*element, std::move(*sub)));
   }
+  return {};
+}
+
+// Tables merge, everything else is replaced. Nodes are moved: a copy would forget its place in the file.
+Status Merge(toml::table& into, toml::table&& from) {
+  for (auto&& [key, node] : from) {
+    toml::node* existing = into.get(key.str());
+    toml::table* sub = node.as_table();
+    if (sub && existing && existing->is_table()) {
+      CANDOR_TRY(Merge(*existing->as_table(), std::move(*sub)));
+    } else if (sub && existing && existing->is_array()) {
+      CANDOR_TRY(MergeIntoList(key.str(), *existing->as_array(), std::move(*sub)));
+    } else {
+      node.visit([&](auto&& concrete) { into.insert_or_assign(key.str(), std::move(concrete)); });
+    }
+  }
+  return {};
 }
 
 class Binder {
@@ -219,7 +242,7 @@ Status RecipeSource::AddFile(const std::string& path) {
       CANDOR_TRY(AddFile((std::filesystem::path(path).parent_path() / *name).string()));
       parsed.erase("base");
     }
-    Merge(impl_->root, std::move(parsed));
+    CANDOR_TRY(Merge(impl_->root, std::move(parsed)));
   } catch (const toml::parse_error& error) {
     return ParseError(error, path);
   }
@@ -229,11 +252,10 @@ Status RecipeSource::AddFile(const std::string& path) {
 
 Status RecipeSource::AddText(std::string_view text, const std::string& name) {
   try {
-    Merge(impl_->root, toml::parse(text, name));
+    return Merge(impl_->root, toml::parse(text, name));
   } catch (const toml::parse_error& error) {
     return ParseError(error, name);
   }
-  return {};
 }
 
 Status RecipeSource::AddOverride(std::string_view override_text) {
@@ -244,16 +266,14 @@ Status RecipeSource::AddOverride(std::string_view override_text) {
   std::string key(override_text.substr(0, equals)), value(override_text.substr(equals + 1));
   std::string name = "override " + std::string(override_text);
   try {
-    Merge(impl_->root, toml::parse(key + " = " + value, name));
-    return {};
+    return Merge(impl_->root, toml::parse(key + " = " + value, name));
   } catch (const toml::parse_error&) {  // not TOML as it stands: a bare word
   }
   try {
-    Merge(impl_->root, toml::parse(key + " = '''" + value + "'''", name));
+    return Merge(impl_->root, toml::parse(key + " = '''" + value + "'''", name));
   } catch (const toml::parse_error& error) {
     return ParseError(error, name);
   }
-  return {};
 }
 
 Status RecipeSource::Bind(OptionTable& table) const { return Binder().Table(table, impl_->root, ""); }

@@ -94,6 +94,19 @@ TEST(Recipe, OverridesWinAndNeedNoQuotes) {
   EXPECT_THAT(ErrorOf("", {"nonsense"}), HasSubstr("is not an override"));
 }
 
+TEST(Recipe, OverridesReachIntoLists) {
+  const std::string two = "[[piece]]\nchannel='one'\nweight=0.1\n[[piece]]\nchannel='two'";
+  Settings s;
+  ASSERT_TRUE(BindText(s, two, {"piece.1.weight=0.5"}));
+  ASSERT_EQ(s.pieces.size(), 2u);
+  EXPECT_EQ(s.pieces[0].weight, 0.1);
+  EXPECT_EQ(s.pieces[1].channel, "two");
+  EXPECT_EQ(s.pieces[1].weight, 0.5);
+  EXPECT_THAT(ErrorOf(two, {"piece.2.weight=1"}), AllOf(HasSubstr("`piece` is a list of 2"), HasSubstr("override piece.2.weight=1")));
+  EXPECT_THAT(ErrorOf(two, {"piece.weight=1"}), HasSubstr("count from 0"));
+  EXPECT_THAT(ErrorOf(two, {"piece.0.wait=1"}), HasSubstr("piece[0].wait"));
+}
+
 TEST(Recipe, BaseFilesMergeTablesAndReplaceLists) {
   std::string folder = ::testing::TempDir();
   std::ofstream(folder + "/base.toml")
