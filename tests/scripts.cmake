@@ -29,3 +29,6 @@ foreach(_test IN LISTS _tool_tests)
   get_filename_component(_name ${_test} NAME_WE)
   candor_script_test(tools_${_name} tools ${_tools_python} ${_test})
 endforeach()
+
+# With Hugging Face itself; skipped where tools/setup.sh --parity was not run.
+candor_script_test(parity_export parity ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/parity/export_test.py $<TARGET_FILE:candor> ${CMAKE_SOURCE_DIR})

@@ -3,7 +3,7 @@
 
     python tools/check_export.py FOLDER --question "Which country is the city of Lyon in?" [--candor ./candor]
 
-FOLDER is what `candor export ... --dtype fp32` wrote. Needs the packages named in tools/make_model_references.py. Exit code 0: equal; 1: not.
+FOLDER is what `candor export ... --dtype fp32` wrote. Needs what tools/setup.sh --parity gets. Exit code 0: equal; 1: not.
 """
 import argparse
 import importlib.util
@@ -48,14 +48,15 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--question", required=True)
     parser.add_argument("--candor", default="./candor")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
     args = parser.parse_args()
     script = load_script(args.folder)
     model, tokenizer = script.load()
     prompt = script.prompt_ids(tokenizer, args.question)
-    reply = script.reply_ids(model, tokenizer, prompt)
+    reply = script.reply_ids(model, tokenizer, prompt, args.max_new_tokens)
     worst = log_prob_difference(args, script, model, prompt, reply)
     theirs = script.confidence(model, tokenizer, prompt, reply)
-    answer = candor_lines([args.candor, "generate", args.folder, args.question, "--system", script.SPEC["system_prompt"], "--dtype", "fp32", "--json"])[0]
+    answer = candor_lines([args.candor, "generate", args.folder, args.question, "--system", script.SPEC["system_prompt"], "--dtype", "fp32", "--max-new-tokens", str(args.max_new_tokens), "--json"])[0]
     ours = answer.get("confidence")
     print(f"reply {tokenizer.decode(reply)!r}; log-probabilities differ by at most {worst:.2e}; confidence {ours} here, {theirs} by transformers")
     # The control: with the two slot tokens exchanged the confidence must be another one, or the check could not fail.

@@ -5,10 +5,9 @@ Tiny two-layer models of every family: weights from the formula of RandomParamet
 weighted sum of token log-probabilities and of two raw logits over answers that share prompts; Hugging Face sees every answer as a sequence of its own.
 SmolLM2-135M-Instruct: per position the 64 largest logits and the log-sum-exp in fp32, and the most likely token of a longer text.
 
-Pinned: torch 2.11.0, transformers 5.23.0, safetensors 0.8.0, numpy 2.4.6. Run in an environment that has them (the CUDA wheel of torch imports without CUDA when small stand-ins of
-its libraries are on LD_LIBRARY_PATH):
+Runs in the pinned environment of tools/setup.sh --parity:
 
-    python tools/make_model_references.py [--smollm2 models/SmolLM2-135M-Instruct] [--out tests/golden/model]
+    LD_LIBRARY_PATH=.deps/parity/cuda_standins .deps/parity/bin/python tools/make_model_references.py [--smollm2 models/SmolLM2-135M-Instruct] [--out tests/golden/model]
 """
 import argparse
 import json

@@ -8,10 +8,11 @@ source tools/versions.env
 
 usage() {
   cat <<'END'
-usage: tools/setup.sh [--yes] [--gpu] [--torch DIR] [--no-system] [--plan]
+usage: tools/setup.sh [--yes] [--gpu] [--parity] [--torch DIR] [--no-system] [--plan]
 
   --yes        do not ask before installing Debian packages
   --gpu        also the CUDA libraries that LibTorch's GPU half needs (about 1.6 GB to download, 2.5 GB on disk)
+  --parity     also Hugging Face transformers for the tests that compare with it (60 MB to download, 0.4 GB on disk)
   --torch DIR  use this LibTorch, or the `torch` folder of an installed Python torch, instead of downloading one;
                remembered; `--torch none` goes back to downloading
   --no-system  touch nothing outside this folder; what is missing from the system is named and the script ends with 1
@@ -21,11 +22,12 @@ END
 
 # --- options
 
-yes=0 gpu=0 torch_dir="" system=1 plan_only=0
+yes=0 gpu=0 parity=0 torch_dir="" system=1 plan_only=0
 while [ $# -gt 0 ]; do
   case $1 in
     --yes | -y) yes=1 ;;
     --gpu) gpu=1 ;;
+    --parity) parity=1 ;;
     --torch) torch_dir=${2:?--torch needs a folder} && shift ;;
     --torch=*) torch_dir=${1#*=} ;;
     --no-system) system=0 ;;
@@ -161,6 +163,7 @@ needs_packages() { [ -n "$missing" ] || { ! rust_is_new_enough && command -v dpk
 needs_torch() { [ -z "$torch_dir" ] && ! { stamped torch "$(torch_wheels)" && compgen -G "$deps/python/lib/python3*/site-packages/torch/lib/libtorch_cpu.so" >/dev/null; }; }
 needs_gpu() { [ "$gpu" = 1 ] && ! stamped gpu "$(gpu_wheels)"; }
 needs_prepare() { ! stamped prepare "$(prepare_wheels)" || [ ! -x "$deps/prepare/bin/python" ]; }
+needs_parity() { [ "$parity" = 1 ] && ! { stamped parity "$PARITY_WHEELS" && [ -x "$deps/parity/bin/python" ]; }; }
 crates_pin() { sha256sum <text/rust/Cargo.lock; }
 needs_crates() { ! stamped crates "$(crates_pin)"; }
 
@@ -176,6 +179,7 @@ print_plan() {
   fi
   [ "$gpu" = 0 ] || plan_step gpu "CUDA libraries for LibTorch's GPU half, in $deps/python" "1.6 GB to download, 2.5 GB on disk, 1 min"
   plan_step prepare "tools that prepare model and data, in $deps/prepare" "60 MB to download, 0.3 GB on disk, 15 s"
+  [ "$parity" = 0 ] || plan_step parity "Hugging Face transformers for parity tests, in $deps/parity" "60 MB to download, 0.4 GB on disk, 20 s"
   plan_step crates "Rust crates of the tokenizer" "15 MB to download, 0.1 GB on disk, 5 s"
   say "  Building afterwards takes 3 GB of disk, 4 GB of memory and 6 to 10 minutes on 2 cores. Times are for 100 Mbit/s and more."
   say "  Can be skipped: a LibTorch that is already here (--torch DIR); GPU libraries come only with --gpu."
@@ -218,6 +222,18 @@ do_gpu() { # shellcheck disable=SC2046
 
 do_prepare() { # shellcheck disable=SC2046
   make_environment "$deps/prepare" $(prepare_wheels) && stamp prepare "$(prepare_wheels)"
+}
+
+# torch itself comes from .deps/python. Its CUDA build wants CUDA's libraries in order to be imported; small stand-ins will do where nothing is computed with them.
+do_parity() {
+  local torch_site
+  torch_site=$(dirname "${torch_dir:-$(echo "$PWD/$deps"/python/lib/python3*/site-packages/torch)}")
+  # shellcheck disable=SC2086
+  make_environment "$deps/parity" $PARITY_WHEELS
+  echo "$torch_site" >"$(echo "$deps"/parity/lib/python3*/site-packages)/torch.pth"
+  "$deps/parity/bin/python" tools/make_cuda_standins.py "$torch_site/torch/lib" "$deps/parity/cuda_standins" || fail "no stand-ins for CUDA's libraries: see above"
+  LD_LIBRARY_PATH=$PWD/$deps/parity/cuda_standins "$deps/parity/bin/python" -c "import torch, transformers" || fail "torch or transformers cannot be imported: see above"
+  stamp parity "$PARITY_WHEELS"
 }
 
 do_crates() {

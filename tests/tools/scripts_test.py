@@ -42,9 +42,9 @@ class SetUp(unittest.TestCase):
         self.folder.cleanup()
 
     def test_the_plan_names_every_step_and_does_none(self):
-        result = run(self.root / "tools/setup.sh", "--plan", "--gpu")
+        result = run(self.root / "tools/setup.sh", "--plan", "--gpu", "--parity")
         self.assertEqual(result.returncode, 0, result.stderr)
-        for word in ["Debian packages", "LibTorch", "CUDA libraries", "prepare", "crates", "to download", "memory", "minutes"]:
+        for word in ["Debian packages", "LibTorch", "CUDA libraries", "transformers", "prepare", "crates", "to download", "memory", "minutes"]:
             self.assertIn(word, result.stdout)
         self.assertFalse((self.root / ".deps").exists())
 
