@@ -240,8 +240,9 @@ CoordinatorState::RuleResult CoordinatorState::Dispatch(Role role, uint64_t requ
   return Fail(ErrorCode::kUnauthorized, fmt::format("a {} may not send this message to the coordinator", Name(role)), "coordinator");
 }
 
+// A run whose last checkpoint is not recorded may still have to learn its last steps again.
 void CoordinatorState::FinishIfDone(Actions& actions) {
-  if (finished_ || last_done_.value < plan_.steps || open_evals_ > 0) return;
+  if (finished_ || last_done_.value < plan_.steps || covered_.value < plan_.steps || open_evals_ > 0) return;
   Commit(actions, RunFinished{});
   actions.events.push_back("the run is finished");
 }

@@ -52,6 +52,7 @@ class Learner {
   Status Publish(int64_t version);
   Status Report(const StepPlan& plan, StepResult& result);
   Status Checkpoint(int64_t step, int64_t deadline_ms);
+  Status TellCheckpoint(const CheckpointInfo& info, int64_t deadline_ms);
   Status Stop(int64_t steps_done);
   // Rank 0 says something to the coordinator; all ranks learn whether it worked.
   template <typename Request>
@@ -79,6 +80,7 @@ Status Learner::Tell(const Request& request, const std::string& what, int64_t de
       Result<Ack> ack = link_.Ask<Ack>(request, what, std::min<int64_t>(deadline_ms, kPlanTryMs));
       if (ack && !ack->accepted) ack = Fail(ErrorCode::kInvalidInput, "the coordinator refused " + what + ": " + ack->reason);
       const bool again = !ack && ack.error().code == ErrorCode::kUnavailable && clock_.SteadyMs() < end_ms;
+      if (again) spdlog::info("waiting for=the coordinator, to tell it the {}: {}", what, ack.error().Message());
       if (!ack) answer = again ? "again" : Encode({setup_.run_id, 0, "trainer-0", MessageBody(ack.error())});
     }
     CANDOR_ASSIGN(answer, BroadcastText(collective_, answer, 0));
@@ -178,11 +180,15 @@ Status Learner::Report(const StepPlan& plan, StepResult& result) {
 }
 
 Status Learner::Checkpoint(int64_t step, int64_t deadline_ms) {
-  CANDOR_ASSIGN(CheckpointInfo info, WriteCheckpoint(policy_, setup_.run_dir + "/checkpoints", step, setup_.options.keep_last));
-  checkpointed_ = step;
+  CANDOR_ASSIGN(const CheckpointInfo info, WriteCheckpoint(policy_, setup_.run_dir + "/checkpoints", step, setup_.options.keep_last));
   if (first()) spdlog::info("checkpoint step={} path={}", step, info.path);
-  return Tell(CheckpointDone{{static_cast<uint64_t>(step)}, info.path, info.manifest_hash}, fmt::format("checkpoint of step {}", step),
-              deadline_ms);
+  return TellCheckpoint(info, deadline_ms);
+}
+
+Status Learner::TellCheckpoint(const CheckpointInfo& info, int64_t deadline_ms) {
+  checkpointed_ = info.step;
+  return Tell(CheckpointDone{{static_cast<uint64_t>(info.step)}, info.path, info.manifest_hash},
+              fmt::format("checkpoint of step {}", info.step), deadline_ms);
 }
 
 // A clean stop: what was learned is kept. The coordinator may be gone already.
@@ -194,8 +200,8 @@ Status Learner::Stop(int64_t steps_done) {
 
 Status Learner::Run() {
   int64_t step = started_.step;
-  checkpointed_ = started_.from_checkpoint ? step : -1;
   CANDOR_TRY(Publish(step));
+  if (started_.checkpoint) CANDOR_TRY(TellCheckpoint(*started_.checkpoint, deadline_ms_));  // an earlier life may have died before it said so
   while (step < setup_.options.steps) {
     const double start = Seconds();
     StepPlan plan;

@@ -5,7 +5,6 @@
 
 #include "core/log.h"
 #include "text/tags.h"
-#include "trainer/checkpoint.h"
 #include "trainer/exchange.h"
 
 namespace candor {
@@ -75,16 +74,16 @@ Result<StartedPolicy> StartPolicy(const TrainerSetup& setup, Collective& collect
   CANDOR_ASSIGN(started.incarnation, AgreeOnIncarnation(collective));
   started.policy =
       std::make_unique<ShardedPolicy>(config, ShardedPolicy::Options{sharding, dtype, setup.options.ema_decay > 0.0}, collective);
-  CANDOR_ASSIGN(std::optional<CheckpointInfo> checkpoint, LoadNewestCheckpoint(*started.policy, setup.run_dir + "/checkpoints"));
-  if (checkpoint)
-    started.step = checkpoint->step, started.from_checkpoint = true;
+  CANDOR_ASSIGN(started.checkpoint, LoadNewestCheckpoint(*started.policy, setup.run_dir + "/checkpoints"));
+  if (started.checkpoint)
+    started.step = started.checkpoint->step;
   else
     CANDOR_TRY(AgreeOn(collective, started.policy->LoadFolder(setup.model_folder)));
   started.folder_options = FolderOptionsOf(setup, started.slot);
   const MemoryUse& memory = started.policy->memory();
   spdlog::info("policy model={} dtype={} sharding={} ranks={} step={} owned_mib={} from={}", setup.model_folder, Name(dtype),
                Name(sharding), collective.size(), started.step, memory.owned_bytes >> 20,
-               checkpoint ? checkpoint->path : setup.model_folder);
+               started.checkpoint ? started.checkpoint->path : setup.model_folder);
   return started;
 }
 

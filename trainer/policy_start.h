@@ -8,6 +8,7 @@
 #include "model/policy_folder.h"
 #include "text/prompt.h"
 #include "trainer/learner.h"
+#include "trainer/checkpoint.h"
 #include "trainer/sharded_policy.h"
 
 namespace candor {
@@ -15,7 +16,7 @@ namespace candor {
 struct StartedPolicy {
   std::unique_ptr<ShardedPolicy> policy;
   int64_t step = 0;  // steps that the weights have behind them
-  bool from_checkpoint = false;
+  std::optional<CheckpointInfo> checkpoint;  // what they were loaded from; nullopt: the model's folder
   std::optional<SlotTokens> slot;
   Incarnation incarnation;             // of this life of the learner, the same on all ranks
   PolicyFolderOptions folder_options;  // for the final policy

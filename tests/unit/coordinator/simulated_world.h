@@ -268,7 +268,8 @@ struct World {
     };
     switch (t.phase) {
       case TrainerActor::kAnnounceStart:
-        return Ask(t, VersionAnnounce{InfoOf(t.checkpoint), {t.checkpoint}}, [&t](const MessageBody&) { t.phase = TrainerActor::kPlan; });
+        return Ask(t, VersionAnnounce{InfoOf(t.checkpoint), {t.checkpoint}},
+                   [&t](const MessageBody&) { t.phase = t.checkpoint > 0 ? TrainerActor::kCheckpoint : TrainerActor::kPlan; });
       case TrainerActor::kPlan:
         return Ask(t, PlanRequest{{t.step}, {t.incarnation}, 2}, [this, &t](const MessageBody& reply) {
           t.next_ms = now + 50;

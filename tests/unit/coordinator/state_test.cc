@@ -348,6 +348,15 @@ TEST(Evaluations, AskOneGreedyAnswerOfExactlyThatVersionAndComeFirst) {
   EXPECT_FALSE(f.state.finished());  // not before its evaluations are in
 }
 
+TEST(Finish, WaitsForTheLastCheckpoint) {
+  Fixture f;
+  for (uint64_t step = 1; step <= 5; ++step) f.Learn(step);
+  f.Say<Ack>(Role::kTrainer, CheckpointDone{{4}, "c", "h"});
+  EXPECT_FALSE(f.state.finished());  // the coordinator would leave while the learner writes for longer than it lingers
+  EXPECT_TRUE(f.Say<Ack>(Role::kTrainer, CheckpointDone{{5}, "c", "h"}).accepted);
+  EXPECT_TRUE(f.state.finished());
+}
+
 TEST(PromptOrder, EveryPassVisitsEveryRowOnce) {
   RunPlan plan = Plan();
   plan.prompts_per_step = 7;
