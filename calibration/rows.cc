@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <unordered_map>
@@ -34,17 +35,29 @@ Result<double> UnitNumber(const Json& value, const std::string& key, const std::
       key == "confidence" ? "give a probability (80 % is 0.8), or null when there is none" : "give true, false or a number from 0 to 1");
 }
 
-// Prompts and slices may be strings or whole numbers; absent and null are "".
-Result<std::string> OptionalName(const Json& row, const char* key, const std::string& where) {
-  const auto it = row.find(key);
-  if (it == row.end() || it->is_null()) return std::string();
-  if (it->is_string()) return it->get<std::string>();
-  if (it->is_number_integer()) return it->dump();
-  return Fail(ErrorCode::kInvalidInput, std::string("\"") + key + "\" is " + Shown(*it) + ", not a string", where,
+// Prompts and slices are strings or whole numbers.
+Result<std::string> NameIn(const Json& value, const char* key, const std::string& where) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_integer()) return value.dump();
+  return Fail(ErrorCode::kInvalidInput, std::string("\"") + key + "\" is " + Shown(value) + ", not a string", where,
               "give a string or a whole number");
 }
 
-Result<Row> ParseRow(std::string_view line, const std::string& where) {
+Status ReadNames(const Json& json, const std::string& where, Row& row) {
+  if (const auto prompt = json.find("prompt"); prompt != json.end() && !prompt->is_null()) {
+    CANDOR_ASSIGN(row.prompt, NameIn(*prompt, "prompt", where));
+  }
+  const auto slice = json.find("slice");
+  if (slice == json.end() || slice->is_null()) return {};
+  for (const Json& one : slice->is_array() ? *slice : Json::array({*slice})) {
+    CANDOR_ASSIGN(std::string name, NameIn(one, "slice", where));
+    if (!name.empty()) row.slices.push_back(std::move(name));
+  }
+  return {};
+}
+
+// nullopt: its label is unknown.
+Result<std::optional<Row>> ParseRow(std::string_view line, const std::string& where) {
   // NaN and Infinity are no JSON; name them, since other tools write them.
   const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
   if (json.is_discarded()) {
@@ -56,6 +69,7 @@ Result<Row> ParseRow(std::string_view line, const std::string& where) {
   if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "the line is not a JSON object", where, kRowForm);
   Row row;
   const auto correct = json.find("correct");
+  if (const auto label = json.find("label"); correct == json.end() && label != json.end() && *label == "unknown") return std::nullopt;
   if (correct == json.end()) return Fail(ErrorCode::kInvalidInput, "the row has no \"correct\"", where, kRowForm);
   CANDOR_ASSIGN(row.label, UnitNumber(*correct, "correct", where));
   const auto confidence = json.find("confidence");
@@ -65,8 +79,7 @@ Result<Row> ParseRow(std::string_view line, const std::string& where) {
     CANDOR_ASSIGN(const double p, UnitNumber(*confidence, "confidence", where));
     row.confidence = Confidence::From(p);
   }
-  CANDOR_ASSIGN(row.prompt, OptionalName(json, "prompt", where));
-  CANDOR_ASSIGN(row.slice, OptionalName(json, "slice", where));
+  CANDOR_TRY(ReadNames(json, where, row));
   return row;
 }
 
@@ -78,7 +91,7 @@ uint64_t HashText(std::string_view text) {
 
 }  // namespace
 
-Result<std::vector<Row>> ParseRows(std::string_view text, const std::string& name) {
+Result<std::vector<Row>> ParseRows(std::string_view text, const std::string& name, int64_t* unknown) {
   std::vector<Row> rows;
   size_t line_number = 0;
   while (!text.empty()) {
@@ -87,23 +100,30 @@ Result<std::vector<Row>> ParseRows(std::string_view text, const std::string& nam
     text.remove_prefix(end == text.npos ? text.size() : end + 1);
     ++line_number;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    CANDOR_ASSIGN(Row row, ParseRow(line, name + ":" + std::to_string(line_number)));
-    rows.push_back(std::move(row));
+    CANDOR_ASSIGN(std::optional<Row> row, ParseRow(line, name + ":" + std::to_string(line_number)));
+    if (row)
+      rows.push_back(std::move(*row));
+    else if (unknown != nullptr)
+      ++*unknown;
   }
   return rows;
 }
 
-Result<std::vector<Row>> ReadRows(const std::string& path) {
+Result<std::vector<Row>> ReadRows(const std::string& path, int64_t* unknown) {
   std::error_code no_matter;
+  std::ostringstream text;
+  if (path == "-") {
+    text << std::cin.rdbuf();
+    return ParseRows(text.str(), "standard input", unknown);
+  }
   if (std::filesystem::is_directory(path, no_matter))
     return Fail(ErrorCode::kInvalidInput, "this is a folder, not a file of rows", path, "name a .jsonl file");
   std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(ErrorCode::kNotFound, "cannot open the file", path, "check the path");
-  std::ostringstream text;
+  if (!file) return Fail(ErrorCode::kNotFound, "cannot open the file", path, "check the path; - reads standard input");
   text << file.rdbuf();
   if (file.bad())
     return Fail(ErrorCode::kIo, "cannot read the file", path);  // an empty file fails the target stream only, which is no error
-  return ParseRows(text.str(), path);
+  return ParseRows(text.str(), path, unknown);
 }
 
 uint64_t ClusterId(const std::string& prompt, size_t row_index) { return prompt.empty() ? row_index : HashText(prompt); }
@@ -152,10 +172,8 @@ Points OnePerCluster(const Points& points) {
 
 std::map<std::string, std::vector<Row>> RowsBySlice(const std::vector<Row>& rows) {
   std::map<std::string, std::vector<Row>> slices;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].slice.empty()) continue;
-    slices[rows[i].slice].push_back(rows[i]);
-  }
+  for (const Row& row : rows)
+    for (const std::string& name : row.slices) slices[name].push_back(row);
   return slices;
 }
 

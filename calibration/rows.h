@@ -18,7 +18,7 @@ struct Row {
   std::optional<Confidence> confidence;  // nullopt: none was stated or it could not be read
   double label = 0.0;                    // in [0, 1]
   std::string prompt = "";               // rows of one prompt share it; "": a prompt of its own
-  std::string slice = "";                // "": in no slice
+  std::vector<std::string> slices = {};  // those it belongs to
 };
 
 // A row with a confidence, as numbers.
@@ -30,10 +30,11 @@ struct Point {
 using Points = std::vector<Point>;
 
 // Reads a JSONL file; blank lines are skipped. A missing or null confidence is a missing confidence; anything else that is not a number in
-// [0, 1] is an error that names file:line and what stood there. "correct" is true, false or a number in [0, 1].
-Result<std::vector<Row>> ReadRows(const std::string& path);
+// [0, 1] is an error that names file:line and what stood there. "correct" is true, false or a number in [0, 1]; a row without it whose
+// "label" is "unknown" (its verifier failed) is left out and counted. "-" is standard input.
+Result<std::vector<Row>> ReadRows(const std::string& path, int64_t* unknown = nullptr);
 // The same from text; `name` is the file's name in errors.
-Result<std::vector<Row>> ParseRows(std::string_view text, const std::string& name);
+Result<std::vector<Row>> ParseRows(std::string_view text, const std::string& name, int64_t* unknown = nullptr);
 
 // The number that stands for a prompt: a 64-bit hash, the same on every machine. An unnamed prompt is its row's index.
 uint64_t ClusterId(const std::string& prompt, size_t row_index);

@@ -1,6 +1,7 @@
 // Computes the summary.
 #include "calibration/summary.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -24,12 +25,23 @@ double MeanBrier(const Points& points) {
   return MeanOf(points, [](const Point& x) { return BrierScore(x.p, x.y); });
 }
 
+// The mean of a quantity that lies within `range`, and so does its interval.
 template <typename F>
-ClusteredMean ClusteredMeanOf(const Points& points, F value) {
+ClusteredMean BoundedMeanOf(const Points& points, const Interval& range, F value) {
   std::vector<double> values;
   std::vector<uint64_t> clusters;
   for (const Point& point : points) values.push_back(value(point)), clusters.push_back(point.cluster);
-  return ComputeClusteredMean(values, clusters);
+  ClusteredMean mean = ComputeClusteredMean(values, clusters);
+  mean.interval = {std::clamp(mean.interval.low, range.low, range.high), std::clamp(mean.interval.high, range.low, range.high)};
+  return mean;
+}
+
+// Where all labels are alike their deviation is 0 and would claim certainty: Wilson's interval over the prompts takes its place.
+ClusteredMean AccuracyOf(const Points& points) {
+  ClusteredMean accuracy = BoundedMeanOf(points, {0.0, 1.0}, [](const Point& x) { return x.y; });
+  if (accuracy.mean == 0.0 || accuracy.mean == 1.0)
+    accuracy.interval = WilsonInterval(accuracy.mean * accuracy.clusters, accuracy.clusters);
+  return accuracy;
 }
 
 void FillBinned(const Points& points, const SummaryOptions& options, CalibrationSummary* summary) {
@@ -94,12 +106,14 @@ CalibrationSummary ComputeSummary(const std::vector<Row>& rows, const SummaryOpt
   summary.rows = static_cast<int64_t>(rows.size());
   summary.missing = summary.rows - summary.n;
   summary.prompts = static_cast<int64_t>(ClusterMembers(all).size());
-  summary.accuracy_all_rows = MeanOf(all, [](const Point& x) { return x.y; });
+  const ClusteredMean all_rows = AccuracyOf(all);
+  summary.accuracy_all_rows = all_rows.mean;
+  summary.accuracy_all_rows_interval = all_rows.interval;
   summary.brier_missing_as_0 = MeanBrier(all);
   summary.brier_missing_as_half = MeanBrier(PointsOf(rows, 0.5));
-  summary.accuracy = ClusteredMeanOf(points, [](const Point& x) { return x.y; });
-  summary.confidence = ClusteredMeanOf(points, [](const Point& x) { return x.p; });
-  summary.gap = ClusteredMeanOf(points, [](const Point& x) { return x.p - x.y; });
+  summary.accuracy = AccuracyOf(points);
+  summary.confidence = BoundedMeanOf(points, {0.0, 1.0}, [](const Point& x) { return x.p; });
+  summary.gap = BoundedMeanOf(points, {-1.0, 1.0}, [](const Point& x) { return x.p - x.y; });
   summary.accuracy_wilson = WilsonInterval(summary.accuracy.mean * static_cast<double>(summary.n), static_cast<double>(summary.n));
   FillBinned(points, options, &summary);
   FillScores(points, &summary);

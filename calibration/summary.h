@@ -31,6 +31,7 @@ struct CalibrationSummary {
   int64_t n = 0;
   int64_t rows = 0, missing = 0, prompts = 0;
   double accuracy_all_rows = 0.0;
+  Interval accuracy_all_rows_interval;
   double brier_missing_as_0 = 0.0, brier_missing_as_half = 0.0;  // the policies others use, to be read beside, never instead
 
   ClusteredMean accuracy, confidence, gap;  // gap: p - y, the signed gap with its interval

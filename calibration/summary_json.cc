@@ -29,6 +29,7 @@ Json MurphyJson(const Murphy& murphy) {
 Json IntervalsJson(const CalibrationSummary& s) {
   return {{"level", 0.95},
           {"accuracy", Pair(s.accuracy.interval)},
+          {"accuracy_all_rows", Pair(s.accuracy_all_rows_interval)},
           {"accuracy_wilson", Pair(s.accuracy_wilson)},
           {"mean_confidence", Pair(s.confidence.interval)},
           {"signed_gap", Pair(s.gap.interval)},

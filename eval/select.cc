@@ -38,7 +38,7 @@ std::vector<calibration::Row> ToRows(const std::vector<AnswerRow>& rows, const s
     if (confidences[i]) row.confidence = Confidence::From(*confidences[i]);
     row.label = rows[i].label == Label::kCorrect ? 1.0 : 0.0;
     row.prompt = rows[i].dataset + "/" + rows[i].prompt;
-    row.slice = rows[i].slices.empty() ? "" : rows[i].slices.front();
+    row.slices = rows[i].slices;
     out.push_back(std::move(row));
   }
   return out;

@@ -44,6 +44,10 @@ TEST(GoldenMetrics, SignedGapAndItsParts) {
     const Case golden(id);
     const Bins bins = EqualWidthBins(golden.points(), 15);
     golden.Expect("signed_gap", SignedGap(bins));
+    if (golden.expected().contains("mean_conf")) {
+      golden.Expect("mean_conf", MeanScore(golden.points(), [](double p, double) { return p; }));
+      golden.Expect("accuracy", MeanScore(golden.points(), [](double, double y) { return y; }));
+    }
     golden.Expect("oce", OverConfidence(bins));
     golden.Expect("uce", UnderConfidence(bins));
     golden.Expect("ece", Ece(bins));
@@ -288,6 +292,7 @@ TEST(GoldenMetrics, EceOfPooledRowsIsNotTheMeanOfChunks) {
   golden.Expect("mean_of_chunk_ece15", sum);
   golden.Expect("pooled_ece15", Ece(EqualWidthBins(all, 15)));
   golden.Expect("mean_of_chunk_brier", brier);
+  golden.Expect("pooled_brier", MeanScore(all, BrierScore));
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ TEST(Rows, ReadsEveryForm) {
   ASSERT_TRUE(rows) << rows.error().Message();
   ASSERT_EQ(4u, rows->size());
   EXPECT_EQ(0.8, (*rows)[0].confidence->value());
-  EXPECT_EQ("geo", (*rows)[0].slice);
+  EXPECT_EQ(std::vector<std::string>{"geo"}, (*rows)[0].slices);
   EXPECT_FALSE((*rows)[1].confidence);
   EXPECT_EQ(0.25, (*rows)[2].label);
   EXPECT_EQ("7", (*rows)[2].prompt);
@@ -53,6 +53,23 @@ TEST(Rows, RefusalsNameFileLineAndValue) {
     EXPECT_EQ("rows.jsonl:1", error.where) << line;
     EXPECT_FALSE(error.fix.empty()) << line;
   }
+}
+
+// What `candor eval` writes: slices as a list, and no "correct" where the verifier failed.
+TEST(Rows, SliceListsAndUnknownLabels) {
+  int64_t unknown = 0;
+  const auto rows = ParseRows(
+      "{\"confidence\": 0.8, \"correct\": true, \"label\": \"correct\", \"slice\": [\"a\", 7]}\n"
+      "{\"confidence\": 0.8, \"label\": \"unknown\", \"slice\": [\"a\"]}\n"
+      "{\"confidence\": 0.3, \"correct\": false, \"slice\": []}",
+      "rows.jsonl", &unknown);
+  ASSERT_TRUE(rows) << rows.error().Message();
+  ASSERT_EQ(2u, rows->size());
+  EXPECT_EQ(1, unknown);
+  EXPECT_EQ((std::vector<std::string>{"a", "7"}), (*rows)[0].slices);
+  EXPECT_EQ(2u, RowsBySlice(*rows).size());
+  EXPECT_EQ("rows.jsonl:1", ErrorOf("{\"confidence\": 0.8, \"label\": \"correct\"}").where) << "only an unknown label excuses it";
+  EXPECT_EQ("rows.jsonl:1", ErrorOf("{\"confidence\": 0.8, \"correct\": 1, \"slice\": [1.5]}").where);
 }
 
 TEST(Rows, FilesThatCannotBeRead) {

@@ -19,7 +19,7 @@ namespace {
 std::vector<Row> RowsOf(const Points& points, int per_prompt = 1) {
   std::vector<Row> rows;
   for (size_t i = 0; i < points.size(); ++i)
-    rows.push_back({Confidence::From(points[i].p), points[i].y, "q" + std::to_string(i / per_prompt), i % 3 == 0 ? "a & b" : "c"});
+    rows.push_back({Confidence::From(points[i].p), points[i].y, "q" + std::to_string(i / per_prompt), {i % 3 == 0 ? "a & b" : "c"}});
   return rows;
 }
 
@@ -126,7 +126,10 @@ TEST(Summary, SlicesAreSeparateAndTheRareOneIsFlagged) {
   const Case golden("slices");
   std::vector<Row> rows;
   for (size_t i = 0; i < golden.inputs().at("p").size(); ++i)
-    rows.push_back({Confidence::From(golden.inputs().at("p")[i]), golden.inputs().at("y")[i], "", golden.inputs().at("slice")[i]});
+    rows.push_back({Confidence::From(golden.inputs().at("p")[i]),
+                    golden.inputs().at("y")[i],
+                    "",
+                    {golden.inputs().at("slice")[i].get<std::string>()}});
   const auto slices = ComputeSlices(rows);
   ASSERT_EQ(4u, slices.size());
   for (const SliceSummary& slice : slices) {
