@@ -27,36 +27,13 @@ constexpr const char* kStyle =
     ".candor .line{fill:none;stroke-width:2}.candor .dot{fill-opacity:.85}.candor .best{fill:none;stroke-dasharray:2 4}\n"
     "</style>\n";
 
-std::string Escaped(const std::string& text) {
-  std::string result;
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) >= 0x20) result += c;  // control characters are no XML
-    }
-  }
-  return result;
-}
-
 double X(double share) { return kLeft + share * kSide; }
 double Y(double share) { return kTop + (1.0 - share) * kSide; }
 
 std::string Head(const std::string& title, const std::string& description, double height) {
   return Printf("<svg class=\"candor\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n",
-                kWidth, height, Escaped(description).c_str()) +
-         kStyle + Printf("<text class=\"title\" x=\"%.0f\" y=\"24\">%s</text>\n", kLeft, Escaped(title).c_str());
+                kWidth, height, EscapeXml(description).c_str()) +
+         kStyle + Printf("<text class=\"title\" x=\"%.0f\" y=\"24\">%s</text>\n", kLeft, EscapeXml(title).c_str());
 }
 
 // Grid, ticks and axis names; the y axis ends at y_top.
@@ -84,7 +61,7 @@ std::string Legend(const std::vector<ChartSeries>& series, const std::vector<std
     const double line = y + 18 * static_cast<double>(i);
     svg += Printf("<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"5\"/>", ColorOf(i, series.size()), X(0) + 6, line - 4);
     svg += Printf("<text x=\"%.1f\" y=\"%.1f\">%s</text>", X(0) + 18, line,
-                  Escaped(series[i].name + (series[i].name.empty() ? "" : ": ") + notes[i]).c_str());
+                  EscapeXml(series[i].name + (series[i].name.empty() ? "" : ": ") + notes[i]).c_str());
   }
   return svg + "\n";
 }
@@ -145,6 +122,29 @@ std::string Histogram(const std::vector<Bins>& all_bins, double top, double heig
 }
 
 }  // namespace
+
+std::string EscapeXml(const std::string& text) {
+  std::string result;
+  for (char c : text) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) >= 0x20) result += c;  // control characters are no XML
+    }
+  }
+  return result;
+}
 
 std::string ReliabilitySvg(const std::vector<ChartSeries>& series, const SvgOptions& options) {
   std::vector<Bins> all_bins;

@@ -7,6 +7,9 @@
 
 namespace candor::calibration {
 
+// Text as it may stand in XML and HTML, attributes included.
+std::string EscapeXml(const std::string& text);
+
 struct ChartSeries {
   std::string name;  // shown in the legend
   Points points;

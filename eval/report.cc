@@ -3,36 +3,37 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "calibration/svg_chart.h"
+#include "eval/run_summary.h"
 #include "eval/select.h"
+#include "eval/step_charts.h"
 
 namespace candor {
 
 namespace {
 
+using calibration::EscapeXml;
 using nlohmann::json;
 
 constexpr char kStyle[] = R"(
-:root{color-scheme:light dark;--ink:#1c1f24;--soft:#68707c;--line:#d9dde3;--paper:#fff;--good:#1a7f4b;--bad:#b3362b;--accent:#2f6fb0}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--soft:#9aa3ae;--line:#3a4048;--paper:#16181c;--good:#4cc38a;--bad:#ef7f74;--accent:#7fb2e5}}
+:root{color-scheme:light dark;--ink:#1c1f24;--soft:#68707c;--line:#d9dde3;--paper:#fff;--good:#1a7f4b;--bad:#b3362b;--accent:#1f6feb;--second:#c2762b}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--soft:#9aa3ae;--line:#3a4048;--paper:#16181c;--good:#4cc38a;--bad:#ef7f74;--accent:#6ea8fe;--second:#e9a15b}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1080px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:0}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line);padding-bottom:.2rem}
-p.sub{color:var(--soft);margin-top:.2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;display:block;overflow-x:auto}
-th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}
-td small{color:var(--soft)}.row{display:flex;flex-wrap:wrap;gap:1.2rem}.row>*{flex:1 1 300px;min-width:280px}
+td:first-child{max-width:20rem;overflow:hidden;text-overflow:ellipsis}p.sub,p.note{color:var(--soft);margin-top:.2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;display:block;overflow-x:auto}
+th,td{padding:.25rem .55rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th{white-space:normal;vertical-align:bottom;font-weight:600}th:first-child,td:first-child{text-align:left}
+td small{color:var(--soft);display:block;font-size:.78em}td{vertical-align:top}
+.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:1.2rem}.curves{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:1rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:.8rem;margin:1.2rem 0}.card{border:1px solid var(--line);border-radius:8px;padding:.6rem .9rem}
+.card b{font-size:1.35rem;font-variant-numeric:tabular-nums}.card span{color:var(--soft);font-size:.85rem;display:block}
+tr.first td{border-top:2px solid var(--line)}
 pre{font-size:.8rem;overflow-x:auto;border:1px solid var(--line);padding:.8rem;border-radius:6px}li.good{color:var(--good)}li.bad{color:var(--bad)}
 figure{margin:0}figcaption{color:var(--soft);font-size:.85rem}svg{max-width:100%;height:auto}
 )";
-
-std::string Escape(const std::string& text) {
-  std::string out;
-  for (char c : text) out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : c == '"' ? "&quot;" : std::string(1, c);
-  return out;
-}
 
 std::string Cell(const json& n, const char* key) {
   if (!n.contains(key) || !n[key].is_number()) return "<td>-</td>";
@@ -60,27 +61,62 @@ std::string Head(const std::string& first) {
   for (const auto& column : kColumns) head += fmt::format("<th>{}</th>", column[1]);
   return head + "</tr>";
 }
-std::string Row(const std::string& name, const json& n) {
-  std::string row = fmt::format("<tr><td>{}</td><td>{}</td>", Escape(name), n.value("n", 0));
+std::string Row(const std::string& name, const json& n, bool first = false) {
+  std::string row = fmt::format("<tr{}><td>{}</td><td>{}</td>", first ? " class=\"first\"" : "", EscapeXml(name), n.value("n", 0));
   for (const auto& column : kColumns) row += Cell(n, column[0]);
   return row + "</tr>\n";
 }
 
+std::string Spaced(std::string name) {
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
+// Set by set, before beside after: that is what is compared.
 std::string MainTables(const json& s) {
   std::string html = "<h2>Held out, out of domain</h2><table>" + Head("greedy answers");
-  for (const char* moment : {"before", "after"})
-    if (s.contains(moment))
-      for (const auto& [name, numbers] : s[moment]["sets"].items()) html += Row(fmt::format("{} RL: {}", moment, name), numbers);
+  for (const std::string& name : SetNames(s))
+    for (const char* moment : {"before", "after"})
+      if (s.contains(moment) && s[moment]["sets"].contains(name))
+        html += Row(fmt::format("{}, {} RL", name, moment), s[moment]["sets"][name], std::string(moment) == "before");
   for (const char* moment : {"before", "after"})
     if (s.contains(moment) && s[moment].contains("held_out_sampled"))
-      html += Row(fmt::format("{} RL: held out, sampled answers", moment), s[moment]["held_out_sampled"]);
+      html += Row(fmt::format("held out, sampled answers, {} RL", moment), s[moment]["held_out_sampled"], std::string(moment) == "before");
   html +=
-      "</table><h2>Confidences that need no RL</h2><p>On the same held-out answers; fitted on dev. Beating them is the aim.</p><table>" +
+      "</table><p class=\"note\">In brackets: 95 % intervals that resample prompts. Brier = MCB (miscalibration) - DSC (discrimination) + "
+      "base "
+      "rate's; lower Brier, MCB, ECE and AUGRC are better, higher DSC and AUROC. An ECE below its null 95 % cannot be told from perfect "
+      "calibration.</p>";
+  html +=
+      "<h2>Confidences that need no RL</h2><p class=\"note\">On the same held-out answers; fitted on dev. Beating them is the "
+      "aim.</p><table>" +
       Head("baseline");
   for (const char* moment : {"before", "after"})
-    if (s["baselines"].contains(moment))
-      for (const auto& [name, numbers] : s["baselines"][moment].items()) html += Row(fmt::format("{} RL: {}", moment, name), numbers);
+    if (s["baselines"].contains(moment)) {
+      bool first = true;
+      for (const auto& [name, numbers] : s["baselines"][moment].items())
+        html += Row(fmt::format("{}, {} RL", Spaced(name), moment), numbers, std::exchange(first, false));
+    }
   return html + "</table>";
+}
+
+// The headline: before and after, and the paired difference.
+std::string Cards(const json& s) {
+  std::string html;
+  const json& now = s[s.contains("after") ? "after" : "before"]["held_out"];
+  const std::pair<const char*, const char*> metrics[] = {
+      {"accuracy", "Accuracy"}, {"brier", "Brier score"}, {"auroc", "AUROC"}, {"ece", "ECE"}};
+  for (const auto& [key, title] : metrics) {
+    if (!now.contains(key) || !now[key].is_number()) continue;
+    std::string value = fmt::format("{:.3f}", now[key].get<double>()), note = "held out";
+    if (s.contains("after") && s["before"]["held_out"][key].is_number())
+      value = fmt::format("{:.3f} \u2192 {}", s["before"]["held_out"][key].get<double>(), value);
+    if (s.contains("paired") && s["paired"].contains(key) && s["paired"][key]["interval"][0].is_number())
+      note = fmt::format("difference {:+.3f} [{:+.3f}, {:+.3f}]", s["paired"][key]["delta"].get<double>(),
+                         s["paired"][key]["interval"][0].get<double>(), s["paired"][key]["interval"][1].get<double>());
+    html += fmt::format("<div class=\"card\"><span>{}</span><b>{}</b><span>{}</span></div>", title, value, note);
+  }
+  return "<div class=\"cards\">" + html + "</div>";
 }
 
 std::string SliceTable(const json& s) {
@@ -97,7 +133,7 @@ std::string Verdict(const json& s) {
     const std::string words = sentence.get<std::string>();
     const bool bad = words.find("WORSE") != std::string::npos || words.find("is worse") != std::string::npos;
     const bool good = words.find("improved") != std::string::npos || words.find("beats") != std::string::npos;
-    html += fmt::format("<li class=\"{}\">{}</li>", bad ? "bad" : good ? "good" : "", Escape(words));
+    html += fmt::format("<li class=\"{}\">{}</li>", bad ? "bad" : good ? "good" : "", EscapeXml(words));
   }
   return html + "</ul>";
 }
@@ -115,74 +151,16 @@ std::string Diagrams(const ReportInput& input) {
          "<figcaption>Errors among the answers kept, when the least sure are withheld.</figcaption></figure></div>";
 }
 
-// One line chart over the steps.
-std::string Curve(const std::vector<std::map<std::string, double>>& steps, const std::string& title,
-                  const std::vector<std::pair<std::string, std::string>>& lines) {
-  constexpr double kWidth = 320, kHeight = 170, kLeft = 44, kTop = 24, kRight = 8, kBottom = 22;
-  double low = std::numeric_limits<double>::infinity(), high = -low, last = 1;
-  for (const auto& step : steps)
-    for (const auto& [key, name] : lines)
-      if (auto found = step.find(key); found != step.end() && std::isfinite(found->second))
-        low = std::min(low, found->second), high = std::max(high, found->second);
-  if (!(low <= high)) return "";
-  if (high - low < 1e-9) high = low + 1e-3 + std::abs(low) * 0.1;
-  for (const auto& step : steps)
-    if (auto found = step.find("step"); found != step.end()) last = std::max(last, found->second);
-  auto x = [&](double step) { return kLeft + (kWidth - kLeft - kRight) * step / last; };
-  auto y = [&](double value) { return kTop + (kHeight - kTop - kBottom) * (1 - (value - low) / (high - low)); };
-  std::string svg = fmt::format(
-      "<figure><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\"><text x=\"{}\" y=\"14\" fill=\"currentColor\" "
-      "font-size=\"12\">{}</text>",
-      kWidth, kHeight, Escape(title), kLeft, Escape(title));
-  for (double value : {low, high})
-    svg += fmt::format(
-        "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\" fill=\"currentColor\" font-size=\"10\">{:.3g}</text>"
-        "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"currentColor\" opacity=\".15\"/>",
-        kLeft - 4, y(value) + 3, value, kLeft, kWidth - kRight, y(value), y(value));
-  svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"currentColor\" font-size=\"10\">step {:.0f}</text>",
-                     kWidth - kRight, kHeight - 6, last);
-  const char* const colours[] = {"var(--accent)", "var(--bad)", "var(--good)"};
-  for (size_t i = 0; i < lines.size(); ++i) {
-    std::string points;
-    for (const auto& step : steps) {
-      auto at = step.find("step"), value = step.find(lines[i].first);
-      if (at != step.end() && value != step.end() && std::isfinite(value->second))
-        points += fmt::format("{:.1f},{:.1f} ", x(at->second), y(value->second));
-    }
-    svg += fmt::format(
-        "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"/><text x=\"{}\" y=\"{}\" fill=\"{}\" "
-        "font-size=\"10\">{}</text>",
-        points, colours[i % 3], kLeft + 6 + 90.0 * static_cast<double>(i), kHeight - 6, colours[i % 3], Escape(lines[i].second));
-  }
-  return svg + "</svg></figure>";
-}
-
-std::string Curves(const std::vector<std::map<std::string, double>>& steps) {
-  if (steps.empty()) return "";
-  std::string html =
-      "<h2>Over the steps</h2><p>Training prompts, sampled answers; small sets a step, so the curves are noisy.</p><div class=\"row\">";
-  html += Curve(steps, "Accuracy and mean confidence",
-                {{"calibration/train/accuracy", "accuracy"}, {"calibration/train/mean_confidence", "confidence"}});
-  html += Curve(steps, "Brier score", {{"calibration/train/brier", "Brier"}});
-  html += Curve(steps, "ECE and its floor", {{"calibration/train/ece", "ECE"}, {"calibration/train/ece_floor", "floor"}});
-  html += Curve(steps, "AUROC", {{"calibration/train/auroc", "AUROC"}});
-  html += Curve(steps, "Entropy per token", {{"entropy/all/mean", "nats"}});
-  html += Curve(steps, "Gradient norm", {{"optim/grad_norm", "norm"}});
-  html += Curve(steps, "Rollout against learner, abs log p", {{"mismatch/abs/mean", "mean"}});
-  html += Curve(steps, "Seconds per step", {{"time/step", "step"}, {"time/wait_for_batch", "waiting"}});
-  return html + "</div>";
-}
-
 }  // namespace
 
 std::string ReportHtml(const ReportInput& input) {
   const json& s = *input.summary;
   std::string html =
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>" +
-      Escape(input.name) + " - Candor report</title><style>" + kStyle + "</style></head><body>";
-  html += "<h1>" + Escape(input.name) + "</h1><p class=\"sub\">" + Escape(input.title) + "</p>" + Verdict(s) + Diagrams(input) +
-          MainTables(s) + Curves(input.steps) + SliceTable(s);
-  html += "<h2>Recipe</h2><details><summary>every key with its value</summary><pre>" + Escape(input.recipe_toml) +
+      EscapeXml(input.name) + " - Candor report</title><style>" + kStyle + "</style></head><body>";
+  html += "<h1>" + EscapeXml(input.name) + "</h1><p class=\"sub\">" + EscapeXml(input.title) + "</p>" + Cards(s) + Verdict(s) +
+          Diagrams(input) + MainTables(s) + StepCharts(input.steps) + SliceTable(s);
+  html += "<h2>Recipe</h2><details><summary>every key with its value</summary><pre>" + EscapeXml(input.recipe_toml) +
           "</pre></details></body></html>\n";
   return html;
 }

@@ -12,7 +12,7 @@ namespace candor {
 
 struct ReportInput {
   std::string name, title;
-  nlohmann::json* summary = nullptr;  // eval/run_summary.h; must outlive the call
+  const nlohmann::json* summary = nullptr;  // eval/run_summary.h; must outlive the call
   std::vector<AnswerRow> before, after;
   std::vector<std::map<std::string, double>> steps;  // metrics.jsonl
   std::string recipe_toml;

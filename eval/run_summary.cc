@@ -27,7 +27,7 @@ json Numbers(const std::vector<calibration::Row>& rows) {
   const calibration::CalibrationSummary s = ComputeSummary(rows);
   return {{"n", s.rows},
           {"accuracy", Number(s.accuracy_all_rows)},
-          {"accuracy_interval", Pair(s.accuracy.interval)},
+          {"accuracy_interval", Pair(s.accuracy_all_rows_interval)},
           {"format_ok", s.rows > 0 ? Number(static_cast<double>(s.n) / static_cast<double>(s.rows)) : json(nullptr)},
           {"brier", Number(s.brier)},
           {"brier_interval", Pair(s.estimates.brier.interval)},
@@ -76,6 +76,7 @@ json Moment(const std::vector<AnswerRow>& answers) {
   for (const std::string& name : DatasetNames(answers)) {
     const auto part = Select(answers, {.dataset = name, .greedy = true});
     moment["sets"][name] = SetNumbers(part);
+    if (!part.empty()) moment["sets"][name]["role"] = part.front().role;
   }
   moment["slices"] = SliceNumbers(Select(answers, {.role = "held_out", .greedy = true}));
   return moment;
@@ -191,17 +192,29 @@ std::string Line(const std::string& name, const json& n) {
 
 }  // namespace
 
+std::vector<std::string> SetNames(const json& summary) {
+  std::vector<std::pair<int, std::string>> order;
+  for (const auto& [name, numbers] : summary["before"]["sets"].items()) {
+    const std::string role = numbers.value("role", "");
+    order.emplace_back(role == "held_out" ? 0 : role == "out_of_domain" ? 1 : 2, name);
+  }
+  std::sort(order.begin(), order.end());
+  std::vector<std::string> names;
+  for (const auto& [rank, name] : order) names.push_back(name);
+  return names;
+}
+
 std::string SummaryText(const json& s) {
   std::string text = fmt::format("  {:<34} {:>5}  {:>6}  {:>10}  {:<22}  {:>14}  {:<22}  {:>6}\n", "greedy answers", "n", "acc",
                                  "confidence", "Brier", "ECE (null 95%)", "AUROC", "AUGRC");
-  for (const char* moment : {"before", "after"}) {
-    if (!s.contains(moment)) continue;
-    for (const auto& [name, numbers] : s[moment]["sets"].items()) text += Line(fmt::format("{} RL: {}", moment, name), numbers);
-  }
+  for (const std::string& name : SetNames(s))
+    for (const char* moment : {"before", "after"})
+      if (s.contains(moment) && s[moment]["sets"].contains(name))
+        text += Line(fmt::format("{}, {} RL", name, moment), s[moment]["sets"][name]);
   text += "\n  without RL, on the held-out answers\n";
   for (const char* moment : {"before", "after"}) {
     if (!s["baselines"].contains(moment)) continue;
-    for (const auto& [name, numbers] : s["baselines"][moment].items()) text += Line(fmt::format("{}: {}", moment, name), numbers);
+    for (const auto& [name, numbers] : s["baselines"][moment].items()) text += Line(fmt::format("{}, {} RL", name, moment), numbers);
   }
   text += "\n";
   for (const json& sentence : s["verdict"]) text += "  " + sentence.get<std::string>() + "\n";

@@ -15,6 +15,8 @@ struct RunAnswers {
 };
 
 nlohmann::json RunSummary(const RunAnswers& answers);
+// The evaluated sets of a summary as tables list them: held out, out of domain, dev.
+std::vector<std::string> SetNames(const nlohmann::json& summary);
 // Tables and words for the terminal, from summary.json alone.
 std::string SummaryText(const nlohmann::json& summary);
 

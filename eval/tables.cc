@@ -44,7 +44,7 @@ std::vector<std::string> TableRow(const std::string& name, const std::vector<Ans
   const CalibrationSummary s = calibration::ComputeSummary(ToRows(rows));
   return {name,
           std::to_string(s.rows),
-          Cell(s.accuracy_all_rows, s.missing == 0 ? s.accuracy.interval : Interval{NAN, NAN}),
+          Cell(s.accuracy_all_rows, s.accuracy_all_rows_interval),
           fmt::format("{:.1f} %", s.rows == 0 ? 0.0 : 100.0 * static_cast<double>(s.n) / static_cast<double>(s.rows)),
           s.n == 0 ? "-" : fmt::format("{:.3f}", s.confidence.mean),
           Cell(s.brier, s.estimates.brier.interval),
