@@ -41,13 +41,14 @@ class Trial {
     Verdict verdict = verifier_.Grade(request);
     double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     bool correct = verdict.label == Label::kCorrect;
-    if (verdict.label == Label::kUnknown) ++report_.unknown;
+    if (verdict.label == Label::kUnknown && ++report_.unknown == 1)
+      report_.problems.push_back(fmt::format("row {}: an answer could not be graded{}", row.id, Because(verdict)));
     if (kind == "gold") {
       ++report_.gold;
       report_.gold_correct += correct;
-      if (!correct)
+      if (verdict.label == Label::kWrong)
         report_.problems.push_back(
-            fmt::format("row {}: its own answer \"{}\" is {}{}", row.id, answer.substr(0, 60), Name(verdict.label), Because(verdict)));
+            fmt::format("row {}: its own answer \"{}\" is called wrong{}", row.id, answer.substr(0, 60), Because(verdict)));
     } else {
       ++report_.wrong;
       report_.wrong_correct += correct;
@@ -98,13 +99,15 @@ TrialReport TryVerifier(const Verifier& verifier, std::span<const DataRow> rows,
 std::string TrialTable(const TrialReport& report) {
   std::string table =
       fmt::format("{:<20} {:<14} {:<24} {:<8} {:>6} {:>9}  rewards, reason\n", "row", "submitted", "answer", "label", "soft", "ms");
+  const auto end_of = [](const std::string& id) { return id.size() <= 20 ? id : "..." + id.substr(id.size() - 17); };  // a path's end tells
   for (const TrialCase& item : report.cases) {
     std::string notes;
     for (const auto& [name, value] : item.verdict.rewards) notes += fmt::format("{}={:.4g} ", name, value);
     notes += item.verdict.reason.substr(0, 160);
     std::string answer = item.answer.substr(0, 24);
     std::ranges::replace(answer, '\n', ' ');
-    table += fmt::format("{:<20} {:<14} {:<24} {:<8} {:>6.3g} {:>9.2f}  {}\n", item.row_id.substr(0, 20), item.kind, answer,
+    std::ranges::replace(notes, '\n', ' ');
+    table += fmt::format("{:<20} {:<14} {:<24} {:<8} {:>6.3g} {:>9.2f}  {}\n", end_of(item.row_id), item.kind, answer,
                          Name(item.verdict.label), item.verdict.soft_label, item.ms, notes);
   }
   table += fmt::format(

@@ -24,7 +24,7 @@ struct TrialReport {
   int gold = 0, gold_correct = 0;    // accepted answers submitted; called correct
   int wrong = 0, wrong_correct = 0;  // other submissions; called correct nevertheless
   int unknown = 0;
-  bool ok() const { return gold > 0 && gold_correct == gold && wrong_correct == 0; }
+  bool ok() const { return gold > 0 && gold_correct == gold && wrong_correct == 0 && unknown == 0; }
   // Why it is not ok, one line each.
   std::vector<std::string> problems;
 };

@@ -192,8 +192,10 @@ void ChildProcess::Kill() {
 }
 
 tl::unexpected<Error> ChildProcess::Trouble(ErrorCode code, const std::string& what) const {
+  // The last line: of a Python traceback, the exception itself.
   std::string tail = stderr_tail_;
   while (!tail.empty() && (tail.back() == '\n' || tail.back() == ' ')) tail.pop_back();
+  if (const size_t line = tail.rfind('\n'); line != std::string::npos) tail.erase(0, line + 1);
   return Fail(code, "the verifier " + what + (tail.empty() ? "" : "; its stderr ends: " + tail), name_);
 }
 

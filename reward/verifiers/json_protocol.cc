@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/channel_expression.h"
+#include "text/json_depth.h"
 
 namespace candor {
 
@@ -21,27 +22,6 @@ std::string Shown(std::string_view text) {
 }
 tl::unexpected<Error> Malformed(const std::string& what, std::string_view reply) {
   return Fail(ErrorCode::kInvalidInput, what, "reply " + Json(Shown(reply)).dump(-1, ' ', true, Json::error_handler_t::replace));
-}
-
-bool NestedTooDeeply(std::string_view reply) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < reply.size(); ++i) {
-    char c = reply[i];
-    if (in_string) {
-      if (c == '\\')
-        ++i;
-      else if (c == '"')
-        in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxReplyDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
 }
 
 Status ReadLabel(const Json& label, std::string_view reply, Verdict& verdict) {
@@ -101,7 +81,7 @@ std::string EncodeGradeRequest(const GradeRequest& request) {
 }
 
 Result<Verdict> DecodeGradeReply(std::string_view reply, std::string_view expected_id) {
-  if (NestedTooDeeply(reply)) return Malformed("the reply is nested too deeply", reply);
+  if (BracketDepth(reply) > kMaxReplyDepth) return Malformed("the reply is nested too deeply", reply);
   Json body = Json::parse(reply, nullptr, false);
   if (!body.is_object())
     return Malformed("the reply is not a JSON object (a verifier must print only its replies to stdout; notes belong on stderr)", reply);

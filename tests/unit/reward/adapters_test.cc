@@ -54,6 +54,15 @@ def plain(data_source, solution_str, ground_truth, extra_info=None):
   EXPECT_EQ(plain.label, Label::kWrong);
 }
 
+TEST(Adapters, AModuleThatIsNotThereIsNamedByItsException) {
+  auto verifier = Make({"python3", "-S", Adapter("verl_compute_score.py"), "no_such_module_of_mine:compute_score"});
+  DataRow row = Row({"42"});
+  const Verdict verdict = verifier->Grade(Ask(row, "42"));
+  EXPECT_EQ(verdict.label, Label::kUnknown);
+  EXPECT_NE(verdict.reason.find("stderr ends: ModuleNotFoundError: No module named 'no_such_module_of_mine'"), std::string::npos)
+      << verdict.reason;
+}
+
 TEST(TrlAdapter, PassesListsAndColumnsAndTakesNoneAsUnknown) {
   TempFolder folder;
   std::string module = folder.Write("rewards.py", R"(

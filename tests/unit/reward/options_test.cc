@@ -95,5 +95,23 @@ TEST(TryVerifier, TellsGoodVerifiersFromBadOnes) {
   EXPECT_NE(TrialTable(down).find("it is down"), std::string::npos);
 }
 
+// math without its package: numbers are graded, everything else is unknown.
+TEST(TryVerifier, AVerifierThatCannotGradeSomeAnswersIsNotOk) {
+  struct NumbersOnly final : Verifier {
+    Verdict Grade(const GradeRequest& request) const override {
+      return request.answer == "7" ? BinaryVerdict(true) : UnknownVerdict("no such\npackage");
+    }
+  };
+  std::vector<DataRow> rows = {Row({"7"})};
+  rows[0].id = "/a/long/path/to/the/rows/train.jsonl:123";
+  const TrialReport report = TryVerifier(NumbersOnly(), rows, *TagFormat::From({}, "none"));
+  EXPECT_EQ(report.gold_correct, 1);
+  EXPECT_FALSE(report.ok());
+  const std::string table = TrialTable(report);
+  EXPECT_NE(table.find("no such package"), std::string::npos) << "one line a case:\n" << table;
+  EXPECT_NE(table.find("train.jsonl:123 "), std::string::npos) << "the end of a row's name tells it from the others:\n" << table;
+  EXPECT_EQ(report.problems.size(), 1u) << "one line for all that could not be graded";
+}
+
 }  // namespace
 }  // namespace candor
