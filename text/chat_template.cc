@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
+#include "text/config_file.h"
 #include "text/rust_interface.h"
 
 namespace candor {
@@ -17,7 +18,6 @@ using text::RustStatus;
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxTemplateBytes = size_t{4} << 20;  // published templates are below 50 kB
-constexpr size_t kMaxConfigBytes = size_t{64} << 20;
 
 constexpr const char* kDefaultSource = R"({%- for message in messages -%}
 {%- if message.role == 'system' -%}{{ message.content }}{{ '\n\n' }}
@@ -28,14 +28,6 @@ constexpr const char* kDefaultSource = R"({%- for message in messages -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}Assistant:{%- endif -%}
 )";
-
-Result<Json> ReadOptionalObject(const std::string& path) {
-  if (!FileExists(path)) return Json::object();
-  CANDOR_ASSIGN(const std::string bytes, ReadFile(path, kMaxConfigBytes));
-  Json json = Json::parse(bytes, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", path, "restore the file from the model's source");
-  return json;
-}
 
 // The tokens that templates may name. transformers gives a template every entry of its special tokens map, as text.
 void CollectSpecialTokens(const Json& config, Json& tokens) {
@@ -114,8 +106,8 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& path) {
     return FromSource(std::move(source), path);
   }
   const std::string config_file = path + "/tokenizer_config.json";
-  CANDOR_ASSIGN(const Json config, ReadOptionalObject(config_file));
-  CANDOR_ASSIGN(const Json token_map, ReadOptionalObject(path + "/special_tokens_map.json"));
+  CANDOR_ASSIGN(const Json config, ReadOptionalObject<Json>(config_file));
+  CANDOR_ASSIGN(const Json token_map, ReadOptionalObject<Json>(path + "/special_tokens_map.json"));
   Json tokens = Json::object();
   CollectSpecialTokens(config, tokens);
   CollectSpecialTokens(token_map, tokens);
@@ -127,7 +119,7 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& path) {
     return FromSource(std::move(source), name, tokens.dump());
   }
   name = path + "/chat_template.json";
-  CANDOR_ASSIGN(const Json processor, ReadOptionalObject(name));
+  CANDOR_ASSIGN(const Json processor, ReadOptionalObject<Json>(name));
   CANDOR_ASSIGN(source, TemplateOfConfig(processor, name));
   if (source.empty()) {
     name = config_file;

@@ -179,6 +179,23 @@ Status ReadNames(const Reader& reader, const FieldNames& fields, DataRow& row) {
 
 }  // namespace
 
+namespace {
+
+// Why a line is not JSON, at which byte: the parser's own words without its code names.
+std::string NotJson(std::string_view line) {
+  std::string words;
+  size_t byte = 0;
+  try {
+    const Json parsed = Json::parse(line);
+  } catch (const Json::parse_error& error) {
+    words = error.what(), byte = error.byte;
+  }
+  if (const size_t colon = words.find(": "); colon != std::string::npos) words = words.substr(colon + 2);
+  return "not JSON at byte " + std::to_string(byte) + ": " + words;
+}
+
+}  // namespace
+
 Result<DataRow> ParseRow(std::string_view line, const std::string& where, const FieldNames& fields, const RowNeeds& needs) {
   if (line.size() > kMaxRowBytes) {
     return Fail(ErrorCode::kInvalidInput,
@@ -189,12 +206,8 @@ Result<DataRow> ParseRow(std::string_view line, const std::string& where, const 
     return Fail(ErrorCode::kInvalidInput, "the row is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels", where,
                 "flatten it");
   }
-  Json json;
-  try {
-    json = Json::parse(line);
-  } catch (const Json::exception& e) {
-    return Fail(ErrorCode::kInvalidInput, std::string("not JSON: ") + e.what(), where, "write one JSON object per line");
-  }
+  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return Fail(ErrorCode::kInvalidInput, NotJson(line), where, "write one JSON object per line (JSONL)");
   if (!json.is_object())
     return Fail(ErrorCode::kInvalidInput, "the line is not a JSON object", where, "write one JSON object per line (JSONL)");
   DataRow row;

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/fs.h"
+#include "text/config_file.h"
 #include "text/rust_interface.h"
 
 namespace candor {
@@ -43,16 +44,6 @@ struct DecodeStream::Impl {
 namespace {
 
 constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;  // the largest published tokenizer.json are about 35 MB
-constexpr size_t kMaxConfigBytes = size_t{64} << 20;
-
-// A JSON object from a file that may be missing (an empty object then).
-Result<Json> ReadOptionalObject(const std::string& path) {
-  if (!FileExists(path)) return Json::object();
-  CANDOR_ASSIGN(const std::string bytes, ReadFile(path, kMaxConfigBytes));
-  Json json = Json::parse(bytes, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", path, "restore the file from the model's source");
-  return json;
-}
 
 // "eos_token": "</s>" or {"content": "</s>", ...}; nullopt where there is none or the vocabulary lacks it.
 std::optional<int32_t> NamedToken(const Tokenizer& tokenizer, const Json& config, const char* key) {
@@ -103,9 +94,9 @@ Result<Tokenizer> Tokenizer::Load(const std::string& path) {
   CANDOR_ASSIGN(Tokenizer tokenizer, FromJson(json, file));
   if (!folder) return tokenizer;
 
-  CANDOR_ASSIGN(const Json config, ReadOptionalObject(path + "/tokenizer_config.json"));
+  CANDOR_ASSIGN(const Json config, ReadOptionalObject<Json>(path + "/tokenizer_config.json"));
   const std::string generation_file = path + "/generation_config.json";
-  CANDOR_ASSIGN(const Json generation, ReadOptionalObject(generation_file));
+  CANDOR_ASSIGN(const Json generation, ReadOptionalObject<Json>(generation_file));
   std::set<int32_t> end_ids;
   CANDOR_TRY(AddEndIds(generation.value("eos_token_id", Json()), tokenizer.vocab_size(), generation_file, end_ids));
   if (const auto eos = NamedToken(tokenizer, config, "eos_token")) end_ids.insert(*eos);

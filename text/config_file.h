@@ -1,0 +1,22 @@
+// The small JSON files beside a model's weights (tokenizer_config.json, generation_config.json, ...), any of which may be missing.
+#pragma once
+#include <string>
+
+#include "core/fs.h"
+#include "core/result.h"
+
+namespace candor {
+
+inline constexpr size_t kMaxConfigBytes = size_t{64} << 20;
+
+// The object in the file; an empty one where there is no file. Json: nlohmann::json, or ordered_json where the order of keys matters.
+template <typename Json>
+Result<Json> ReadOptionalObject(const std::string& path) {
+  if (!FileExists(path)) return Json::object();
+  CANDOR_ASSIGN(const std::string bytes, ReadFile(path, kMaxConfigBytes));
+  Json json = Json::parse(bytes, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", path, "restore the file from the model's source");
+  return json;
+}
+
+}  // namespace candor
