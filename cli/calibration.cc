@@ -8,6 +8,7 @@
 #include "calibration/summary.h"
 #include "calibration/svg_chart.h"
 #include "calibration/terminal_chart.h"
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "core/result.h"
 
@@ -18,11 +19,12 @@ constexpr const char* kExamples = R"(Rows, one JSON object per line:
   {"confidence": 0.8, "correct": true, "slice": "geography", "prompt": "q17"}
   confidence  a probability from 0 to 1; null or absent: none was given (counted, left out)
   correct     true, false, or a number from 0 to 1 for partial credit
-  slice       optional: gets a line of its own
+  slice       optional, a string or a list: each gets a line of its own
   prompt      optional: rows with the same prompt are correlated, intervals resample prompts
 
 Examples:
   candor calibration answers.jsonl
+  candor calibration runs/cities/eval/after.jsonl
   candor calibration answers.jsonl --json > metrics.json
   candor calibration after.jsonl --versus before.jsonl --svg reliability.svg
 )";
@@ -65,7 +67,8 @@ void PrintTables(const Arguments& arguments, const std::vector<calibration::Row>
 }
 
 Status Run(const Arguments& arguments) {
-  CANDOR_ASSIGN(const std::vector<calibration::Row> rows, calibration::ReadRows(arguments.path));
+  int64_t unknown = 0;
+  CANDOR_ASSIGN(const std::vector<calibration::Row> rows, calibration::ReadRows(arguments.path, &unknown));
   std::vector<calibration::ChartSeries> series;
   std::optional<calibration::PairedComparison> comparison;
   if (!arguments.versus.empty()) {
@@ -79,6 +82,9 @@ Status Run(const Arguments& arguments) {
   options.intervals = arguments.replicates > 0;
   const calibration::CalibrationSummary summary = calibration::ComputeSummary(rows, options);
   const calibration::PairedComparison* versus = comparison ? &*comparison : nullptr;
+  if (unknown > 0)
+    std::fprintf(stderr, "candor calibration: %ld rows are left out: their label is unknown (the verifier failed), which is not wrong\n",
+                 static_cast<long>(unknown));
   if (arguments.json) {
     PrintJson(rows, summary, options, versus);
   } else {
@@ -97,7 +103,7 @@ int RunCalibration(int argc, const char* const* argv) {
       "How well do stated confidences match what turned out right? Accuracy, Brier score, ECE beside what chance alone gives, ranking, and "
       "a reliability diagram.",
       "candor calibration");
-  app.add_option("FILE", arguments.path, "JSON lines with \"confidence\" and \"correct\"")->required();
+  app.add_option("FILE", arguments.path, "JSON lines with \"confidence\" and \"correct\"; - reads standard input")->required();
   app.add_flag("--json", arguments.json, "print every number as JSON; what is undefined is null");
   app.add_option("--versus", arguments.versus, "an earlier file over the same prompts: prints paired differences with intervals");
   app.add_option("--svg", arguments.svg, "write the reliability diagram to this file");
@@ -107,16 +113,8 @@ int RunCalibration(int argc, const char* const* argv) {
       ->capture_default_str();
   app.add_flag("--ascii", arguments.ascii, "draw with plain characters");
   app.footer(kExamples);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? static_cast<int>(ExitCode::kOk) : static_cast<int>(ExitCode::kUsage);
-  }
-  if (const Status status = Run(arguments); !status) {
-    std::fprintf(stderr, "candor calibration: %s\n", status.error().Message().c_str());
-    return static_cast<int>(ExitCodeOf(status.error().code));
-  }
-  return static_cast<int>(ExitCode::kOk);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  return ExitWith("calibration", Run(arguments));
 }
 
 }  // namespace candor::cli

@@ -3,10 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/dry_run.h"
 #include "cli/lint.h"
 #include "cli/recipe.h"
+#include "cli/recipe_check.h"
 #include "core/options.h"
 
 namespace candor::cli {
@@ -18,12 +20,12 @@ int RunCheck(int argc, const char* const* argv) {
       "Explains what each objective of a recipe trains and refuses combinations that are known to miscalibrate; a recipe may allow one by "
       "name: allow = [\"...\"].",
       "candor check"};
-  app.add_option("recipe", given, "recipe files (merged left to right) and overrides a.b=c");
+  app.add_option("RECIPE", given, "recipe files (merged left to right) and overrides a.b=c");
   app.add_flag("--reference", reference, "print every key that a recipe may hold, with default, range and meaning (Markdown)");
   app.footer(
       "Examples:\n  candor check recipes/cities.toml\n  candor check recipes/cities.toml objective.0.weight=2\n  candor check --reference "
       "> docs/recipe-reference.md");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   if (reference) {
     Recipe recipe;
     OptionTable table;
@@ -31,16 +33,14 @@ int RunCheck(int argc, const char* const* argv) {
     std::printf("%s", ReferencePage(table).c_str());
     return 0;
   }
-  std::vector<std::string> files, overrides;
-  for (const std::string& one : given) (one.find('=') != std::string::npos ? overrides : files).push_back(one);
-  if (files.empty()) {
-    std::fprintf(stderr, "candor check: no recipe was named; for example: candor check recipes/cities.toml\n");
-    return static_cast<int>(ExitCode::kUsage);
-  }
-  auto recipe = LoadRecipe(files, overrides);
-  if (!recipe) {
-    std::fprintf(stderr, "candor check: %s\n", recipe.error().Message().c_str());
-    return static_cast<int>(ExitCodeOf(recipe.error().code));
+  const auto split = SplitRecipeArguments(given);
+  if (!split) return ReportFailure("check", split.error());
+  auto recipe = LoadRecipe(split->files, split->overrides);
+  if (!recipe) return ReportFailure("check", recipe.error());
+  if (NeedsPreparing(*recipe)) {
+    std::printf("Model and data were not looked at: `candor run` makes them first, with [prepare].\n\n");
+  } else if (Status inputs = CheckInputs(*recipe); !inputs) {
+    return ReportFailure("check", inputs.error());
   }
   std::printf("%s trains\n%s", recipe->run.name.c_str(), ExplainObjectives(*recipe).c_str());
   std::vector<Finding> findings = Lint(*recipe);

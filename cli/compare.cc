@@ -2,10 +2,12 @@
 #include "eval/compare.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "core/fs.h"
@@ -14,11 +16,21 @@ namespace candor::cli {
 
 namespace {
 
-Result<RunAnswers> ReadRun(const std::string& folder) {
+// A run's folder without its parents; the whole path where two would read alike.
+std::string NameOf(const std::string& folder, const std::vector<std::string>& folders) {
+  const auto last = [](const std::string& path) {
+    const std::filesystem::path whole = std::filesystem::path(path).lexically_normal();
+    return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+  };
+  const auto alike = std::count_if(folders.begin(), folders.end(), [&](const std::string& other) { return last(other) == last(folder); });
+  return alike == 1 ? last(folder) : folder;
+}
+
+Result<RunAnswers> ReadRun(const std::string& folder, const std::vector<std::string>& folders) {
   RunDir run{folder};
-  RunAnswers answers{std::filesystem::path(folder).lexically_normal().filename().string(), {}, {}};
+  RunAnswers answers{NameOf(folder, folders), {}, {}};
   if (!FileExists(run.Answers("before")))
-    return Fail(ErrorCode::kNotFound, "has no answers to compare", run.Answers("before"), "give folders of finished runs");
+    return Fail(ErrorCode::kNotFound, "there are no answers to compare", run.Answers("before"), "give folders of finished runs");
   CANDOR_ASSIGN(answers.before, ReadAnswers(run.Answers("before")));
   if (FileExists(run.Answers("after"))) {
     CANDOR_ASSIGN(answers.after, ReadAnswers(run.Answers("after")));
@@ -34,23 +46,21 @@ int RunCompare(int argc, const char* const* argv) {
   CLI::App app{
       "Compares runs on the same held-out prompts: accuracy and calibration with intervals, and paired differences against the first.",
       "candor compare"};
-  app.add_option("runs", folders, "folders of runs; the first is the reference")->required()->expected(1, 64);
+  app.add_option("RUN_DIR", folders, "folders of runs; the first is the reference")->required();
   app.add_flag("--json", as_json, "print one JSON object");
   app.footer("Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   Status status = [&]() -> Status {
     std::vector<RunAnswers> runs;
     for (const std::string& folder : folders) {
-      CANDOR_ASSIGN(RunAnswers run, ReadRun(folder));
+      CANDOR_ASSIGN(RunAnswers run, ReadRun(folder, folders));
       runs.push_back(std::move(run));
     }
     CANDOR_ASSIGN(nlohmann::json comparison, CompareRuns(runs));
     std::printf("%s", as_json ? (comparison.dump(1) + "\n").c_str() : ComparisonText(comparison).c_str());
     return {};
   }();
-  if (status) return 0;
-  std::fprintf(stderr, "candor compare: %s\n", status.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(status.error().code));
+  return ExitWith("compare", status);
 }
 
 }  // namespace candor::cli

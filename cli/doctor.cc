@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "cli/supervisor.h"
@@ -90,7 +91,8 @@ int RunDoctor(int argc, const char* const* argv) {
       "Opens every library that a run may need, tries the file system of the present folder and says what is missing and how to get it. "
       "Exit code 0 when nothing required is missing.",
       "candor doctor"};
-  CLI11_PARSE(app, argc, argv);
+  app.footer("Example:\n  candor doctor");
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   Checkup checkup;
   std::printf("Programs and libraries\n");
   CheckTorch(checkup);

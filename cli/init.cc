@@ -2,13 +2,17 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/init_files.h"
 #include "cli/recipe.h"
+#include "cli/run_dir.h"
 #include "core/fs.h"
 #include "core/log.h"
 #include "reward/verifier_trial.h"
@@ -45,6 +49,15 @@ Result<std::pair<std::string, std::string>> SlotWords(const std::string& model) 
     if (tokenizer.Encode(high, false).value().size() == 1 && tokenizer.Encode(low, false).value().size() == 1) return std::pair{high, low};
   return Fail(ErrorCode::kInvalidInput, "none of the usual word pairs is one token each in this tokenizer", model + "/tokenizer.json",
               "write the recipe by hand with format.slot_high and slot_low, or with format.confidence = \"verbal\"");
+}
+
+// The longest answer that leaves most of the model's positions to the prompt.
+Result<int64_t> AnswerTokens(const std::string& model) {
+  CANDOR_ASSIGN(const std::string text, ReadFile(model + "/config.json"));
+  const auto config = nlohmann::json::parse(text, nullptr, false);
+  if (!config.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", model + "/config.json", "the file is damaged");
+  const int64_t positions = config.value("max_position_embeddings", int64_t{2048});
+  return std::clamp<int64_t>(positions / 8, 8, 256);
 }
 
 // Which questions are held out is a function of the questions alone.
@@ -101,7 +114,9 @@ std::string Filled(std::string text, const std::vector<std::pair<std::string, st
 Result<bool> Init(InitArguments arguments) {
   if (fs::exists(arguments.folder) && !fs::is_empty(arguments.folder))
     return Fail(ErrorCode::kInvalidInput, "the folder is not empty, and nothing is overwritten", arguments.folder, "name a new folder");
+  CANDOR_ASSIGN(arguments.model, ModelFolderOf(arguments.model));
   CANDOR_ASSIGN(const auto slot, SlotWords(arguments.model));
+  CANDOR_ASSIGN(const int64_t tokens, AnswerTokens(arguments.model));
   CANDOR_ASSIGN(const DataSet set, ReadDataSet(arguments.data, {}, {.answer = true}));
   arguments.folder = fs::absolute(arguments.folder).lexically_normal().string();
   if (arguments.folder.ends_with('/')) arguments.folder.pop_back();
@@ -114,6 +129,7 @@ Result<bool> Init(InitArguments arguments) {
                                                                {"@train@", Quoted(arguments.folder + "/train.jsonl")},
                                                                {"@test@", Quoted(arguments.folder + "/test.jsonl")},
                                                                {"@verifier@", Quoted(arguments.folder + "/verifier.py")},
+                                                               {"@tokens@", std::to_string(tokens)},
                                                                {"@high@", Quoted(slot.first)},
                                                                {"@low@", Quoted(slot.second)}})));
   CANDOR_ASSIGN(const Recipe recipe, LoadRecipe({recipe_path}, {}));
@@ -136,19 +152,14 @@ int RunInit(int argc, const char* const* argv) {
   CLI::App app{"Starts a project: recipe, verifier and held-out split for your model and data.", "candor init"};
   app.footer(kExamples);
   app.add_option("DIR", arguments.folder, "folder to make")->required();
-  app.add_option("--model", arguments.model, "Hugging Face folder")->required();
+  app.add_option("--model", arguments.model, "Hugging Face folder, or the folder of a run")->required();
   app.add_option("--data", arguments.data, "JSONL file or folder of rows with prompt and answer (docs/formats.md)")->required();
   app.add_option("--test", arguments.test, "held-out rows, instead of a tenth of --data");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   spdlog::set_level(spdlog::level::err);
   const Result<bool> ok = Init(arguments);
-  if (ok) return *ok ? 0 : static_cast<int>(ExitCode::kFailed);
-  std::fprintf(stderr, "candor init: %s\n", ok.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(ok.error().code));
+  if (!ok) return ReportFailure("init", ok.error());
+  return *ok ? 0 : static_cast<int>(ExitCode::kFailed);
 }
 
 }  // namespace candor::cli

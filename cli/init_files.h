@@ -23,7 +23,7 @@ slot_high  = @high@
 slot_low   = @low@
 
 [rollout]
-max_new_tokens = 256
+max_new_tokens = @tokens@
 greedy_traces  = 1        # the answer that users get; it trains only the slot
 
 [reward]

@@ -5,7 +5,9 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/recipe.h"
 #include "coordinator/accounting.h"
 
 namespace candor::cli {
@@ -13,6 +15,7 @@ namespace candor::cli {
 namespace {
 
 Result<Balance> BalanceOf(const std::string& run_dir) {
+  CANDOR_TRY(LoadResolvedRecipe(run_dir));
   CANDOR_ASSIGN(LedgerReader reader, OpenNewestLedger(run_dir));
   Auditor auditor(reader.plan);
   CANDOR_TRY(reader.ForEach([&](const LedgerRecord& record) -> Status {
@@ -31,18 +34,12 @@ int RunLedger(int argc, const char* const* argv) {
       "What became of every group of a run: issued = trained + evaluated + dropped + in flight. Exits with 1 when the books do not "
       "balance.",
       "candor ledger"};
-  app.add_option("run_dir", run_dir, "the run's folder")->required();
+  app.add_option("RUN_DIR", run_dir, "the run's folder")->required();
   app.add_flag("--json", json, "as JSON, with the count of every step");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
+  app.footer("Examples:\n  candor ledger runs/cities\n  candor ledger runs/cities --json | jq .in_flight");
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   Result<Balance> balance = BalanceOf(run_dir);
-  if (!balance) {
-    std::fprintf(stderr, "candor ledger: %s\n", balance.error().Message().c_str());
-    return static_cast<int>(ExitCodeOf(balance.error().code));
-  }
+  if (!balance) return ReportFailure("ledger", balance.error());
   std::printf("%s\n", json ? BalanceJson(*balance).c_str() : BalanceText(*balance).c_str());
   return balance->Balances() ? 0 : static_cast<int>(ExitCode::kFailed);
 }

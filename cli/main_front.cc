@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/command_line.h"
 #include "cli/command_table.h"
 #include "core/options.h"
 #include "core/result.h"
@@ -69,7 +70,7 @@ int main(int argc, char** argv) {
   ::setenv("OMP_WAIT_POLICY", "passive", 0);
   if (argc < 2 || std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0 || std::strcmp(argv[1], "help") == 0) {
     PrintHelp();
-    return argc < 2 ? static_cast<int>(candor::ExitCode::kUsage) : 0;
+    return candor::cli::FinishOutput(argc < 2 ? static_cast<int>(candor::ExitCode::kUsage) : 0);
   }
   if (std::strcmp(argv[1], "--version") == 0) {
     candor::cli::PrintVersion();
@@ -77,6 +78,7 @@ int main(int argc, char** argv) {
     return ExecTorch(argc, argv);  // it knows its LibTorch
   }
   for (const Command& command : candor::cli::Commands())
-    if (std::strcmp(argv[1], command.name) == 0) return command.run ? command.run(argc - 1, argv + 1) : ExecTorch(argc, argv);
+    if (std::strcmp(argv[1], command.name) == 0)
+      return command.run ? candor::cli::FinishOutput(command.run(argc - 1, argv + 1)) : ExecTorch(argc, argv);
   return Unknown(argv[1]);
 }

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cli/command_line.h"
 #include "cli/command_table.h"
 #include "cli/torch/commands.h"
 #include "core/result.h"
@@ -28,7 +29,7 @@ int main(int argc, char** argv) {
   }
   if (argc >= 2)
     for (const TorchCommand& command : kCommands)
-      if (command.run && std::strcmp(argv[1], command.name) == 0) return command.run(argc - 1, argv + 1);
+      if (command.run && std::strcmp(argv[1], command.name) == 0) return candor::cli::FinishOutput(command.run(argc - 1, argv + 1));
   std::fprintf(stderr, "candor-torch: call it through candor; see candor --help\n");
   return static_cast<int>(candor::ExitCode::kUsage);
 }

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <set>
-
+#include "cli/recipe_check.h"
+#include "cli/unread_keys.h"
 #include "core/fs.h"
 
 namespace candor::cli {
@@ -68,47 +67,6 @@ void DeclareEvals(OptionTable& t, std::vector<EvalSetOptions>& evals) {
       {.help = "A fixed, unfiltered set that is asked of the policy and never trained on."});
 }
 
-bool Contains(const std::vector<std::string>& list, const std::string& item) {
-  return std::find(list.begin(), list.end(), item) != list.end();
-}
-
-tl::unexpected<Error> Bad(const std::string& what, const std::string& where, const std::string& fix) {
-  return Fail(ErrorCode::kInvalidInput, what, where, fix);
-}
-
-Status CheckObjectives(const Recipe& r) {
-  if (!Contains(r.run.stages, "rl")) return {};
-  if (r.objectives.empty())
-    return Bad("the recipe has no [[objective]]", "", "name at least one channel to learn: [[objective]] channel = \"accuracy\"");
-  for (size_t i = 0; i < r.objectives.size(); ++i) {
-    const ObjectiveOptions& o = r.objectives[i];
-    const std::string where = fmt::format("objective[{}]", i);
-    const bool regression = o.loss == "squared_error" || o.loss == "cross_entropy";
-    if (regression != (o.segment == "slot"))
-      return Bad(fmt::format("loss = \"{}\" on segment = \"{}\"", o.loss, o.segment), where,
-                 "the slot is regressed (squared_error), all other segments take policy_gradient");
-    if (o.segment == "slot" && r.format.confidence != "slot")
-      return Bad("segment = \"slot\" needs a slot to read", where, "set format.confidence = \"slot\"");
-  }
-  return {};
-}
-
-// What cannot be seen by looking at one part alone.
-Status CheckAcross(const Recipe& r) {
-  if (r.run.name.find('/') != std::string::npos || r.run.name.empty())
-    return Bad("`name` must be a plain folder name", r.run.name, "letters, digits, '-' and '_'");
-  std::set<std::string> names;
-  for (const EvalSetOptions& eval : r.evals)
-    if (!names.insert(eval.name).second) return Bad("two [[eval]] have the name " + eval.name, "", "names must differ");
-  if (Contains(r.run.stages, "self_answers") && (r.self_answers.rows.empty() || r.self_answers.few_shot.empty()))
-    return Bad("the stage self_answers needs self_answers.rows and self_answers.few_shot", "", "name both files");
-  if (Contains(r.run.stages, "warm_up") && r.format.confidence != "slot")
-    return Bad("the stage warm_up trains a slot", "format.confidence", "set format.confidence = \"slot\"");
-  if (Contains(r.run.stages, "rl") && r.data.train.empty())
-    return Bad("the recipe names no training rows", "", "add [[data.train]] path = \"rows.jsonl\"");
-  return CheckObjectives(r);
-}
-
 }  // namespace
 
 void Declare(OptionTable& table, Recipe& recipe) {
@@ -126,6 +84,7 @@ void Declare(OptionTable& table, Recipe& recipe) {
 }
 
 namespace {
+
 Result<Recipe> BindRecipe(const RecipeSource& source) {
   Recipe recipe;
   OptionTable table;
@@ -134,24 +93,45 @@ Result<Recipe> BindRecipe(const RecipeSource& source) {
   // dtype and deterministic are the whole run's; the engine has them as settings of its own.
   recipe.rollout.engine.dtype = recipe.run.dtype;
   recipe.rollout.engine.deterministic = recipe.run.deterministic;
-  CANDOR_TRY(CheckAcross(recipe));
   return recipe;
 }
+
+Status RefuseUnread(const RecipeSource& source, Recipe& recipe) {
+  const std::vector<UnreadKey> unread = FindUnreadKeys(recipe);
+  if (unread.empty()) return {};
+  return Fail(ErrorCode::kInvalidInput, fmt::format("nothing reads `{}`", unread.front().Name()), PlaceOf(source, unread.front()),
+              fmt::format("take it out; what would read it: {}", unread.front().why));
+}
+
+Result<RecipeSource> Merged(const std::vector<std::string>& files, const std::vector<std::string>& overrides, std::string_view defaults) {
+  RecipeSource source;
+  if (!defaults.empty()) CANDOR_TRY(source.AddText(defaults, "the defaults"));
+  for (const std::string& file : files) CANDOR_TRY(source.AddFile(file));
+  for (const std::string& one : overrides) CANDOR_TRY(source.AddOverride(one));
+  return source;
+}
+
 }  // namespace
 
 Result<Recipe> LoadRecipe(const std::vector<std::string>& files, const std::vector<std::string>& overrides) {
-  RecipeSource source;
-  for (const std::string& file : files) CANDOR_TRY(source.AddFile(file));
-  for (const std::string& one : overrides) CANDOR_TRY(source.AddOverride(one));
+  CANDOR_ASSIGN(const RecipeSource source, Merged(files, overrides, ""));
+  CANDOR_ASSIGN(Recipe recipe, BindRecipe(source));
+  CANDOR_TRY(RefuseUnread(source, recipe));
+  CANDOR_TRY(CheckRecipe(recipe));
+  return recipe;
+}
+
+Result<Recipe> LoadSettings(const std::vector<std::string>& files, const std::vector<std::string>& overrides, std::string_view defaults) {
+  CANDOR_ASSIGN(const RecipeSource source, Merged(files, overrides, defaults));
   return BindRecipe(source);
 }
 
 Result<Recipe> LoadResolvedRecipe(const std::string& run_dir) {
   const std::string path = run_dir + "/resolved.toml";
   if (!FileExists(path))
-    return Fail(ErrorCode::kNotFound, "is not a run: it has no resolved.toml", run_dir,
+    return Fail(ErrorCode::kNotFound, "this is not a run: it has no resolved.toml", run_dir,
                 "give the folder that `candor run` made, such as runs/<name>");
-  return LoadRecipe({path}, {});
+  return LoadSettings({path}, {});
 }
 
 std::string ResolvedText(Recipe& recipe) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/options.h"
@@ -87,10 +88,13 @@ struct Recipe {
 };
 
 void Declare(OptionTable& table, Recipe& recipe);
-// Files merged left to right, then overrides, then checks across parts (an objective's channel exists, the slot is asked for by the format,
-// ...).
+// Files merged left to right, then overrides. A whole recipe: its parts fit together (recipe_check.h) and every key is read
+// (unread_keys.h).
 Result<Recipe> LoadRecipe(const std::vector<std::string>& files, const std::vector<std::string>& overrides);
-// RUN_DIR/resolved.toml, as `candor run` wrote it.
+// For a command that needs some of the settings only: over `defaults` (TOML), without the checks of a whole recipe.
+Result<Recipe> LoadSettings(const std::vector<std::string>& files, const std::vector<std::string>& overrides,
+                            std::string_view defaults = "");
+// RUN_DIR/resolved.toml, as `candor run` wrote and checked it.
 Result<Recipe> LoadResolvedRecipe(const std::string& run_dir);
 std::string ResolvedText(Recipe& recipe);
 

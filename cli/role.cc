@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "cli/command_line.h"
 #include "core/log.h"
 
 namespace candor::cli {
@@ -22,11 +23,7 @@ int RunRole(const std::string& role, const std::string& about, bool indexed, int
   CLI::App app{about, "candor " + role};
   app.add_option("--run-dir", arguments.run_dir, "the run's folder")->required();
   if (indexed) app.add_option("--index", arguments.index, "which worker of this role, from 0")->check(CLI::Range(0, 1 << 20));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   struct sigaction action {};
   action.sa_handler = OnStop;
   ::sigaction(SIGTERM, &action, nullptr);
@@ -35,11 +32,11 @@ int RunRole(const std::string& role, const std::string& about, bool indexed, int
   if (served) return 0;
   if (served.error().code == ErrorCode::kCancelled) return static_cast<int>(ExitCode::kInterrupted);
   LogError(served.error(), role);
-  std::fprintf(stderr, "candor %s: %s\n", role.c_str(), served.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(served.error().code));
+  return ReportFailure(role, served.error());
 }
 
 Status StartRoleLog(const RoleArguments& arguments, const std::string& worker) {
+  CANDOR_TRY(LoadResolvedRecipe(arguments.run_dir));  // a mistyped folder is not made by its first log line
   return StartLog(worker, arguments.run_dir + "/logs/" + worker + ".log", ::isatty(STDERR_FILENO) != 0);
 }
 

@@ -11,9 +11,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/dry_run.h"
+#include "cli/lint.h"
 #include "cli/recipe.h"
+#include "cli/recipe_check.h"
 #include "cli/results.h"
 #include "cli/rl_stage.h"
 #include "cli/run_dir.h"
@@ -38,19 +41,8 @@ constexpr char kExamples[] = R"(Examples:
   candor run base.toml mine.toml --run-dir runs/second  files merge left to right
   candor run recipes/cities.toml --resume               go on where it stopped)";
 
-Status SplitArguments(const std::vector<std::string>& given, std::vector<std::string>& files, std::vector<std::string>& overrides) {
-  for (const std::string& one : given) {
-    const bool is_file = one.size() > 5 && one.rfind(".toml") == one.size() - 5;
-    (one.find('=') != std::string::npos && !is_file ? overrides : files).push_back(one);
-  }
-  if (files.empty()) return Fail(ErrorCode::kInvalidInput, "no recipe was named", "", "for example: candor run recipes/tiny.toml");
-  return {};
-}
-
 Status Prepare(const Recipe& recipe) {
-  bool complete = true;
-  for (const std::string& path : recipe.prepare.creates) complete = complete && FileExists(path);
-  if (recipe.prepare.command.empty() || (complete && !recipe.prepare.creates.empty())) return {};
+  if (!NeedsPreparing(recipe)) return {};
   std::fprintf(stderr, "preparing: %s\n", fmt::format("{}", fmt::join(recipe.prepare.command, " ")).c_str());
   CANDOR_ASSIGN(int code, RunToEnd(recipe.prepare.command));
   if (code == 0) return {};
@@ -58,10 +50,21 @@ Status Prepare(const Recipe& recipe) {
               "its own words stand above");
 }
 
+// What is known to miscalibrate is not trained by oversight.
+Status RefuseByLint(const Recipe& recipe) {
+  for (const Finding& finding : Lint(recipe)) {
+    if (finding.refuses && !finding.allowed)
+      return Fail(ErrorCode::kInvalidInput, finding.what + ": " + finding.why, finding.name,
+                  fmt::format("{}; or, if it is meant: allow = [\"{}\"]", finding.fix, finding.name));
+    if (!finding.allowed) std::fprintf(stderr, "%s\n", Describe(finding).c_str());
+  }
+  return {};
+}
+
 Status OpenRunDir(const RunDir& run, Recipe& recipe, bool resume) {
   const bool exists = FileExists(run.Recipe());
   if (exists && !resume)
-    return Fail(ErrorCode::kInvalidInput, "already holds a run that has not finished", run.path,
+    return Fail(ErrorCode::kInvalidInput, "the folder already holds a run that has not finished", run.path,
                 "add --resume to go on, or choose another folder with --run-dir");
   CANDOR_TRY(MakeFolders(run.Logs()));
   CANDOR_TRY(MakeFolders(run.path + "/eval"));
@@ -77,6 +80,7 @@ Status OpenRunDir(const RunDir& run, Recipe& recipe, bool resume) {
 
 Status RunAll(Recipe& recipe, const RunDir& run, const RunArguments& arguments) {
   CANDOR_TRY(Prepare(recipe));
+  CANDOR_TRY(CheckInputs(recipe));
   CANDOR_TRY(OpenRunDir(run, recipe, arguments.resume));
   CANDOR_ASSIGN(std::string start_model, RunStagesBeforeRl(recipe, run, arguments.quiet));
   Recipe resolved = recipe;
@@ -92,11 +96,6 @@ Status RunAll(Recipe& recipe, const RunDir& run, const RunArguments& arguments) 
   return WriteFileAtomic(run.Done(), nlohmann::json{{"name", recipe.run.name}}.dump());
 }
 
-int Report(const Error& error) {
-  std::fprintf(stderr, "candor run: %s\n", error.Message().c_str());
-  return static_cast<int>(ExitCodeOf(error.code));
-}
-
 }  // namespace
 
 int RunRun(int argc, const char* const* argv) {
@@ -105,28 +104,28 @@ int RunRun(int argc, const char* const* argv) {
       "Runs a recipe on this machine: its stages in order, with live progress; leaves the trained policy, summary.json and report.html in "
       "the run's folder.",
       "candor run"};
-  app.add_option("recipe", arguments.recipes, "recipe files (merged left to right) and overrides such as trainer.lr=1e-5")->required();
+  app.add_option("RECIPE", arguments.recipes, "recipe files (merged left to right) and overrides such as trainer.lr=1e-5")->required();
   app.add_option("--run-dir", arguments.run_dir, "the run's folder (default runs/<name>)");
   app.add_flag("--resume", arguments.resume, "go on with the run in that folder");
   app.add_flag("--dry-run", arguments.dry_run,
                "print the resolved recipe, memory per process, what each objective trains and the time it will take");
   app.add_flag("--quiet", arguments.quiet, "no progress, only the result");
   app.footer(kExamples);
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
 
-  std::vector<std::string> files, overrides;
-  if (Status split = SplitArguments(arguments.recipes, files, overrides); !split) return Report(split.error());
-  auto recipe = LoadRecipe(files, overrides);
-  if (!recipe) return Report(recipe.error());
+  const auto given = SplitRecipeArguments(arguments.recipes);
+  if (!given) return ReportFailure("run", given.error());
+  auto recipe = LoadRecipe(given->files, given->overrides);
+  if (!recipe) return ReportFailure("run", recipe.error());
+  if (Status allowed = RefuseByLint(*recipe); !allowed) return ReportFailure("run", allowed.error());
   if (arguments.dry_run) return PrintDryRun(*recipe);
   RunDir run{arguments.run_dir.empty() ? "runs/" + recipe->run.name : arguments.run_dir};
   if (!FileExists(run.Done())) {
-    if (Status status = RunAll(*recipe, run, arguments); !status) return Report(status.error());
+    if (Status status = RunAll(*recipe, run, arguments); !status) return ReportFailure("run", status.error());
   } else {
     std::printf("%s holds a finished run; here is its result.\n", run.path.c_str());
   }
-  if (Status shown = PrintResults(run); !shown) return Report(shown.error());
-  return 0;
+  return ExitWith("run", PrintResults(run));
 }
 
 }  // namespace candor::cli

@@ -41,8 +41,10 @@ Result<std::string> ModelFolderOf(const std::string& model_or_run) {
     return Fail(ErrorCode::kNotFound, "the run has no model yet: neither final/ nor weights/v*/", model_or_run,
                 "wait for its first step, or resume it: candor run ... --resume");
   }
-  return Fail(ErrorCode::kNotFound, "is neither a model folder (no config.json) nor a run (no resolved.toml)", model_or_run,
-              "give a Hugging Face folder or the folder of a run");
+  return Fail(
+      ErrorCode::kNotFound,
+      FileExists(model_or_run) ? "this is neither a model folder (no config.json) nor a run (no resolved.toml)" : "there is no such folder",
+      model_or_run, "give a Hugging Face folder or the folder of a run");
 }
 
 }  // namespace candor::cli

@@ -1,6 +1,7 @@
 #include "cli/stages.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,8 +70,12 @@ Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, co
 Status RunChild(const std::vector<std::string>& command, const std::string& output, const std::string& what) {
   CANDOR_ASSIGN(int code, RunToEnd(command, {}, output));
   if (code == 0) return {};
-  if (code == 128 + 2 || code == 130) return Fail(ErrorCode::kCancelled, what + " was interrupted");
-  return Fail(ErrorCode::kInternal, fmt::format("{} ended with exit code {}", what, code), fmt::format("{}", fmt::join(command, " ")),
+  if (code == 128 + SIGINT || code == static_cast<int>(ExitCode::kInterrupted))
+    return Fail(ErrorCode::kCancelled, what + " was interrupted");
+  const ErrorCode kind = code == static_cast<int>(ExitCode::kInvalidInput)  ? ErrorCode::kInvalidInput
+                         : code == static_cast<int>(ExitCode::kUnavailable) ? ErrorCode::kUnavailable
+                                                                            : ErrorCode::kInternal;
+  return Fail(kind, fmt::format("{} ended with exit code {}", what, code), fmt::format("{}", fmt::join(command, " ")),
               "its own words stand above");
 }
 
@@ -230,9 +235,6 @@ Result<std::string> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, b
       CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, "", quiet, SelfAnswers));
       rows = folder + "/rows.jsonl";
     } else if (stage == "sft") {
-      if (rows.empty())
-        return Fail(ErrorCode::kInvalidInput, "the stage sft needs rows", "stages",
-                    "put self_answers before it, or name a file: sft_rows.path");
       CANDOR_ASSIGN(std::string rows_hash, HashFileHex(rows));
       CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, rows_hash, quiet, [&](const StageJob& job) { return Sft(job, rows, {}); }));
       model = folder + "/model";

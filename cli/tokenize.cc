@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "core/fs.h"
@@ -124,17 +125,8 @@ int RunTokenize(int argc, const char* const* argv) {
   app.add_flag("--no-special", arguments.no_special, "do not let the tokenizer add its special tokens (such as BOS) to texts");
   app.add_flag("--tokens", arguments.tokens, "also write each token as the vocabulary spells it");
   app.footer(kExamples);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? static_cast<int>(ExitCode::kOk) : static_cast<int>(ExitCode::kUsage);
-  }
-  if (const Status status = Run(arguments); !status) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "candor tokenize: %s\n", status.error().Message().c_str());
-    return static_cast<int>(ExitCodeOf(status.error().code));
-  }
-  return static_cast<int>(ExitCode::kOk);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  return ExitWith("tokenize", Run(arguments));
 }
 
 }  // namespace candor::cli

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/recipe.h"
 #include "core/log.h"
@@ -49,7 +50,8 @@ Result<GradingOptions> ReadOptions(const Arguments& arguments) {
     options.reward.verifiers.push_back(arguments.verifier);
     return options;
   }
-  CANDOR_ASSIGN(Recipe recipe, LoadRecipe(arguments.recipes, {}));
+  CANDOR_ASSIGN(const RecipeArguments given, SplitRecipeArguments(arguments.recipes));
+  CANDOR_ASSIGN(Recipe recipe, LoadSettings(given.files, given.overrides));
   return GradingOptions{std::move(recipe.reward), std::move(recipe.format), std::move(recipe.data)};
 }
 
@@ -80,7 +82,7 @@ int RunVerifier(int argc, const char* const* argv) {
   CLI::App* test = app.add_subcommand("test", "submit right and wrong answers of some rows; print labels, rewards, reasons and latencies");
   app.footer(kExamples);
   test->footer(kExamples);
-  auto* recipe = test->add_option("recipe", arguments.recipes, "recipe files, merged left to right");
+  auto* recipe = test->add_option("RECIPE", arguments.recipes, "recipe files, merged left to right, and overrides a.b=c");
   auto* kind = test->add_option("--kind", arguments.verifier.kind, "a built-in one: exact_match, accepted_set, f1, numeric, choice, math");
   auto* command = test->add_option("--command", arguments.verifier.command, "a program and its arguments")->expected(-1)->excludes(recipe);
   auto* url = test->add_option("--url", arguments.verifier.url, "an HTTP service")->excludes(recipe)->excludes(command);
@@ -90,11 +92,7 @@ int RunVerifier(int argc, const char* const* argv) {
   test->add_option("--timeout", arguments.verifier.timeout_s, "seconds for one completion")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   if (!*recipe && !*kind && !*command && !*url) {
     std::fprintf(stderr, "candor verifier test: name a recipe, or --kind, --command or --url; see candor verifier test --help\n");
     return static_cast<int>(ExitCode::kUsage);
@@ -105,10 +103,7 @@ int RunVerifier(int argc, const char* const* argv) {
   }
   spdlog::set_level(spdlog::level::err);  // reasons are in the table
   Result<bool> ok = Try(arguments);
-  if (!ok) {
-    std::fprintf(stderr, "candor verifier test: %s\n", ok.error().Message().c_str());
-    return static_cast<int>(ExitCodeOf(ok.error().code));
-  }
+  if (!ok) return ReportFailure("verifier test", ok.error());
   return *ok ? 0 : static_cast<int>(ExitCode::kFailed);
 }
 

@@ -9,13 +9,16 @@
 #include <iterator>
 #include <utility>
 
+#include "cli/command_line.h"
 #include "cli/progress.h"
 #include "cli/recipe.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
+#include "cli/torch/trained_format.h"
 #include "core/fs.h"
 #include "eval/model/asker.h"
 #include "eval/tables.h"
+#include "model/policy_folder.h"
 
 namespace candor::cli {
 
@@ -37,19 +40,16 @@ constexpr char kExamples[] = R"(Examples:
 
 // Settings: the named recipe, else the run's own, else the defaults with overrides.
 Result<Recipe> SettingsOf(const EvalArguments& arguments) {
-  if (!arguments.recipe.empty()) return LoadRecipe({arguments.recipe}, arguments.overrides);
-  if (FileExists(arguments.model + "/resolved.toml")) return LoadRecipe({arguments.model + "/resolved.toml"}, arguments.overrides);
-  RecipeSource source;
-  CANDOR_TRY(
-      source.AddText("name = 'eval'\nmodel = 'x'\nstages = []\n[[verifier]]\nname = 'exact'\nkind = 'exact_match'\n[format]\ntags = "
-                     "['answer', 'confidence']\n",
-                     "the defaults"));
-  for (const std::string& one : arguments.overrides) CANDOR_TRY(source.AddOverride(one));
-  Recipe recipe;
-  OptionTable table;
-  Declare(table, recipe);
-  CANDOR_TRY(source.Bind(table));
-  return recipe;
+  if (!arguments.recipe.empty()) return LoadSettings({arguments.recipe}, arguments.overrides);
+  const std::string resolved = RunDir{arguments.model}.Resolved();
+  if (FileExists(resolved)) return LoadSettings({resolved}, arguments.overrides);
+  CANDOR_ASSIGN(const std::string folder, ModelFolderOf(arguments.model));
+  CANDOR_ASSIGN(const std::optional<ConfidenceSpec> spec, ReadConfidenceSpec(folder));
+  Recipe recipe;  // only for its text: an exported policy is asked as it was trained
+  recipe.run.name = "eval", recipe.run.model = folder, recipe.run.stages = {};
+  recipe.format.tags = {"answer", "confidence"};
+  if (spec) recipe.format = FormatOfSpec(*spec);
+  return LoadSettings({}, arguments.overrides, ResolvedText(recipe));
 }
 
 Result<std::vector<AskSet>> SetsOf(const EvalArguments& arguments, const Recipe& recipe) {
@@ -57,7 +57,7 @@ Result<std::vector<AskSet>> SetsOf(const EvalArguments& arguments, const Recipe&
   auto add = [&](const std::string& name, const std::string& role, const std::string& path, int64_t rows, int64_t samples) -> Status {
     AskSet set{name, role, {}, samples};
     CANDOR_ASSIGN(set.rows, ReadDataSet(path, recipe.data.fields, {.answer = true}, rows));
-    if (set.rows.rows.empty()) return Fail(ErrorCode::kInvalidInput, "holds no rows", path);
+    if (set.rows.rows.empty()) return Fail(ErrorCode::kInvalidInput, "the file holds no rows", path);
     sets.push_back(std::move(set));
     return {};
   };
@@ -84,6 +84,7 @@ Status Run(const EvalArguments& arguments) {
   CANDOR_ASSIGN(Recipe recipe, SettingsOf(arguments));
   CANDOR_ASSIGN(std::vector<AskSet> sets, SetsOf(arguments, recipe));
   CANDOR_ASSIGN(std::string folder, ModelFolderOf(arguments.model));
+  if (!arguments.out.empty()) CANDOR_TRY(PrepareOutput(arguments.out));
   AskOptions options{recipe.rollout.engine,
                      recipe.rollout.sampling,
                      recipe.rollout.stop,
@@ -114,25 +115,22 @@ int RunEval(int argc, const char* const* argv) {
   CLI::App app{
       "Asks a model questions with known answers and reports accuracy and calibration with intervals, greedy and sampled answers apart.",
       "candor eval"};
-  app.add_option("model", arguments.model, "a Hugging Face folder or the folder of a run")->required();
-  app.add_option("data", arguments.data, "JSONL rows {prompt, answer}; left out: every [[eval]] of the recipe");
-  app.add_option("overrides", arguments.overrides, "settings, such as format.confidence=slot");
+  app.add_option("MODEL", arguments.model, "a Hugging Face folder or the folder of a run")->required();
+  app.add_option("DATA", arguments.data, "JSONL rows {prompt, answer}; left out: every [[eval]] of the recipe");
+  app.add_option("SETTINGS", arguments.overrides, "key=value, such as format.confidence=slot");
   app.add_option("--recipe", arguments.recipe, "take format, verifiers and sampling from this recipe (default: the run's own)");
   app.add_option("--out", arguments.out, "write the answers here, one JSON line each (rows for candor calibration)");
-  app.add_option("--limit", arguments.limit, "ask only the first N rows");
-  app.add_option("--samples", arguments.samples, "sampled answers per row besides the greedy one");
-  app.add_option("--temperature", arguments.temperature, "of the sampled answers");
+  app.add_option("--limit", arguments.limit, "ask only the first N rows")->check(CLI::PositiveNumber);
+  app.add_option("--samples", arguments.samples, "sampled answers per row besides the greedy one (default: as the recipe says, else none)")
+      ->check(CLI::Range(0, 65536));
+  app.add_option("--temperature", arguments.temperature, "of the sampled answers (default 1)")->check(CLI::Range(0.0, 10.0));
   app.add_flag("--json", arguments.json, "print one JSON object");
   app.add_flag("--quiet", arguments.quiet, "no progress");
   app.footer(kExamples);
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   if (arguments.data.find('=') != std::string::npos)
     arguments.overrides.insert(arguments.overrides.begin(), std::exchange(arguments.data, ""));
-  if (Status status = Run(arguments); !status) {
-    std::fprintf(stderr, "candor eval: %s\n", status.error().Message().c_str());
-    return static_cast<int>(ExitCodeOf(status.error().code));
-  }
-  return 0;
+  return ExitWith("eval", Run(arguments));
 }
 
 }  // namespace candor::cli

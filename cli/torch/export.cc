@@ -1,11 +1,14 @@
 // `candor export MODEL OUT`: writes a policy as a folder that Hugging Face transformers loads, with a model card and, where the policy has
 // a confidence slot, confidence.json and a script that reads it.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 
+#include "cli/command_line.h"
 #include "cli/recipe.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
+#include "cli/torch/trained_format.h"
 #include "core/fs.h"
 #include "model/dtype.h"
 #include "model/policy_folder.h"
@@ -29,27 +32,8 @@ struct ExportArguments {
   double shard_gb = 5.0;
 };
 
-// From the recipe of a run: which tokens the slot compares, what comes before it, and the system prompt that asked for the format.
-Result<std::optional<ConfidenceSpec>> SpecOfRecipe(const FormatOptions& format, const std::string& folder) {
-  if (format.confidence != "slot") return std::nullopt;
-  CANDOR_ASSIGN(const Tokenizer tokenizer, Tokenizer::Load(folder));
-  CANDOR_ASSIGN(const ChatTemplate chat_template, ChatTemplate::Load(folder));
-  CANDOR_ASSIGN(const PromptBuilder prompts, PromptBuilder::Make(&tokenizer, &chat_template, format));
-  ConfidenceSpec spec;
-  spec.high_id = prompts.slot().high;
-  spec.low_id = prompts.slot().low;
-  spec.high_token = format.slot_high;
-  spec.low_token = format.slot_low;
-  spec.after = std::string(kSlotPrefix);
-  spec.reply_end.clear();
-  for (const PolicyTag tag : prompts.format().tags) {
-    if (tag != PolicyTag::kConfidence) spec.reply_end = std::string(CloseTag(tag));  // the last tag that the policy writes itself
-  }
-  spec.system_prompt = prompts.system_prompt();
-  return spec;
-}
-
 Status Export(const ExportArguments& arguments) {
+  CANDOR_TRY(PrepareOutput(arguments.out));
   CANDOR_ASSIGN(const std::string folder, ModelFolderOf(arguments.model));
   CANDOR_ASSIGN(const DType dtype, ParseDType(arguments.dtype));
   CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(folder));
@@ -60,7 +44,7 @@ Status Export(const ExportArguments& arguments) {
   options.card = {arguments.name, arguments.base_model, arguments.license, arguments.datasets, {}, ""};
   if (FileExists(RunDir{arguments.model}.Resolved())) {
     CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(arguments.model));
-    CANDOR_ASSIGN(std::optional<ConfidenceSpec> spec, SpecOfRecipe(recipe.format, folder));  // knows the system prompt as well
+    CANDOR_ASSIGN(std::optional<ConfidenceSpec> spec, SpecOfFormat(recipe.format, folder));  // knows the system prompt as well
     if (spec && options.confidence) spec->recalibration = options.confidence->recalibration;
     if (spec) options.confidence = std::move(spec);
     if (options.card.base_model.empty()) options.card.base_model = recipe.run.model;
@@ -71,6 +55,8 @@ Status Export(const ExportArguments& arguments) {
   if (!arguments.recalibration.empty()) {
     if (!options.confidence)
       return Fail(ErrorCode::kInvalidInput, "there is no confidence slot to recalibrate", arguments.model, "leave --recalibration out");
+    if (!std::isfinite(arguments.recalibration[0]) || !std::isfinite(arguments.recalibration[1]))
+      return Fail(ErrorCode::kInvalidInput, "--recalibration holds what is no number", "", "give the a and b of a fit");
     options.confidence->recalibration = ConfidenceSpec::Recalibration{arguments.recalibration[0], arguments.recalibration[1]};
   }
   CANDOR_ASSIGN(const Parameters parameters, LoadParameters(folder, config, ToScalarType(dtype)));
@@ -95,15 +81,8 @@ int RunExport(int argc, const char* const* argv) {
   app.add_option("--license", arguments.license, "licence named in the model card");
   app.add_option("--base-model", arguments.base_model, "base model named in the card (default: the run's)");
   app.add_option("--dataset", arguments.datasets, "data sets named in the card");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
-  const Status status = Export(arguments);
-  if (status) return static_cast<int>(ExitCode::kOk);
-  std::fprintf(stderr, "candor export: %s\n", status.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(status.error().code));
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  return ExitWith("export", Export(arguments));
 }
 
 }  // namespace candor::cli

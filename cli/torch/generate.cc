@@ -6,9 +6,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "cli/command_line.h"
 #include "cli/recipe.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
+#include "cli/torch/trained_format.h"
 #include "core/clock.h"
 #include "core/fs.h"
 #include "core/log.h"
@@ -27,7 +29,7 @@ struct GenerateArguments {
   int64_t samples = 0;  // 0: one greedy answer
   uint64_t seed = 1;
   double temperature = -1.0;  // < 0: greedy for a single answer, else 1
-  bool system_given = false, json = false;
+  bool system_given = false, budget_given = false, json = false;
   EngineOptions engine;
   SamplingOptions sampling{.max_new_tokens = 256};
 };
@@ -48,17 +50,22 @@ struct Speaker {
   std::shared_ptr<const TurnFormat> format;
   std::optional<ConfidenceSpec::Recalibration> recalibration;
   std::vector<DataRow> examples;
+  std::vector<std::string> stop;
+  int64_t budget = 0;     // new tokens of an answer
+  int64_t positions = 0;  // that the model has; 0: no limit
 };
 
+// Left for the slot and its prefix where the budget is cut to what the model can hold.
+constexpr int64_t kSlotReserve = 16;
+
 // The format: of the run's recipe, else plain text; then what the command line says.
-Result<FormatOptions> FormatOf(const GenerateArguments& a, const std::optional<ConfidenceSpec>& spec) {
+Result<FormatOptions> FormatOf(const GenerateArguments& a, const std::optional<Recipe>& recipe, const std::optional<ConfidenceSpec>& spec) {
   FormatOptions format;
   format.tags = {}, format.confidence = "none", format.system_prompt = "";
-  if (FileExists(RunDir{a.model}.Resolved())) {
-    CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(a.model));
-    format = recipe.format;
+  if (recipe) {
+    format = recipe->format;
   } else if (spec && a.confidence.empty()) {
-    format.tags = {"answer", "confidence"}, format.confidence = "slot", format.system_prompt = "auto";
+    format = FormatOfSpec(*spec);
   }
   if (!a.confidence.empty()) {
     format.confidence = a.confidence;
@@ -79,14 +86,22 @@ Status MakeSpeaker(const GenerateArguments& a, Speaker& speaker) {
   CANDOR_ASSIGN(speaker.folder, ModelFolderOf(a.model));
   CANDOR_ASSIGN(const std::optional<ConfidenceSpec> spec, ReadConfidenceSpec(speaker.folder));
   if (spec) speaker.recalibration = spec->recalibration;
-  CANDOR_ASSIGN(const FormatOptions format, FormatOf(a, spec));
+  std::optional<Recipe> recipe;  // of a run: its answers are as long here as they were in training, and end where they ended
+  if (FileExists(RunDir{a.model}.Resolved())) {
+    CANDOR_ASSIGN(recipe, LoadResolvedRecipe(a.model));
+  }
+  CANDOR_ASSIGN(const FormatOptions format, FormatOf(a, recipe, spec));
+  CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(speaker.folder));
+  speaker.positions = config.max_positions;
+  speaker.budget = recipe && !a.budget_given ? recipe->rollout.sampling.max_new_tokens : a.sampling.max_new_tokens;
+  speaker.stop = a.stop.empty() && recipe ? recipe->rollout.stop : a.stop;
   CANDOR_ASSIGN(speaker.tokenizer, Tokenizer::Load(speaker.folder));
   CANDOR_ASSIGN(speaker.chat_template, ChatTemplate::Load(speaker.folder));
   if (speaker.chat_template->is_default()) std::fprintf(stderr, "candor: %s\n", speaker.chat_template->note().c_str());
   CANDOR_ASSIGN(speaker.prompts, PromptBuilder::Make(&*speaker.tokenizer, &*speaker.chat_template, format));
   const TagFormat& tags = speaker.prompts->format();
   const bool slot = tags.confidence == ConfidenceSource::kSlot;
-  CANDOR_ASSIGN(speaker.format, MakeTurnFormat(*speaker.tokenizer, tags, speaker.prompts->stop_ids(), a.stop,
+  CANDOR_ASSIGN(speaker.format, MakeTurnFormat(*speaker.tokenizer, tags, speaker.prompts->stop_ids(), speaker.stop,
                                                slot ? std::optional<SlotTokens>(speaker.prompts->slot()) : std::nullopt));
   if (!a.few_shot.empty()) {
     CANDOR_ASSIGN(DataSet examples, ReadDataSet(a.few_shot, {}, {}));
@@ -195,6 +210,9 @@ EngineRequest MakeRequest(const GenerateArguments& a, const Speaker& speaker, si
   request.id = GroupId{index};
   request.prompt_tokens_P = std::move(prompt.ids_P);
   request.sampling = a.sampling;
+  request.sampling.max_new_tokens = speaker.budget;
+  const int64_t room = speaker.positions - static_cast<int64_t>(request.prompt_tokens_P.size()) - kSlotReserve;
+  if (!a.budget_given && speaker.positions > 0) request.sampling.max_new_tokens = std::max<int64_t>(1, std::min(speaker.budget, room));
   const bool greedy = a.temperature < 0 ? a.samples == 0 : a.temperature == 0;
   request.sampling.temperature = greedy ? 0.0 : a.temperature < 0 ? 1.0 : a.temperature;
   request.traces = static_cast<int32_t>(std::max<int64_t>(1, a.samples));
@@ -230,6 +248,7 @@ Status Generate(const GenerateArguments& a) {
       if (!prompt) return Fail(prompt.error());
       if (Status submitted = engine->Submit(MakeRequest(a, speaker, next, std::move(*prompt))); !submitted) {
         Error error = submitted.error();
+        error.what = error.what.substr(error.what.starts_with("group ") ? error.what.find(": ") + 2 : 0);  // one prompt is one group here
         if (!rows.rows[next].where.empty()) error.where = rows.rows[next].where;
         return Fail(std::move(error));
       }
@@ -262,7 +281,7 @@ int RunGenerate(int argc, const char* const* argv) {
   CLI::App app{"Answers a question with a model, and says how confident it is.", "candor generate"};
   app.footer(kExamples);
   app.add_option("MODEL", a.model, "Hugging Face folder, or the folder of a run")->required();
-  app.add_option("question", a.question, "what to ask");
+  app.add_option("QUESTION", a.question, "what to ask");
   app.add_option("--prompts", a.prompts, "a JSONL file (or folder) of prompts; answers go to stdout, one JSON line each");
   app.add_option("--confidence", a.confidence, "where the confidence comes from (default: as the model was trained)")
       ->check(CLI::IsMember({"slot", "verbal", "none"}));
@@ -275,9 +294,9 @@ int RunGenerate(int argc, const char* const* argv) {
   app.add_option("--top-k", a.sampling.top_k, "keep this many most likely tokens");
   app.add_option("--min-p", a.sampling.min_p, "keep tokens at least this likely relative to the most likely one");
   app.add_option("--seed", a.seed, "of the samples");
-  app.add_option("--max-new-tokens", a.sampling.max_new_tokens, "tokens of an answer")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  auto* budget = app.add_option("--max-new-tokens", a.sampling.max_new_tokens,
+                                "tokens of an answer (default: as the run was trained, else 256, or what the model has room for)")
+                     ->check(CLI::Range(1, 1 << 20));
   app.add_option("--stop", a.stop, "a text that ends an answer (may be repeated)");
   app.add_option("--slot-high", a.slot_high, "token that says the answer is right");
   app.add_option("--slot-low", a.slot_low, "token that says it is wrong");
@@ -286,16 +305,10 @@ int RunGenerate(int argc, const char* const* argv) {
   app.add_option("--max-batch", a.engine.max_batch, "answers written at once")->check(CLI::Range(1, 65536))->capture_default_str();
   app.add_option("--kv-memory-mb", a.engine.kv_memory_mb, "key-value cache at most")->check(CLI::Range(1, 10000000))->capture_default_str();
   app.add_flag("--json", a.json, "a JSON line for a single question as well");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   a.system_given = system->count() > 0;
-  const Status status = Generate(a);
-  if (status) return 0;
-  std::fprintf(stderr, "candor generate: %s\n", status.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(status.error().code));
+  a.budget_given = budget->count() > 0;
+  return ExitWith("generate", Generate(a));
 }
 
 }  // namespace candor::cli

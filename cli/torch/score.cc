@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "cli/command_line.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
 #include "model/policy_pass.h"
@@ -158,15 +159,8 @@ int RunScore(int argc, const char* const* argv) {
   app.add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
   app.add_option("FILE", arguments.path, "JSONL file of rows, - for standard input")->required();
   app.add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
-  const Status status = Score(arguments);
-  if (status) return static_cast<int>(ExitCode::kOk);
-  std::fprintf(stderr, "candor score: %s\n", status.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(status.error().code));
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  return ExitWith("score", Score(arguments));
 }
 
 }  // namespace candor::cli

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "cli/command_line.h"
 #include "cli/recipe.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
@@ -38,16 +39,9 @@ Examples:
   mpirun -n 2 candor-torch sft models/smollm2 rows.jsonl models/tuned sft.sharding=zero2)";
 
 Result<Recipe> SettingsOf(const SftArguments& arguments) {
-  if (!arguments.recipe.empty()) return LoadRecipe({arguments.recipe}, arguments.overrides);
-  RecipeSource source;
-  CANDOR_TRY(source.AddText("name = 'sft'\nmodel = 'unused'\nstages = []\n[format]\ntags = []\nconfidence = 'none'\nsystem_prompt = ''\n",
-                            "the defaults"));
-  for (const std::string& one : arguments.overrides) CANDOR_TRY(source.AddOverride(one));
-  Recipe recipe;
-  OptionTable table;
-  Declare(table, recipe);
-  CANDOR_TRY(source.Bind(table));
-  return recipe;
+  if (!arguments.recipe.empty()) return LoadSettings({arguments.recipe}, arguments.overrides);
+  return LoadSettings({}, arguments.overrides,
+                      "name = 'sft'\nmodel = 'unused'\nstages = []\n[format]\ntags = []\nconfidence = 'none'\nsystem_prompt = ''\n");
 }
 
 std::string TimeText(double seconds) {
@@ -85,6 +79,7 @@ class Progress {
 
 Status Run(const SftArguments& arguments) {
   CANDOR_ASSIGN(Recipe recipe, SettingsOf(arguments));
+  CANDOR_TRY(PrepareOutput(arguments.out));
   CANDOR_ASSIGN(DataSet rows, ReadDataSet(arguments.data, recipe.data.fields, {.answer = false, .completion = true}));
   std::unique_ptr<Collective> collective;
   if (std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK") || std::getenv("PMI_RANK")) {
@@ -124,19 +119,12 @@ int RunSft(int argc, const char* const* argv) {
   app.add_option("--recipe", arguments.recipe, "take format, [sft], dtype and seed from this recipe")->check(CLI::ExistingFile);
   app.add_flag("--quiet", arguments.quiet, "no progress");
   app.footer(kExamples);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   struct sigaction action {};
   action.sa_handler = OnStop;
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGINT, &action, nullptr);
-  Status done = Run(arguments);
-  if (done) return 0;
-  std::fprintf(stderr, "candor sft: %s\n", done.error().Message().c_str());
-  return static_cast<int>(done.error().code == ErrorCode::kCancelled ? ExitCode::kInterrupted : ExitCodeOf(done.error().code));
+  return ExitWith("sft", Run(arguments));
 }
 
 }  // namespace candor::cli

@@ -1,26 +1,16 @@
 // candor trainer: the learner's ranks. Started by `candor run` (under mpirun when there are several), or by hand or Slurm on machines that
 // see the run's folder.
-#include <signal.h>
-#include <unistd.h>
-
-#include <CLI/CLI.hpp>
-#include <atomic>
-#include <cstdio>
 #include <cstdlib>
 
 #include "cli/recipe.h"
+#include "cli/role.h"
 #include "cli/torch/commands.h"
-#include "core/log.h"
 #include "core/transport.h"
 #include "trainer/learner.h"
 
 namespace candor::cli {
 
 namespace {
-
-std::atomic<bool> g_stop = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "set in a signal handler");
-void OnStop(int) { g_stop = true; }
 
 // One rank under a launcher (mpirun, srun), else alone.
 Result<std::unique_ptr<Collective>> JoinRanks(int64_t ranks) {
@@ -32,11 +22,12 @@ Result<std::unique_ptr<Collective>> JoinRanks(int64_t ranks) {
   return std::move(MakeLocalCollectives(1)[0]);
 }
 
-Status Serve(const std::string& run_dir) {
+Status Serve(const RoleArguments& arguments) {
+  const std::string& run_dir = arguments.run_dir;
   CANDOR_ASSIGN(Recipe recipe, LoadResolvedRecipe(run_dir));
   CANDOR_ASSIGN(std::unique_ptr<Collective> collective, JoinRanks(recipe.trainer.ranks));
   const std::string worker = "trainer-" + std::to_string(collective->rank());
-  CANDOR_TRY(StartLog(worker, run_dir + "/logs/" + worker + ".log", ::isatty(2) != 0));
+  CANDOR_TRY(StartRoleLog(arguments, worker));
   CANDOR_ASSIGN(const RunKeys keys, ReadRunKeys(run_dir));
   CANDOR_ASSIGN(const auto transport, MakeZmqTransport(keys));
   TrainerSetup setup;
@@ -50,7 +41,7 @@ Status Serve(const std::string& run_dir) {
   setup.options = recipe.trainer;
   setup.objectives = recipe.objectives;
   setup.transport = transport.get();
-  setup.stop = &g_stop;
+  setup.stop = arguments.stop;
   Status served = ServeTrainer(setup, *collective);
   if (!served && served.error().code != ErrorCode::kCancelled) collective->Abort();  // the other ranks need not wait for the deadline
   return served;
@@ -59,24 +50,8 @@ Status Serve(const std::string& run_dir) {
 }  // namespace
 
 int RunTrainerRole(int argc, const char* const* argv) {
-  std::string run_dir;
-  CLI::App app{"Role: learns from the scored groups of a run and publishes the weights; one process per rank.", "candor trainer"};
-  app.add_option("--run-dir", run_dir, "the run's folder")->required();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
-  struct sigaction action {};
-  action.sa_handler = OnStop;
-  ::sigaction(SIGTERM, &action, nullptr);
-  ::sigaction(SIGINT, &action, nullptr);
-  Status served = Serve(run_dir);
-  if (served) return 0;
-  if (served.error().code == ErrorCode::kCancelled) return static_cast<int>(ExitCode::kInterrupted);
-  LogError(served.error(), "trainer");
-  std::fprintf(stderr, "candor trainer: %s\n", served.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(served.error().code));
+  return RunRole("trainer", "Role: learns from the scored groups of a run and publishes the weights; one process per rank.", false, argc,
+                 argv, Serve);
 }
 
 }  // namespace candor::cli

@@ -116,7 +116,8 @@ class TinyRun(unittest.TestCase):
         self.assertEqual(self.ledger()["in_flight"], 0)
 
     def test_bad_input_is_named(self):
-        cases = [(["trainer.stepz=3"], "did you mean `steps`"), (["model=nowhere"], "nowhere"), (["eval.0.name=x"], "eval")]
+        cases = [(["trainer.stepz=3"], "did you mean `steps`"), (["model=nowhere"], "nowhere"), (["eval.7.name=x"], "`eval` is a list of 2"),
+                 (["objective.0.target=0.5"], "nothing reads `objective[0].target`"), (["data.train.0.path=no.jsonl"], "no.jsonl")]
         for overrides, words in cases:
             answer = subprocess.run([CANDOR, "run", "recipes/tiny.toml", "--run-dir", str(self.run) + "-bad", f"stage_cache={self.folder.name}/s", *overrides], cwd=SOURCE,
                                     capture_output=True, text=True, timeout=60)

@@ -5,19 +5,15 @@
 #include <set>
 
 #include "cli/commands.h"
-#include "cli/recipe.h"
+#include "cli/recipe_check.h"
 #include "core/fs.h"
+#include "tests/unit/cli/outcome.h"
 #include "text/rows.h"
 
 namespace candor::cli {
 namespace {
 
-const std::string kModel = std::string(CANDOR_SOURCE_DIR) + "/tests/golden/text/tiny_model";
-
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-};
+const std::string kModel = std::string(CANDOR_SOURCE_DIR) + "/recipes/tiny/model";
 
 class Init : public testing::Test {
  protected:
@@ -28,15 +24,7 @@ class Init : public testing::Test {
   }
   Outcome Run(const std::string& rows) {
     EXPECT_TRUE(WriteFileAtomic(base_ + "/rows.jsonl", rows));
-    const std::string folder = base_ + "/project", data = base_ + "/rows.jsonl";
-    const std::vector<const char*> argv = {"init", folder.c_str(), "--model", kModel.c_str(), "--data", data.c_str()};
-    testing::internal::CaptureStdout();
-    testing::internal::CaptureStderr();
-    Outcome outcome;
-    outcome.code = RunInit(static_cast<int>(argv.size()), argv.data());
-    outcome.out = testing::internal::GetCapturedStdout();
-    outcome.err = testing::internal::GetCapturedStderr();
-    return outcome;
+    return RunCommand(RunInit, {"init", base_ + "/project", "--model", kModel, "--data", base_ + "/rows.jsonl"});
   }
   std::string base_;
 };
@@ -55,6 +43,9 @@ TEST_F(Init, WritesWhatLoadsAndSplitsByQuestion) {
   ASSERT_EQ(outcome.code, 0) << outcome.out << outcome.err;
   const auto recipe = LoadRecipe({base_ + "/project/recipe.toml"}, {});
   ASSERT_TRUE(recipe) << recipe.error().Message();
+  EXPECT_EQ(recipe->rollout.sampling.max_new_tokens, 32) << "the tiny model has 256 positions, and most are the prompt's";
+  const Status inputs = CheckInputs(*recipe);
+  EXPECT_TRUE(inputs) << inputs.error().Message();
   const auto train = ReadDataSet(base_ + "/project/train.jsonl", {}, {.answer = true});
   const auto test = ReadDataSet(base_ + "/project/test.jsonl", {}, {.answer = true});
   ASSERT_TRUE(train && test);

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "core/result.h"
+#include "tests/unit/cli/outcome.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -14,23 +15,12 @@ namespace {
 
 const std::string kModel = std::string(CANDOR_SOURCE_DIR) + "/tests/golden/text/tiny_model";
 
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-};
-
-Outcome Tokenize(const std::string& rows, std::vector<const char*> options = {}) {
+Outcome Tokenize(const std::string& rows, const std::vector<std::string>& options = {}) {
   const std::string path = testing::TempDir() + "/candor_tokenize.jsonl";
   std::ofstream(path, std::ios::binary) << rows;
-  std::vector<const char*> argv = {"tokenize", kModel.c_str(), path.c_str()};
-  argv.insert(argv.end(), options.begin(), options.end());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = RunTokenize(static_cast<int>(argv.size()), argv.data());
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr();
-  return outcome;
+  std::vector<std::string> words = {"tokenize", kModel, path};
+  words.insert(words.end(), options.begin(), options.end());
+  return RunCommand(RunTokenize, words);
 }
 
 TEST(Tokenize, TextAndMessages) {

@@ -1,0 +1,204 @@
+#include "cli/unread_keys.h"
+
+#include <algorithm>
+#include <functional>
+
+namespace candor::cli {
+
+namespace {
+
+bool HasStage(const Recipe& r, const char* stage) {
+  return std::find(r.run.stages.begin(), r.run.stages.end(), stage) != r.run.stages.end();
+}
+bool HasPolicyGradient(const Recipe& r) {
+  return std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.loss == "policy_gradient"; });
+}
+bool Clips(const Recipe& r) { return r.trainer.loss == "ppo_clip" || r.trainer.loss == "dr_grpo"; }
+
+std::string KindOf(const VerifierOptions& v) {
+  return !v.kind.empty() ? v.kind : !v.command.empty() ? "command" : !v.url.empty() ? "http" : "exact_match";
+}
+bool RunsAProgram(const VerifierOptions& v) { return KindOf(v) == "command" || KindOf(v) == "math"; }
+
+// When a key is read. The first rule that matches a key and does not hold explains it; "*" stands for every key of the section. `i` counts
+// the elements of a list.
+struct Rule {
+  const char* section;
+  const char* keys;  // separated by spaces
+  bool (*read)(const Recipe& r, size_t i);
+  const char* why;
+};
+
+constexpr Rule kRules[] = {
+    {"prepare", "creates", [](const Recipe& r, size_t) { return !r.prepare.command.empty(); }, "prepare.command"},
+    {"self_answers", "*", [](const Recipe& r, size_t) { return HasStage(r, "self_answers"); }, "the stage self_answers"},
+    {"sft_rows", "*", [](const Recipe& r, size_t) { return HasStage(r, "sft") && !HasStage(r, "self_answers"); },
+     "the stage sft, and only without the stage self_answers, which writes its rows"},
+    {"warm_up", "*", [](const Recipe& r, size_t) { return HasStage(r, "warm_up"); }, "the stage warm_up"},
+    {"sft", "*", [](const Recipe& r, size_t) { return HasStage(r, "sft") || HasStage(r, "warm_up"); }, "the stages sft and warm_up"},
+    {"sft", "final_lr_ratio", [](const Recipe& r, size_t) { return r.sft.schedule.schedule != "constant"; },
+     "sft.schedule = \"linear\" and \"cosine\""},
+    {"trainer", "*", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
+    {"coordinator", "*", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
+    {"objective", "*", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
+    {"eval", "every", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
+    {"rollout", "workers greedy_traces swap_in_flight", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
+    {"reward", "filter workers threads max_in_flight bind spool_limit_mb", [](const Recipe& r, size_t) { return HasStage(r, "rl"); },
+     "the stage rl"},
+    {"format", "slot_high slot_low", [](const Recipe& r, size_t) { return r.format.confidence == "slot"; }, "format.confidence = \"slot\""},
+    {"format", "system_role", [](const Recipe& r, size_t) { return !r.format.system_prompt.empty(); },
+     "a system prompt, and format.system_prompt is empty"},
+    {"trainer", "loss aggregation old_policy", [](const Recipe& r, size_t) { return HasPolicyGradient(r); },
+     "an [[objective]] with loss = \"policy_gradient\""},
+    {"trainer", "clip_low clip_high dual_clip", [](const Recipe& r, size_t) { return Clips(r); },
+     "trainer.loss = \"ppo_clip\" and \"dr_grpo\""},
+    {"trainer", "clip_max", [](const Recipe& r, size_t) { return r.trainer.loss == "cispo"; }, "trainer.loss = \"cispo\""},
+    {"trainer", "old_policy", [](const Recipe& r, size_t) { return r.trainer.loss != "rloo"; },
+     "the losses with a ratio: cispo, ppo_clip and dr_grpo"},
+    {"trainer", "tis_max", [](const Recipe& r, size_t) { return r.trainer.loss == "rloo" || r.trainer.old_policy == "learner"; },
+     "trainer.loss = \"rloo\", and the others with old_policy = \"learner\""},
+    {"trainer", "length_norm",
+     [](const Recipe& r, size_t) { return r.trainer.aggregation == "fixed_length" || r.trainer.loss == "dr_grpo"; },
+     "trainer.aggregation = \"fixed_length\" and loss = \"dr_grpo\""},
+    {"trainer", "final_lr_ratio", [](const Recipe& r, size_t) { return r.trainer.schedule.schedule != "constant"; },
+     "trainer.schedule = \"linear\" and \"cosine\""},
+    {"objective", "target", [](const Recipe& r, size_t i) { return r.objectives[i].segment == "slot"; }, "an objective of the slot"},
+    {"objective", "advantage", [](const Recipe& r, size_t i) { return r.objectives[i].loss == "policy_gradient"; },
+     "loss = \"policy_gradient\""},
+    {"verifier", "command memory_mb cpu_s max_processes", [](const Recipe& r, size_t i) { return RunsAProgram(r.reward.verifiers[i]); },
+     "the kinds command and math"},
+    {"verifier", "timeout_s processes",
+     [](const Recipe& r, size_t i) { return RunsAProgram(r.reward.verifiers[i]) || KindOf(r.reward.verifiers[i]) == "http"; },
+     "the kinds command, math and http"},
+    {"verifier", "startup_s", [](const Recipe& r, size_t i) { return RunsAProgram(r.reward.verifiers[i]); }, "the kinds command and math"},
+    {"verifier", "url", [](const Recipe& r, size_t i) { return KindOf(r.reward.verifiers[i]) == "http"; }, "the kind http"},
+    {"verifier", "f1_threshold", [](const Recipe& r, size_t i) { return KindOf(r.reward.verifiers[i]) == "f1"; }, "the kind f1"},
+    {"verifier", "absolute_tolerance relative_tolerance",
+     [](const Recipe& r, size_t i) { return KindOf(r.reward.verifiers[i]) == "numeric" || KindOf(r.reward.verifiers[i]) == "math"; },
+     "the kinds numeric and math"},
+    {"verifier", "choices_field", [](const Recipe& r, size_t i) { return KindOf(r.reward.verifiers[i]) == "choice"; }, "the kind choice"},
+};
+
+// What would read the key; "" when something does.
+std::string WhyUnread(const Recipe& recipe, const std::string& section, const std::string& key, size_t index) {
+  const std::string name = " " + key + " ";
+  for (const Rule& rule : kRules) {
+    const bool covered = std::string(rule.keys) == "*" || (" " + std::string(rule.keys) + " ").find(name) != std::string::npos;
+    if (section == rule.section && covered && !rule.read(recipe, index)) return rule.why;
+  }
+  return "";
+}
+
+bool SameValue(const OptionKey& a, const OptionKey& b) {
+  const auto same = [&]<typename T>(T*) { return *static_cast<T*>(a.target) == *static_cast<T*>(b.target); };
+  switch (a.kind) {
+    case OptionKey::Kind::kBool:
+      return same(static_cast<bool*>(nullptr));
+    case OptionKey::Kind::kInt:
+      return same(static_cast<int64_t*>(nullptr));
+    case OptionKey::Kind::kDouble:
+      return same(static_cast<double*>(nullptr));
+    case OptionKey::Kind::kString:
+      return same(static_cast<std::string*>(nullptr));
+    case OptionKey::Kind::kStringList:
+      return same(static_cast<std::vector<std::string>*>(nullptr));
+    case OptionKey::Kind::kTableList:
+      return true;  // its elements are compared one by one
+  }
+  return true;
+}
+
+// Calls `changed(section, key)` for every key of two tables of one shape whose values differ.
+void ForEachChange(const OptionTable& table, const OptionTable& defaults,
+                   const std::function<void(const OptionSection&, const OptionKey&)>& changed) {
+  for (size_t s = 0; s < table.sections().size(); ++s)
+    for (size_t k = 0; k < table.sections()[s].keys.size(); ++k)
+      if (!SameValue(table.sections()[s].keys[k], defaults.sections()[s].keys[k]))
+        changed(table.sections()[s], table.sections()[s].keys[k]);
+}
+
+struct Scratch {
+  bool flag = false;
+  int64_t number = 0;
+  double real = 0.0;
+  std::string text;
+  std::vector<std::string> texts;
+};
+
+// The section's keys once more, bound to nothing that matters; `odd_one` as a list of tables, which none of its values is.
+void DeclareProbe(OptionTable& probe, const OptionSection& section, const std::string& odd_one, Scratch& scratch,
+                  std::vector<Scratch>& tables) {
+  for (const OptionKey& key : section.keys) {
+    if (key.key == odd_one || key.kind == OptionKey::Kind::kTableList)
+      probe.TableList<Scratch>(key.key, &tables, [](OptionTable&, Scratch&) {});
+    else if (key.kind == OptionKey::Kind::kBool)
+      probe.Bool(key.key, &scratch.flag);
+    else if (key.kind == OptionKey::Kind::kInt)
+      probe.Int(key.key, &scratch.number);
+    else if (key.kind == OptionKey::Kind::kDouble)
+      probe.Double(key.key, &scratch.real);
+    else if (key.kind == OptionKey::Kind::kString)
+      probe.String(key.key, &scratch.text);
+    else
+      probe.StringList(key.key, &scratch.texts);
+  }
+}
+
+// The section that holds a key; for a list, that of its elements.
+OptionSection SectionOf(const UnreadKey& key) {
+  Recipe recipe;
+  OptionTable table;
+  Declare(table, recipe);
+  for (const OptionSection& section : table.sections())
+    for (const OptionKey& one : section.keys) {
+      if (key.index < 0 && section.name == key.section && one.key == key.key) return section;
+      if (key.index >= 0 && one.key == key.section && one.kind == OptionKey::Kind::kTableList)
+        return one.element(OptionTable::kDescribe)->sections().front();
+    }
+  return {};
+}
+
+}  // namespace
+
+std::string UnreadKey::Name() const { return (index < 0 ? section : section + "[" + std::to_string(index) + "]") + "." + key; }
+
+std::vector<UnreadKey> FindUnreadKeys(Recipe& recipe) {
+  std::vector<UnreadKey> unread;
+  const auto look = [&](const std::string& section, const std::string& key, int64_t index) {
+    if (std::string why = WhyUnread(recipe, section, key, static_cast<size_t>(std::max<int64_t>(index, 0))); !why.empty())
+      unread.push_back({section, key, index, std::move(why)});
+  };
+  OptionTable table, default_table;
+  Recipe defaults;
+  Declare(table, recipe);
+  Declare(default_table, defaults);
+  ForEachChange(table, default_table, [&](const OptionSection& section, const OptionKey& key) { look(section.name, key.key, -1); });
+  for (const OptionSection& section : table.sections())
+    for (const OptionKey& list : section.keys) {
+      if (list.kind != OptionKey::Kind::kTableList) continue;
+      const auto description = list.element(OptionTable::kDescribe);
+      for (size_t i = 0; i < list.size(); ++i)
+        ForEachChange(*list.element(i), *description,
+                      [&](const OptionSection&, const OptionKey& key) { look(list.key, key.key, static_cast<int64_t>(i)); });
+    }
+  return unread;
+}
+
+std::string PlaceOf(const RecipeSource& source, const UnreadKey& key) {
+  const OptionSection section = SectionOf(key);
+  Scratch scratch;
+  std::vector<Scratch> elements, tables;
+  int64_t element = 0;
+  OptionTable probe;
+  probe.Section(key.index < 0 ? key.section : "", "");
+  if (key.index < 0)
+    DeclareProbe(probe, section, key.key, scratch, tables);
+  else
+    probe.TableList<Scratch>(key.section, &elements, [&](OptionTable& one, Scratch&) {
+      DeclareProbe(one, section, element++ == key.index ? key.key : "", scratch, tables);
+    });
+  const Status refused = source.Bind(probe);
+  return refused ? key.Name() : refused.error().where;
+}
+
+}  // namespace candor::cli

@@ -1,0 +1,125 @@
+"""The command line as a newcomer meets it: help, exit codes, folders that are not what they seem, and one policy taken from run to export to evaluation.
+
+usage: commands_test.py CANDOR SOURCE_FOLDER
+"""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CANDOR = str(pathlib.Path(sys.argv.pop(1)).resolve())
+SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
+MODEL = str(SOURCE / "recipes/tiny/model")
+ROWS = str(SOURCE / "recipes/tiny/test.jsonl")
+COMMANDS = ("init", "run", "check", "sft", "generate", "eval", "calibration", "compare", "report", "ledger", "export", "score", "tokenize", "verifier", "bench", "doctor")
+ROLES = ("coordinator", "reward", "rollout", "trainer")
+
+
+def candor(*words, **options):
+    return subprocess.run([CANDOR, *map(str, words)], cwd=SOURCE, capture_output=True, text=True, timeout=120, **options)
+
+
+class Commands(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory(prefix="candor-cli-")
+        self.folder = pathlib.Path(self.temporary.name)
+
+    def tearDown(self):
+        self.temporary.cleanup()
+
+    def ok(self, *words, **options):
+        answer = candor(*words, **options)
+        self.assertEqual(answer.returncode, 0, f"{words}\n{answer.stdout}{answer.stderr}")
+        return answer
+
+    def refused(self, code, words, *parts):
+        answer = candor(*words)
+        self.assertEqual(answer.returncode, code, f"{words}\n{answer.stdout}{answer.stderr}")
+        for part in parts:
+            self.assertIn(part, answer.stderr, words)
+        return answer
+
+    def a_run(self):
+        """A run's folder as `candor run` leaves it, with the untrained model as its result."""
+        run = self.folder / "run"
+        run.mkdir()
+        shutil.copy(SOURCE / "recipes/tiny.toml", run / "resolved.toml")
+        shutil.copytree(MODEL, run / "final")
+        return run
+
+    def test_every_command_explains_itself(self):
+        overview = self.ok("--help").stdout
+        for command in COMMANDS:
+            self.assertIn(f"\n  {command} ", overview)
+            self.assertIn("Example", self.ok(command, "--help").stdout, command)
+            self.refused(2, [command, "--no-such-option"], "--help")
+        for role in ROLES:
+            self.assertNotIn(f"\n  {role} ", overview)
+            self.assertIn("--run-dir", self.ok(role, "--help").stdout)
+        self.refused(2, ["evl"], "did you mean 'eval'")
+
+    def test_output_that_cannot_be_written_is_a_failure(self):
+        rows = self.folder / "rows.jsonl"
+        rows.write_text('{"text": "a", "prompt": "a", "completion": "b", "confidence": 0.5, "correct": true}\n')
+        for words in (["--help"], ["calibration", rows], ["tokenize", MODEL, rows], ["score", MODEL, rows]):
+            with open("/dev/full", "w") as full:
+                answer = subprocess.run([CANDOR, *map(str, words)], cwd=SOURCE, stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(answer.returncode, 1, f"{words} {answer.stderr}")
+            self.assertIn("cannot write to standard output", answer.stderr)
+
+    def test_a_mistyped_folder_is_not_made(self):
+        missing = self.folder / "missing"
+        for role in ROLES:
+            self.refused(3, [role, "--run-dir", missing], "not a run")
+        self.refused(3, ["ledger", missing], "not a run")
+        self.refused(3, ["report", missing], "not a run")
+        self.refused(3, ["generate", missing, "hi"], "no such folder")
+        self.refused(3, ["generate", self.folder, "hi"], "neither a model folder")
+        self.assertFalse(missing.exists())
+
+    def test_places_that_cannot_be_written_are_noticed_before_the_work(self):
+        blocked = self.folder / "a-file"
+        blocked.write_text("")
+        early = self.refused(1, ["sft", MODEL, SOURCE / "recipes/tiny/format.jsonl", blocked / "out", "sft.steps=2"], str(blocked))
+        self.assertNotIn("sft 1/2", early.stderr)
+        self.refused(1, ["export", MODEL, blocked / "out"], str(blocked))
+        self.refused(1, ["eval", self.a_run(), ROWS, "--limit", "2", "--out", blocked / "rows.jsonl"], str(blocked))
+
+    def test_a_run_stands_for_its_policy(self):
+        run = self.a_run()
+        # The recipe's 24 tokens, not the default 256, which this model has no room for.
+        answer = json.loads(self.ok("generate", run, "echo 3", "--json").stdout)
+        self.assertEqual(answer["prompt"], "echo 3")
+        self.assertLessEqual(answer["tokens"], 40)
+        self.ok("generate", MODEL, "echo 3")
+        self.refused(3, ["generate", MODEL, "echo 3", "--max-new-tokens", "4096"], "positions")
+        out = self.folder / "new/exported"
+        self.ok("export", run, out)
+        spec = json.loads((out / "confidence.json").read_text())
+        self.assertEqual(spec["high_token"], " high")
+        self.refused(3, ["export", run, out, "--recalibration", "nan", "1"], "--recalibration")
+        # The exported folder is asked as the policy was trained, without a system prompt: with the default one, no answer of 60 tokens would fit.
+        answers = self.folder / "deep/answers.jsonl"
+        report = json.loads(self.ok("eval", out, ROWS, "rollout.max_new_tokens=60", "--limit", "6", "--samples", "1", "--json", "--quiet", "--out", answers).stdout)
+        self.assertEqual((report["greedy"]["test"]["rows"], report["sampled"]["test"]["rows"]), (6, 6))
+        self.assertEqual(len(answers.read_text().splitlines()), 12)
+        measured = json.loads(self.ok("calibration", answers, "--json").stdout)
+        self.assertEqual(measured["rows"], 12)
+        self.assertEqual(json.loads(self.ok("calibration", "-", "--json", input=answers.read_text()).stdout), measured)
+
+    def test_numbers_out_of_range_are_usage_errors(self):
+        for words in (["--samples", "-3"], ["--limit", "-3"], ["--limit", "0"], ["--temperature", "-1"]):
+            self.refused(2, ["eval", MODEL, ROWS, *words], words[0])
+
+    def test_a_failed_stage_keeps_its_exit_code(self):
+        # The model has 256 positions: no answer of 250 tokens fits behind a prompt.
+        answer = self.refused(3, ["run", "recipes/tiny.toml", "rollout.max_new_tokens=250", f"stage_cache={self.folder}/stages", "sft.steps=1", "--run-dir", self.folder / "run"],
+                              "its own words stand above")
+        self.assertIn("256 positions", answer.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
