@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/fs.h"
 #include "core/log.h"
+#include "core/rendezvous.h"
 #include "core/rng.h"
 
 namespace candor {
@@ -157,8 +158,7 @@ Status CoordinatorServer::Open(Transport& transport, const std::string& token) {
   extras_.endpoint = socket_->endpoint();
   extras_.http = http_->url();
   Refresh(true);
-  nlohmann::json address = {{"epoch", ledger_.epoch()}, {"endpoint", extras_.endpoint}, {"http", extras_.http}};
-  CANDOR_TRY(WriteFileAtomic(fmt::format("{}/endpoint.{}", run_dir_, ledger_.epoch()), address.dump() + "\n"));
+  CANDOR_TRY(AnnounceCoordinator(run_dir_, {ledger_.epoch(), extras_.endpoint}, extras_.http));
   spdlog::info("coordinator ready: epoch {} at {}, {}", ledger_.epoch(), extras_.endpoint, extras_.http);
   return {};
 }
@@ -285,6 +285,7 @@ bool CoordinatorServer::Over() const {
 
 Status CoordinatorServer::Run() {
   while (!Stopping() && !Over()) CANDOR_TRY(Turn());
+  if (state_.finished()) CANDOR_TRY(RecordRunFinished(run_dir_, state_.plan().steps));
   spdlog::info(state_.finished() ? "coordinator ends: the run is finished" : "coordinator stops on request; the run can go on later");
   return {};
 }

@@ -1,15 +1,12 @@
 #include "reward/coordinator_link.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "core/clock.h"
-#include "core/fs.h"
 #include "core/log.h"
+#include "core/rendezvous.h"
 #include "reward/filter.h"
 
 namespace candor {
@@ -19,29 +16,6 @@ constexpr int kPollMs = 20;        // how soon a new header or a stop is noticed
 constexpr int kLookEveryMs = 200;  // how soon a new coordinator is noticed: a look into the run's folder
 void Nap() { std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs)); }
 }  // namespace
-
-Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir) {
-  constexpr std::string_view kPrefix = "endpoint.";
-  std::error_code error;
-  uint64_t newest = 0;
-  std::string path;
-  for (std::filesystem::directory_iterator at(run_dir, error), end; !error && at != end; at.increment(error)) {
-    std::string name = at->path().filename().string();
-    if (!name.starts_with(kPrefix)) continue;
-    uint64_t epoch = 0;
-    auto [stop, bad] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), epoch);
-    if (bad != std::errc() || stop != name.data() + name.size()) continue;  // an unfinished write
-    if (path.empty() || epoch > newest) newest = epoch, path = at->path().string();
-  }
-  if (path.empty())
-    return Fail(ErrorCode::kNotFound, "no coordinator has announced itself yet", run_dir + "/endpoint.*",
-                "start candor coordinator --run-dir " + run_dir);
-  CANDOR_ASSIGN(std::string text, ReadFile(path, size_t{1} << 16));
-  nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
-  if (!body.is_object() || !body.contains("endpoint") || !body["endpoint"].is_string())
-    return Fail(ErrorCode::kInvalidInput, "is no coordinator's address", path);
-  return CoordinatorAddress{newest, body["endpoint"].get<std::string>()};
-}
 
 void CoordinatorLink::Announce(GroupScored header) {
   std::scoped_lock lock(mutex_);

@@ -64,11 +64,4 @@ class CoordinatorLink {
   std::map<GroupId, Entry> headers_;
 };
 
-// The newest RUN_DIR/endpoint.<epoch>: {"epoch": n, "endpoint": "tcp://.."}. kNotFound when there is none yet.
-struct CoordinatorAddress {
-  uint64_t epoch = 0;
-  std::string endpoint;
-};
-Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir);
-
 }  // namespace candor

@@ -1,14 +1,11 @@
 #include "rollout/rollout_link.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 #include <thread>
 
-#include "core/fs.h"
 #include "core/log.h"
+#include "core/rendezvous.h"
 
 namespace candor {
 namespace {
@@ -16,36 +13,6 @@ namespace {
 constexpr int kNapMs = 10;          // how soon a new result, lease or stop is noticed
 constexpr int kLookMs = 1000;       // how often the run's folder is asked for a newer coordinator
 constexpr int kLeasePauseMs = 100;  // after a grant that brought nothing
-
-struct Address {
-  uint64_t epoch = 0;
-  std::string endpoint;
-};
-
-// The newest RUN_DIR/endpoint.<epoch>.
-Result<Address> NewestCoordinator(const std::string& run_dir) {
-  constexpr std::string_view kPrefix = "endpoint.";
-  Address newest;
-  std::string path;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(run_dir, error)) {
-    const std::string name = entry.path().filename().string();
-    uint64_t epoch = 0;
-    if (!name.starts_with(kPrefix)) continue;
-    const auto [end, bad] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), epoch);
-    if (bad != std::errc() || end != name.data() + name.size()) continue;  // a write that is not finished
-    if (path.empty() || epoch > newest.epoch) newest.epoch = epoch, path = entry.path().string();
-  }
-  if (path.empty())
-    return Fail(ErrorCode::kNotFound, "no coordinator has announced itself", run_dir + "/endpoint.*",
-                "start candor coordinator --run-dir " + run_dir);
-  CANDOR_ASSIGN(const std::string text, ReadFile(path, size_t{1} << 16));
-  const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
-  if (!body.is_object() || !body.contains("endpoint") || !body["endpoint"].is_string())
-    return Fail(ErrorCode::kInvalidInput, "this is no coordinator's address", path);
-  newest.endpoint = body["endpoint"].get<std::string>();
-  return newest;
-}
 
 // Errors after which another try cannot help.
 bool IsFatal(const Error& error) { return error.code == ErrorCode::kUnauthorized || error.code == ErrorCode::kVersionSkew; }
@@ -127,7 +94,7 @@ Status RolloutLink::ServeCoordinator() {
   const int64_t now = clock_.SteadyMs();
   if (now >= next_look_ms_) {  // a coordinator that was started again has another file
     next_look_ms_ = now + kLookMs;
-    if (const auto newest = NewestCoordinator(setup_.run_dir); newest && newest->epoch != epoch_) coordinator_.reset(), next_try_ms_ = 0;
+    if (const auto newest = FindCoordinator(setup_.run_dir); newest && newest->epoch != epoch_) coordinator_.reset(), next_try_ms_ = 0;
   }
   if (!coordinator_ && now < next_try_ms_) return {};
   const Status talked = coordinator_ ? Talk() : Connect();
@@ -146,7 +113,7 @@ void RolloutLink::NoteAway(const Error& error) {
 }
 
 Status RolloutLink::Connect() {
-  CANDOR_ASSIGN(const Address address, NewestCoordinator(setup_.run_dir));
+  CANDOR_ASSIGN(const CoordinatorAddress address, FindCoordinator(setup_.run_dir));
   epoch_ = address.epoch;
   CANDOR_ASSIGN(coordinator_, setup_.transport->Connect(address.endpoint, Role::kRollout, Role::kCoordinator, kMaxControlBytes));
   caller_ = std::make_unique<Caller>(*coordinator_, setup_.run_id, setup_.worker);

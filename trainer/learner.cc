@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/fs.h"
 #include "core/log.h"
+#include "core/rendezvous.h"
 #include "trainer/checkpoint.h"
 #include "trainer/exchange.h"
 #include "trainer/links.h"
@@ -71,7 +72,8 @@ class Learner {
   int64_t checkpointed_ = -1;
 };
 
-// Tried again for as long as the coordinator may stay away; between tries the ranks meet, so that no collective waits long.
+// Tried again for as long as the coordinator may stay away; between tries the ranks meet, so that no collective waits long. A coordinator that
+// left because the run is over has heard everything.
 template <typename Request>
 Status Learner::Tell(const Request& request, const std::string& what, int64_t deadline_ms) {
   for (const int64_t end_ms = clock_.SteadyMs() + deadline_ms;;) {
@@ -81,7 +83,8 @@ Status Learner::Tell(const Request& request, const std::string& what, int64_t de
       if (ack && !ack->accepted) ack = Fail(ErrorCode::kInvalidInput, "the coordinator refused " + what + ": " + ack->reason);
       const bool again = !ack && ack.error().code == ErrorCode::kUnavailable && clock_.SteadyMs() < end_ms;
       if (again) spdlog::info("waiting for=the coordinator, to tell it the {}: {}", what, ack.error().Message());
-      if (!ack) answer = again ? "again" : Encode({setup_.run_id, 0, "trainer-0", MessageBody(ack.error())});
+      const bool over = again && IsRunFinished(setup_.run_dir, static_cast<uint64_t>(setup_.options.steps));
+      if (!ack && !over) answer = again ? "again" : Encode({setup_.run_id, 0, "trainer-0", MessageBody(ack.error())});
     }
     CANDOR_ASSIGN(answer, BroadcastText(collective_, answer, 0));
     if (answer.empty()) return {};

@@ -1,14 +1,12 @@
 #include "trainer/links.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "core/fs.h"
 #include "core/log.h"
+#include "core/rendezvous.h"
 
 namespace candor {
 
@@ -17,32 +15,8 @@ constexpr int kTryMs = 2000;  // one question to one coordinator; then its addre
 constexpr int kPauseMs = 100;
 }  // namespace
 
-Result<CoordinatorAddress> NewestCoordinatorAddress(const std::string& run_dir) {
-  constexpr std::string_view kPrefix = "endpoint.";
-  CoordinatorAddress newest;
-  std::string path;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(run_dir, ignored)) {
-    std::string name = entry.path().filename().string();
-    if (!name.starts_with(kPrefix)) continue;
-    uint64_t epoch = 0;
-    auto [end, bad] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), epoch);
-    if (bad == std::errc() && end == name.data() + name.size() && (path.empty() || epoch > newest.epoch))
-      newest.epoch = epoch, path = entry.path().string();
-  }
-  if (path.empty())
-    return Fail(ErrorCode::kUnavailable, "no coordinator has announced itself", run_dir + "/endpoint.*",
-                "start candor coordinator --run-dir " + run_dir);
-  CANDOR_ASSIGN(std::string text, ReadFile(path, size_t{1} << 16));
-  nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
-  if (!object.is_object() || !object.contains("endpoint") || !object["endpoint"].is_string())
-    return Fail(ErrorCode::kInvalidInput, "is no coordinator's address", path);
-  newest.endpoint = object["endpoint"].get<std::string>();
-  return newest;
-}
-
 Status CoordinatorLink::Connect(int64_t deadline_ms) {
-  CANDOR_ASSIGN(CoordinatorAddress address, NewestCoordinatorAddress(setup_.run_dir));
+  CANDOR_ASSIGN(CoordinatorAddress address, FindCoordinator(setup_.run_dir));
   if (caller_ && address.epoch == epoch_) return {};
   caller_.reset();
   CANDOR_ASSIGN(client_, setup_.transport->Connect(address.endpoint, Role::kTrainer, Role::kCoordinator, kMaxControlBytes));

@@ -18,13 +18,6 @@ struct LinkSetup {
   Incarnation incarnation;
 };
 
-// The newest RUN_DIR/endpoint.<epoch> ({"epoch", "endpoint", ...}).
-struct CoordinatorAddress {
-  uint64_t epoch = 0;
-  std::string endpoint;
-};
-Result<CoordinatorAddress> NewestCoordinatorAddress(const std::string& run_dir);
-
 class CoordinatorLink {
  public:
   explicit CoordinatorLink(LinkSetup setup) : setup_(std::move(setup)) {}

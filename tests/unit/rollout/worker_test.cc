@@ -239,8 +239,13 @@ TEST(RolloutWorker, ACoordinatorThatIsReplacedIsToldWhatIsOpen) {
   }));
   first_over = true;
   first.Join();
-  const NamedThread reward("reward", [&] { run.Reward([&] { return run.over.load(); }); });
   const NamedThread second("second", [&] { run.Coordinate(2, [&] { return run.over.load(); }); });
+  EXPECT_TRUE(Wait([&] {
+    const std::scoped_lock lock(run.mutex);
+    return run.hellos.size() >= 2;
+  }));
+  // Only now is there somebody to take them.
+  const NamedThread reward("reward", [&] { run.Reward([&] { return run.over.load(); }); });
   EXPECT_TRUE(Wait([&] { return run.Results() == 4; }));
   run.stop = true;
   worker.Join();

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "core/fs.h"
+#include "core/rendezvous.h"
 #include "core/thread.h"
 #include "proto/messages.h"
 #include "tiny.h"
@@ -172,6 +173,20 @@ TEST(Learner, AResumedRunRepeatsTheSameWeights) {
   EXPECT_EQ(peers.done, Count(3, 5));
   EXPECT_TRUE(straight.Weights(5) == broken.Weights(5));
   EXPECT_FALSE(straight.Weights(4) == broken.Weights(5));  // the control
+}
+
+TEST(Learner, ComesBackAfterTheEndAndNeedsNoCoordinator) {
+  World world;
+  const std::string run_dir = world.folder.path() + "/run";
+  {
+    FakePeers peers(*world.transport, run_dir, 2);
+    for (const Status& status : world.Run(2, Sharding::kNone)) ASSERT_TRUE(status) << status.error().Message();
+    EXPECT_EQ(peers.checkpoints.back(), 2u);
+  }
+  std::filesystem::remove_all(run_dir + "/weights/averaged");  // it died before it wrote the result
+  ASSERT_TRUE(RecordRunFinished(run_dir, 2));                  // and the coordinator left
+  for (const Status& status : world.Run(2, Sharding::kNone)) EXPECT_TRUE(status) << status.error().Message();
+  EXPECT_TRUE(FileExists(run_dir + "/weights/averaged/config.json"));
 }
 
 TEST(Learner, AStopKeepsWhatWasLearned) {
