@@ -64,9 +64,7 @@ ChildSpec Role(const std::string& program, const std::string& role, int64_t inde
 ChildSpec Trainer(const Recipe& recipe, const RunDir& run) {
   ChildSpec spec = Role("candor-torch", "trainer", -1, run, recipe.trainer.threads);
   if (recipe.trainer.ranks == 1) return spec;
-  std::vector<std::string> mpirun{
-      "mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "-n", std::to_string(recipe.trainer.ranks)};
-  if (::geteuid() == 0) mpirun.insert(mpirun.begin() + 1, "--allow-run-as-root");
+  const std::vector<std::string> mpirun = MpirunCommand(recipe.trainer.ranks);
   spec.command.insert(spec.command.begin(), mpirun.begin(), mpirun.end());
   return spec;
 }

@@ -155,6 +155,13 @@ void Supervisor::Stop(int grace_ms) {
   }
 }
 
+std::vector<std::string> MpirunCommand(int64_t ranks) {
+  std::vector<std::string> mpirun{"mpirun", "--oversubscribe",    "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+                                  "-n",     std::to_string(ranks)};
+  if (::geteuid() == 0) mpirun.insert(mpirun.begin() + 1, "--allow-run-as-root");
+  return mpirun;
+}
+
 Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment,
                      const std::string& output) {
   int fd = -1;

@@ -63,6 +63,8 @@ class Supervisor {
   std::vector<Child> children_;
 };
 
+// `mpirun -n RANKS` with what ranks on one machine need: more ranks than cores, no binding, waiting that gives the core away.
+std::vector<std::string> MpirunCommand(int64_t ranks);
 // Runs one command to its end; the exit code. Its standard output is ours, or goes to the file `output`.
 Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {},
                      const std::string& output = "");

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <functional>
 
-#include "core/rng.h"
+#include "trainer/bench_groups.h"
 #include "trainer/policy_start.h"
 #include "trainer/rl_step.h"
 #include "trainer/sft.h"
@@ -15,18 +15,10 @@ namespace {
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, uint64_t which) {
-  std::vector<int32_t> tokens;
-  for (int64_t i = 0; i < count; ++i)
-    tokens.push_back(
-        static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, which, static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
-  return tokens;
-}
-
 std::vector<SftExample> Sequences(const LearnBenchOptions& o, int64_t vocab_size) {
   std::vector<SftExample> examples;
   for (int64_t i = 0; i < o.sequences; ++i) {
-    std::vector<int32_t> tokens = RandomTokens(o.tokens, vocab_size, static_cast<uint64_t>(i));
+    std::vector<int32_t> tokens = SyntheticTokens(o.tokens, vocab_size, static_cast<uint64_t>(i));
     SftExample example;
     example.prompt_P = {tokens[0]};
     example.completion_T.assign(tokens.begin() + 1, tokens.end());
@@ -38,23 +30,8 @@ std::vector<SftExample> Sequences(const LearnBenchOptions& o, int64_t vocab_size
 
 std::vector<ScoredGroup> Groups(const LearnBenchOptions& o, int64_t vocab_size) {
   std::vector<ScoredGroup> groups;
-  for (int64_t g = 0; g < o.groups; ++g) {
-    ScoredGroup group;
-    group.id = MakeGroupId(1, static_cast<uint32_t>(g));
-    group.prompt_tokens_P = RandomTokens(o.prompt_tokens, vocab_size, 1000 + static_cast<uint64_t>(g));
-    for (int64_t a = 0; a < o.answers; ++a) {
-      ScoredTrace scored;
-      scored.trace.index = static_cast<int32_t>(a);
-      scored.trace.tokens_T = RandomTokens(o.answer_tokens, vocab_size, 2000 + static_cast<uint64_t>(g * o.answers + a));
-      size_t n = scored.trace.tokens_T.size();
-      scored.trace.spans = {{Origin::kPolicy, Segment::kAnswer, 0, 0, static_cast<int32_t>(n)}};
-      scored.trace.log_probs_T.assign(n, -10.0f), scored.trace.entropy_T.assign(n, 1.0f), scored.trace.version_T.assign(n, 0);
-      scored.label = a % 2 ? Label::kCorrect : Label::kWrong;
-      scored.channels["accuracy"] = a % 2 ? 1.0 : 0.0;
-      group.traces_G.push_back(std::move(scored));
-    }
-    groups.push_back(std::move(group));
-  }
+  for (int64_t g = 0; g < o.groups; ++g)
+    groups.push_back(SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens}, vocab_size, static_cast<uint64_t>(g)));
   return groups;
 }
 

@@ -72,8 +72,8 @@ class Learner {
   int64_t checkpointed_ = -1;
 };
 
-// Tried again for as long as the coordinator may stay away; between tries the ranks meet, so that no collective waits long. A coordinator that
-// left because the run is over has heard everything.
+// Tried again for as long as the coordinator may stay away; between tries the ranks meet, so that no collective waits long. A coordinator
+// that left because the run is over has heard everything.
 template <typename Request>
 Status Learner::Tell(const Request& request, const std::string& what, int64_t deadline_ms) {
   for (const int64_t end_ms = clock_.SteadyMs() + deadline_ms;;) {
@@ -204,7 +204,8 @@ Status Learner::Stop(int64_t steps_done) {
 Status Learner::Run() {
   int64_t step = started_.step;
   CANDOR_TRY(Publish(step));
-  if (started_.checkpoint) CANDOR_TRY(TellCheckpoint(*started_.checkpoint, deadline_ms_));  // an earlier life may have died before it said so
+  if (started_.checkpoint)
+    CANDOR_TRY(TellCheckpoint(*started_.checkpoint, deadline_ms_));  // an earlier life may have died before it said so
   while (step < setup_.options.steps) {
     const double start = Seconds();
     StepPlan plan;

@@ -115,7 +115,8 @@ Status ShardedPolicy::Prefetch(size_t unit) {
 }
 
 Result<at::Tensor> ShardedPolicy::WholeUnit(size_t unit, Which which) {
-  const at::Tensor& slice = which == Which::kCompute ? states_[unit].compute : states_[unit].average;
+  const UnitState& state = states_[unit];
+  const at::Tensor& slice = which == Which::kCompute ? state.compute : which == Which::kAverage ? state.average : state.master;
   CANDOR_CHECK(slice.defined(), "averaged weights were asked for");
   if (!Split()) return slice.clone();
   at::Tensor whole = at::empty({plan_.units[unit].padded}, slice.options());

@@ -66,9 +66,9 @@ class ShardedPolicy final : public UnitAccess {
   Status EndMicroBatch();
 
   // Which weights WholeUnit brings together.
-  enum class Which { kCompute, kAverage };
-  // A whole unit on every rank (a collective call): kCompute in the compute format, kAverage in fp32. At least UnitSpec::Count() elements;
-  // a copy.
+  enum class Which { kCompute, kAverage, kMaster };
+  // A whole unit on every rank (a collective call): kCompute in the compute format, the others in fp32. At least UnitSpec::Count()
+  // elements; a copy.
   Result<at::Tensor> WholeUnit(size_t unit, Which which);
 
   Result<at::Tensor> Gather(size_t unit) override;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/run_dir.h"
+#include "cli/torch/bench_shard.h"
 #include "cli/torch/commands.h"
 #include "trainer/bench.h"
 
@@ -15,6 +16,7 @@ namespace {
 constexpr const char* kExamples =
     R"(generate   64 prompts of 60 tokens, 64 new tokens each: new tokens per second, everything in but loading
 learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
+shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds
 mismatch   |log p of the rollout engine - log p of the learner's pass| per token; 0 with --deterministic
 Absolute figures differ between machines and between minutes: compare two programs in one paired run, never with a number from elsewhere.
 
@@ -22,6 +24,7 @@ Examples:
   candor bench generate models/SmolLM2-135M-Instruct
   candor bench generate models/SmolLM2-135M-Instruct --group-size 8 --dtype fp32 --json
   candor bench learn runs/cities --recompute
+  candor bench shard models/SmolLM2-135M-Instruct --ranks 4 --sharding zero3
   candor bench mismatch models/SmolLM2-135M-Instruct --deterministic)";
 
 struct BenchArguments {
@@ -31,6 +34,7 @@ struct BenchArguments {
   GenerateBenchOptions generate;
   LearnBenchOptions learn;
   MismatchBenchOptions mismatch;
+  ShardBenchArguments shard;
 };
 
 void Print(const BenchArguments& arguments, const std::string& text) {
@@ -80,6 +84,14 @@ Status Mismatch(BenchArguments& arguments, const std::string& folder) {
   return {};
 }
 
+Status Shard(BenchArguments& arguments) {
+  arguments.shard.model = arguments.model, arguments.shard.dtype = arguments.dtype == "auto" ? "fp32" : arguments.dtype;
+  if (!arguments.shard.rank_out.empty()) return RunShardBenchRank(arguments.shard);
+  CANDOR_ASSIGN(const std::string json, RunShardBench(arguments.shard));
+  Print(arguments, json);
+  return {};
+}
+
 CLI::App* AddBench(CLI::App& app, const char* name, const char* description, BenchArguments& arguments) {
   CLI::App* bench = app.add_subcommand(name, description);
   bench->add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
@@ -110,6 +122,11 @@ int RunBench(int argc, const char* const* argv) {
   learn->add_option("--repeats", arguments.learn.repeats, "the median counts")->check(positive)->capture_default_str();
   learn->add_flag("--recompute", arguments.learn.recompute, "compute each block again in the backward pass");
 
+  CLI::App* shard = AddBench(app, "shard", "one rank against several: equal weights, and memory per rank", arguments);
+  shard->add_option("--ranks", arguments.shard.ranks)->check(CLI::Range(2, 64))->capture_default_str();
+  shard->add_option("--sharding", arguments.shard.sharding)->check(CLI::IsMember({"none", "zero2", "zero3"}))->capture_default_str();
+  shard->add_option("--rank-out", arguments.shard.rank_out)->group("");
+
   CLI::App* mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);
   mismatch->add_option("--prompts", arguments.mismatch.prompts)->check(positive)->capture_default_str();
   mismatch->add_option("--new-tokens", arguments.mismatch.new_tokens)->check(positive)->capture_default_str();
@@ -121,7 +138,9 @@ int RunBench(int argc, const char* const* argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
   }
   Status status;
-  if (const auto folder = ModelFolderOf(arguments.model); !folder)
+  if (*shard)
+    status = Shard(arguments);
+  else if (const auto folder = ModelFolderOf(arguments.model); !folder)
     status = Fail(folder.error());
   else
     status = *generate ? Generate(arguments, *folder) : *learn ? Learn(arguments, *folder) : Mismatch(arguments, *folder);
