@@ -33,11 +33,13 @@ for program in model rollout trainer; do
   run "parity of $program with the CPU" "$build/tests/test_$program" --gtest_filter='Cuda.*'
 done
 run "generate, bf16" "$build/candor" generate recipes/tiny/model "4?" --device cuda --dtype bf16 --confidence none --max-new-tokens 8
-run "two steps of the tiny recipe" "$build/candor" run recipes/tiny.toml --run-dir "$folder/run" device=cuda trainer.steps=2 "stage_cache=$folder/stages"
+run "two steps of the tiny recipe" "$build/candor" run recipes/tiny.toml --run-dir "$folder/run" device=cuda trainer.ranks=1 trainer.steps=2 "stage_cache=$folder/stages"
+run "two steps on 2 ranks that share one GPU" env CUDA_VISIBLE_DEVICES=0 "$build/candor" run recipes/tiny.toml --run-dir "$folder/run1" device=cuda trainer.ranks=2 \
+  trainer.steps=2 "stage_cache=$folder/stages"
 if [ "$gpus" -ge 2 ]; then
   mpirun=(mpirun --allow-run-as-root --bind-to none -n 2)
   run "NCCL conformance, 2 ranks" "${mpirun[@]}" "$build/tests/nccl_conformance"
-  run "two steps on 2 ranks, zero3" "$build/candor" run recipes/tiny.toml --run-dir "$folder/run2" device=cuda trainer.ranks=2 trainer.sharding=zero3 \
+  run "two steps on 2 ranks, zero3, NCCL" "$build/candor" run recipes/tiny.toml --run-dir "$folder/run2" device=cuda trainer.ranks=2 trainer.sharding=zero3 \
     trainer.steps=2 "stage_cache=$folder/stages"
 else
   echo "gpu: not run: NCCL with 2 ranks (one GPU here)"

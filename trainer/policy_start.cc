@@ -1,12 +1,17 @@
 #include "trainer/policy_start.h"
 
+#include <unistd.h>
+
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <set>
 
 #include "core/log.h"
 #include "model/guarded.h"
 #include "text/tags.h"
 #include "trainer/exchange.h"
+#include "trainer/staged_collective.h"
 
 namespace candor {
 
@@ -21,6 +26,16 @@ Result<at::Device> AgreeOnDevice(const std::string& name, bool deterministic, Co
       return Fail(ErrorCode::kInvalidInput, "rank 0 computes on " + all[0] + ", rank " + std::to_string(r) + " on " + all[r], "device",
                   "give every rank a GPU, or use device = \"cpu\"");
   return *mine;
+}
+
+// Whether no two ranks compute on one GPU of one machine.
+Result<bool> EachHasItsOwn(const at::Device& device, Collective& collective) {
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  CANDOR_ASSIGN(const std::vector<std::string> all,
+                GatherTexts(collective, std::string(host) + " " + (visible ? visible : "") + " " + Name(device)));
+  return std::set<std::string>(all.begin(), all.end()).size() == all.size();
 }
 
 Result<DType> AgreeOnDType(const std::string& name, bool deterministic, const at::Device& device, Collective& collective) {
@@ -41,8 +56,14 @@ Result<Placement> PlaceLearner(const std::string& device, const std::string& dty
   Placement placement;
   CANDOR_ASSIGN(placement.device, AgreeOnDevice(device, deterministic, collective));
   CANDOR_ASSIGN(placement.dtype, AgreeOnDType(dtype, deterministic, placement.device, collective));
-  if (placement.device.is_cuda() && collective.size() > 1) {
+  if (placement.device.is_cpu() || collective.size() == 1) return placement;
+  CANDOR_ASSIGN(const bool apart, EachHasItsOwn(placement.device, collective));
+  if (apart) {
     CANDOR_ASSIGN(placement.tensors, MakeNcclCollective(collective, placement.device.index()));
+  } else {
+    placement.tensors = MakeStagedCollective(collective, placement.device);
+    if (collective.rank() == 0)
+      spdlog::warn("ranks share a GPU, so their tensors travel through host memory; trainer.ranks = GPUs is faster");
   }
   return placement;
 }

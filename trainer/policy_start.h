@@ -14,8 +14,8 @@
 namespace candor {
 
 // Where the ranks compute and in which number format: all on CPUs or all on GPUs, each rank on its own; rank 0 resolves dtype = "auto" and
-// tells the others; deterministic mode is fp32 on the CPU. Several ranks on GPUs get a NCCL collective for their tensors, bootstrapped over
-// `collective`, which goes on carrying texts and votes.
+// tells the others; deterministic mode is fp32 on the CPU. Several ranks on GPUs get a collective for their tensors, while `collective`
+// goes on carrying texts and votes: NCCL, bootstrapped over it, or copies through host memory where ranks share a GPU.
 struct Placement {
   at::Device device = at::kCPU;
   DType dtype = DType::kFp32;

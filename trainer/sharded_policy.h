@@ -37,7 +37,7 @@ class ShardedPolicy final : public UnitAccess {
     DType dtype = DType::kFp32;  // of the weights that the model computes with; not kAuto
     bool average = false;        // keep exponentially averaged weights
     at::Device device = at::kCPU;
-    Collective* tensors = nullptr;  // carries tensors where `collective` cannot (device memory: NCCL); outlives the policy
+    Collective* tensors = nullptr;  // carries tensors where `collective` cannot (device memory); outlives the policy
   };
   ShardedPolicy(const ModelConfig& config, const Options& options, Collective& collective);
 

@@ -10,6 +10,7 @@
 #include "trainer/publisher.h"
 #include "trainer/rl_step.h"
 #include "trainer/sft.h"
+#include "trainer/staged_collective.h"
 #include "trainer/update.h"
 
 namespace candor {
@@ -104,19 +105,24 @@ TEST(FakeDevice, LearnsWhatTheCpuLearns) { ExpectSameLearning(fake::Device()); }
 
 TEST(FakeDevice, ShardsOverRanksWithACollectiveOfItsOwn) {
   for (Sharding sharding : {Sharding::kNone, Sharding::kZero2, Sharding::kZero3}) {
-    const auto learn = [&](bool device) {
+    enum class Way { kHost, kDevice, kStaged };
+    const auto learn = [&](Way way) {
       const auto tensors = MakeLocalCollectives(2);
       return OnRanks<std::vector<float>>(2, [&](Collective& control) {
         DeviceMemoryCollective memory(*tensors[static_cast<size_t>(control.rank())]);
+        const auto staged = MakeStagedCollective(*tensors[static_cast<size_t>(control.rank())], fake::Device());
+        Collective* carrier = way == Way::kStaged ? staged.get() : &memory;
         ShardedPolicy policy(tiny::Config(),
-                             device ? On(fake::Device(), DType::kFp32, sharding, &memory) : On(at::kCPU, DType::kFp32, sharding), control);
+                             way == Way::kHost ? On(at::kCPU, DType::kFp32, sharding) : On(fake::Device(), DType::kFp32, sharding, carrier),
+                             control);
         Learn(policy, 2);
         return Weights(policy);
       });
     };
-    const auto got = learn(true), want = learn(false);
+    const auto got = learn(Way::kDevice), want = learn(Way::kHost);
     EXPECT_EQ(got[0], got[1]) << "ranks hold the same weights";
     EXPECT_LT(tiny::RelativeDistance(got[0], want[0]), 1e-5) << Name(sharding);
+    EXPECT_EQ(learn(Way::kStaged)[1], got[0]) << "through host memory: the same numbers";
   }
 }
 
