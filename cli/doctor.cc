@@ -84,6 +84,18 @@ void CheckTorch(Checkup& checkup) {
               good ? "starts" : "does not start: run " + program + " --version to see why");
 }
 
+// Asks candor-torch, which opens LibTorch's GPU half as a role would.
+void CheckGpu(Checkup& checkup) {
+  const std::string program = ProgramFolder() + "candor-torch", answer = "./.candor-doctor-gpu-" + std::to_string(::getpid());
+  auto code = RunToEnd({program, "--device"}, {}, answer);
+  Result<std::string> text = ReadFile(answer, size_t{1} << 16);
+  ::unlink(answer.c_str());
+  if (!code || !text) return;  // candor-torch does not start: said above
+  const std::string line = text->substr(0, text->find('\n'));
+  checkup.Add(*code == 0 ? Verdict::kGood : Verdict::kOptional, "GPU",
+              *code == 0 ? line + " will be used" : "the CPU will be used: " + line);
+}
+
 }  // namespace
 
 int RunDoctor(int argc, const char* const* argv) {
@@ -104,6 +116,7 @@ int RunDoctor(int argc, const char* const* argv) {
   checkup.Library("CUDA driver", {"libcuda.so.1"}, false, "there is no GPU driver; the CPU path is used");
   checkup.Library("CUDA run time 13", {"libcudart.so.13"}, false, "needed for GPUs: tools/setup.sh --gpu");
   checkup.Library("NCCL 2", {"libnccl.so.2"}, false, "needed for learners on GPUs: tools/setup.sh");
+  CheckGpu(checkup);
   CheckTransport(checkup);
   std::printf("This machine\n");
   CheckLimits(checkup);

@@ -5,7 +5,9 @@
 #include "cli/command_line.h"
 #include "cli/command_table.h"
 #include "cli/torch/commands.h"
+#include "core/log.h"
 #include "core/result.h"
+#include "model/device.h"
 #include "model/process.h"
 #include "model/torch_version.h"
 
@@ -19,14 +21,24 @@ constexpr TorchCommand kCommands[] = {
     {"generate", candor::cli::RunGenerate},   {"score", candor::cli::RunScore},         {"sft", candor::cli::RunSft},
     {"rollout", candor::cli::RunRolloutRole}, {"trainer", candor::cli::RunTrainerRole},
 };
+// For `candor doctor`: the GPU that device = "auto" takes, or why it takes none.
+int PrintDevice() {
+  const auto gpu = candor::OpenGpu();
+  std::printf("%s\n", gpu ? candor::Name(*gpu).c_str() : gpu.error().Message().c_str());
+  return static_cast<int>(gpu ? candor::ExitCode::kOk : candor::ExitCode::kUnavailable);
+}
 }  // namespace
 
 int main(int argc, char** argv) {
   candor::PrepareTorchProcess();
+  // Standard output belongs to results; a role goes on in its run's log.
+  if (const candor::Status logged = candor::StartLog("candor", "", true); !logged)
+    std::fprintf(stderr, "%s\n", logged.error().Message().c_str());
   if (argc >= 2 && std::strcmp(argv[1], "--version") == 0) {
     std::printf("candor-torch %s, LibTorch %s\n", candor::cli::VersionText(), candor::LibTorchVersion());
     return 0;
   }
+  if (argc >= 2 && std::strcmp(argv[1], "--device") == 0) return PrintDevice();
   if (argc >= 2)
     for (const TorchCommand& command : kCommands)
       if (command.run && std::strcmp(argv[1], command.name) == 0) return candor::cli::FinishOutput(command.run(argc - 1, argv + 1));

@@ -15,8 +15,12 @@ void DeclareRun(OptionTable& t, RunOptions& o) {
   t.String("name", &o.name, {.help = "the run's folder is runs/<name>", .required = true});
   t.String("title", &o.title, {.help = "one line for people: shown by the report"});
   t.String("model", &o.model, {.help = "the policy: a Hugging Face folder", .required = true});
+  t.String("device", &o.device,
+           {.help = "where every role that needs a model computes; auto takes a GPU where one can be used, else the CPU",
+            .choices = {"auto", "cpu", "cuda"}});
   t.String("dtype", &o.dtype,
-           {.help = "compute type of every role; auto times both and takes the faster", .choices = {"auto", "bf16", "fp32"}});
+           {.help = "compute type of every role; auto times both on a CPU and takes the faster, and is bf16 on a GPU",
+            .choices = {"auto", "bf16", "fp32"}});
   t.Int("seed", &o.seed, {.min = 0, .help = "every random number of the run follows from it"});
   t.Bool("deterministic", &o.deterministic, {.help = "bit-reproducible: fp32, fixed orders; slower"});
   t.StringList("stages", &o.stages, {.help = "what is done, in order", .choices = {"self_answers", "sft", "warm_up", "rl"}});
@@ -90,7 +94,8 @@ Result<Recipe> BindRecipe(const RecipeSource& source) {
   OptionTable table;
   Declare(table, recipe);
   CANDOR_TRY(source.Bind(table));
-  // dtype and deterministic are the whole run's; the engine has them as settings of its own.
+  // device, dtype and deterministic are the whole run's; the engine has them as settings of its own.
+  recipe.rollout.engine.device = recipe.run.device;
   recipe.rollout.engine.dtype = recipe.run.dtype;
   recipe.rollout.engine.deterministic = recipe.run.deterministic;
   return recipe;

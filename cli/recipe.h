@@ -62,6 +62,7 @@ struct RunOptions {
   std::string name;
   std::string title;
   std::string model;
+  std::string device = "auto";
   std::string dtype = "auto";
   int64_t seed = 1;
   bool deterministic = false;

@@ -51,7 +51,8 @@ Result<std::string> ModelHash(const std::string& model) {
 Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before) {
   CANDOR_ASSIGN(std::string inputs, ModelHash(model));
   Recipe part;  // the settings that matter to stages; everything else at its default
-  part.run.name = "stage", part.run.model = "model", part.run.dtype = recipe.run.dtype, part.run.seed = recipe.run.seed;
+  part.run.name = "stage", part.run.model = "model", part.run.device = recipe.run.device, part.run.dtype = recipe.run.dtype,
+  part.run.seed = recipe.run.seed;
   part.self_answers = recipe.self_answers, part.sft = recipe.sft, part.format = recipe.format;
   if (stage != "warm_up")
     part.format.confidence = "verbal", part.format.slot_high.clear(), part.format.slot_low.clear();  // all arms share these stages
@@ -110,10 +111,10 @@ Status SelfAnswers(const StageJob& job) {
   }
   const std::string asked = job.folder + "/prompts.jsonl", answered = job.folder + "/answers.jsonl";
   CANDOR_TRY(WriteFileAtomic(asked, prompts));
-  CANDOR_TRY(
-      RunChild({ProgramFolder() + "candor-torch", "generate", job.model, "--prompts", asked, "--temperature", "0", "--max-new-tokens",
-                std::to_string(options.max_new_tokens), "--confidence", "none", "--system", "", "--dtype", job.recipe.run.dtype},
-               answered, "the stage self_answers"));
+  CANDOR_TRY(RunChild({ProgramFolder() + "candor-torch", "generate", job.model, "--prompts", asked, "--temperature", "0",
+                       "--max-new-tokens", std::to_string(options.max_new_tokens), "--confidence", "none", "--system", "", "--device",
+                       job.recipe.run.device, "--dtype", job.recipe.run.dtype},
+                      answered, "the stage self_answers"));
   CANDOR_ASSIGN(std::vector<json> replies, ReadJsonLines(answered));
   std::map<std::string, std::string> question_of;
   for (const DataRow& question : questions.rows) question_of[question.id] = question.prompt;

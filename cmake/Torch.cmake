@@ -24,3 +24,4 @@ target_link_options(pkg_torch INTERFACE "LINKER:-rpath,${CANDOR_TORCH_DIR}/lib" 
 # NCCL's header from its wheel and the CUDA run-time headers that it includes; the libraries are opened by name.
 add_library(pkg_nccl INTERFACE)
 target_include_directories(pkg_nccl SYSTEM INTERFACE ${_site}/nvidia/nccl/include ${_site}/nvidia/cu13/include)
+target_link_options(pkg_nccl INTERFACE "LINKER:-rpath,${_site}/nvidia/nccl/lib" "LINKER:-rpath,${_cuda_lib}")

@@ -54,7 +54,9 @@ struct CollectiveOptions {
 std::vector<std::unique_ptr<Collective>> MakeLocalCollectives(int size, CollectiveOptions options = {});
 // MPI opened by name (libmpi.so.40); MPI_Init must find a launcher (mpirun, srun --mpi=pmix) or runs alone.
 Result<std::unique_ptr<Collective>> MakeMpiCollective(CollectiveOptions options = {});
-// NCCL opened by name; the unique id travels over `bootstrap`. Fails with kUnavailable where there is no GPU.
+// NCCL opened by name; the unique id travels over `bootstrap`. Fails with kUnavailable where there is no GPU. Its calls read and write
+// device memory on a stream of their own and return when the work is done: whoever computed that memory on another stream waits for it
+// first.
 Result<std::unique_ptr<Collective>> MakeNcclCollective(Collective& bootstrap, int device, CollectiveOptions options = {});
 
 }  // namespace candor

@@ -33,6 +33,8 @@ struct NcclLibrary {
   decltype(&ncclGetErrorString) error_string = nullptr;
   decltype(&cudaGetDeviceCount) device_count = nullptr;
   decltype(&cudaSetDevice) set_device = nullptr;
+  cudaError_t (*allocate)(void**, size_t) = nullptr;  // cudaMalloc, which has overloads
+  decltype(&cudaFree) free = nullptr;
   decltype(&cudaStreamCreateWithFlags) stream_create = nullptr;
   decltype(&cudaStreamDestroy) stream_destroy = nullptr;
   decltype(&cudaStreamQuery) stream_query = nullptr;
@@ -60,6 +62,7 @@ Result<NcclLibrary> OpenNccl() {
             Look(nccl, "ncclAllGather", lib.all_gather) && Look(nccl, "ncclBroadcast", lib.broadcast) && Look(nccl, "ncclSend", lib.send) &&
             Look(nccl, "ncclRecv", lib.recv) && Look(nccl, "ncclGetErrorString", lib.error_string) &&
             Look(cuda, "cudaGetDeviceCount", lib.device_count) && Look(cuda, "cudaSetDevice", lib.set_device) &&
+            Look(cuda, "cudaMalloc", lib.allocate) && Look(cuda, "cudaFree", lib.free) &&
             Look(cuda, "cudaStreamCreateWithFlags", lib.stream_create) && Look(cuda, "cudaStreamDestroy", lib.stream_destroy) &&
             Look(cuda, "cudaStreamQuery", lib.stream_query) && Look(cuda, "cudaGetErrorString", lib.cuda_error_string);
   if (!ok) return Fail(ErrorCode::kVersionSkew, "libnccl or libcudart lacks a function", "", "Candor needs NCCL 2.19 or newer and CUDA 13");
@@ -89,6 +92,7 @@ class NcclCollective final : public Collective {
       lib_.comm_finalize(comm_);
       lib_.comm_destroy(comm_);
     }
+    if (barrier_word_) lib_.free(barrier_word_);
     if (stream_) lib_.stream_destroy(stream_);
   }
 
@@ -96,6 +100,7 @@ class NcclCollective final : public Collective {
     if (cudaError_t code = lib_.set_device(device); code != cudaSuccess) return CudaBroken(code, fmt::format("cudaSetDevice({})", device));
     if (cudaError_t code = lib_.stream_create(&stream_, cudaStreamNonBlocking); code != cudaSuccess)
       return CudaBroken(code, "cudaStreamCreate");
+    if (cudaError_t code = lib_.allocate(&barrier_word_, sizeof(int64_t)); code != cudaSuccess) return CudaBroken(code, "cudaMalloc");
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     ncclResult_t code = lib_.comm_init(&comm_, size_, id, rank_, &config);
@@ -125,7 +130,7 @@ class NcclCollective final : public Collective {
   Status Receive(void* data, size_t bytes, int from) override {
     return Run(lib_.recv(data, bytes, ncclUint8, from, comm_, stream_), "receive");
   }
-  Status Barrier() override { return AwaitStream("barrier"); }
+  Status Barrier() override { return Run(lib_.all_reduce(barrier_word_, barrier_word_, 1, ncclInt64, ncclMax, comm_, stream_), "barrier"); }
   void Abort() override {
     if (comm_ && !broken_.exchange(true)) lib_.comm_abort(comm_);
   }
@@ -183,6 +188,7 @@ class NcclCollective final : public Collective {
   const CollectiveOptions options_;
   ncclComm_t comm_ = nullptr;
   cudaStream_t stream_ = nullptr;
+  void* barrier_word_ = nullptr;
   std::atomic<bool> broken_ = false;
 };
 
@@ -194,7 +200,7 @@ Result<std::unique_ptr<Collective>> MakeNcclCollective(Collective& bootstrap, in
   cudaError_t code = lib.device_count(&devices);
   if (code != cudaSuccess || devices == 0)
     return Fail(ErrorCode::kUnavailable, "there is no GPU here", lib.cuda_error_string(code),
-                "use the MPI backend: trainer.collective=\"mpi\"");
+                "use device = \"cpu\", where MPI carries the tensors");
   ncclUniqueId id{};
   if (bootstrap.rank() == 0)
     if (ncclResult_t made = lib.get_unique_id(&id); made != ncclSuccess)

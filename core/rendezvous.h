@@ -1,5 +1,6 @@
-// Where the processes of a run meet: files in its folder. endpoint.N is written by incarnation N of the coordinator and says where it listens;
-// rl-finished.json is the last word of a coordinator whose run is over, for those who come later and would wait for it. Any thread.
+// Where the processes of a run meet: files in its folder. endpoint.N is written by incarnation N of the coordinator and says where it
+// listens; rl-finished.json is the last word of a coordinator whose run is over, for those who come later and would wait for it. Any
+// thread.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "model/kernels/kernels.h"
 #include "model/parallel.h"
+#include "model/portable/attention.h"
 
 namespace candor {
 namespace {
@@ -171,12 +172,19 @@ PagedLayout LayOut(const PackedGroups& batch) {
   return layout;
 }
 
+const portable::PagedPlan& PlanOf(const PagedStep& step, const at::Device& device) {
+  if (!step.plan) step.plan = std::make_shared<const portable::PagedPlan>(portable::PlanPaged(step, device));
+  return *step.plan;
+}
+
 }  // namespace
 
-void StoreKeyValues(const at::Tensor& k_NKd, const at::Tensor& v_NKd, const std::vector<int64_t>& slots_N, const at::Tensor& keys_BKdt,
+void StoreKeyValues(const at::Tensor& k_NKd, const at::Tensor& v_NKd, const PagedStep& step, const at::Tensor& keys_BKdt,
                     const at::Tensor& values_BKtd) {
+  const std::vector<int64_t>& slots_N = step.slots_N;
   CANDOR_CHECK(k_NKd.is_contiguous() && v_NKd.is_contiguous() && keys_BKdt.is_contiguous() && values_BKtd.is_contiguous());
   CANDOR_CHECK(k_NKd.scalar_type() == keys_BKdt.scalar_type() && k_NKd.size(0) == static_cast<int64_t>(slots_N.size()));
+  if (!k_NKd.is_cpu()) return portable::StoreKeyValues(k_NKd, v_NKd, PlanOf(step, k_NKd.device()), keys_BKdt, values_BKtd);
   std::vector<int64_t> rows(slots_N.size());
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
   const auto store = [&]<typename T>(T) {
@@ -190,13 +198,14 @@ void StoreKeyValues(const at::Tensor& k_NKd, const at::Tensor& v_NKd, const std:
     store(float{});
 }
 
-at::Tensor PagedAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd,
-                          const std::vector<PagedQuery>& queries, const std::vector<int32_t>& block_table) {
-  return RunAttention(q_NHd, keys_BKdt, values_BKtd, queries, block_table, nullptr);
+at::Tensor PagedAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd, const PagedStep& step) {
+  if (!q_NHd.is_cpu()) return portable::PagedAttention(q_NHd, keys_BKdt, values_BKtd, PlanOf(step, q_NHd.device()));
+  return RunAttention(q_NHd, keys_BKdt, values_BKtd, step.queries, step.block_table, nullptr);
 }
 
 at::Tensor PackedAttention(const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd, const PackedGroups& batch,
                            AttentionSaved* saved) {
+  if (!q_NHd.is_cpu()) return portable::PackedAttention(q_NHd, k_NKd, v_NKd, portable::PlanOf(batch, q_NHd.device()), saved);
   const PagedLayout layout = LayOut(batch);
   const int64_t kv_heads = k_NKd.size(1), head_dim = k_NKd.size(2);
   const auto fp32 = k_NKd.options().dtype(at::kFloat);

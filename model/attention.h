@@ -1,8 +1,11 @@
 // Attention over flat tokens; one kernel for engine and learner. Keys lie in blocks of 16 consecutive positions: keys transposed [d, 16],
 // values [16, d], per kv head. A query's scores, maximum, exponentials and sums run over its own keys in position order in steps of fixed
 // size, in fp32; its result depends on nothing else. So the engine (pages) and the learner (packed groups) agree bit for bit where their
-// inputs do. Grouped queries: head h reads kv head h / (H / K). Threads: at::parallel_for inside; the caller is one thread.
+// inputs do. Grouped queries: head h reads kv head h / (H / K). Threads: at::parallel_for inside; the caller is one thread. Tensors that
+// are not on the CPU go through portable/attention.h: the same functions, equal within rounding.
 #pragma once
+#include <memory>
+
 #include "model/aten.h"
 #include "model/packed.h"
 
@@ -19,13 +22,24 @@ struct PagedQuery {
   int64_t table_begin = 0;
 };
 
+namespace portable {
+struct PagedPlan;
+}
+// What one step reads and stores in the cache, the same for every layer. Token row n is stored at slot slots_N[n] = block * 16 + position %
+// 16; a negative slot is skipped. `plan`: its index tensors on a device, made by the first layer that needs them and shared by copies.
+struct PagedStep {
+  std::vector<int64_t> slots_N;
+  std::vector<PagedQuery> queries;
+  std::vector<int32_t> block_table;
+  mutable std::shared_ptr<const portable::PagedPlan> plan = nullptr;
+};
+
 // The cache of one layer: keys_BKdt [blocks, K, d, 16] and values_BKtd [blocks, K, 16, d], contiguous, bf16 or fp32, both the same.
-// Stores token row n at slot slots_N[n] = block * 16 + position % 16; a negative slot is skipped. k, v: [N, K, d].
-void StoreKeyValues(const at::Tensor& k_NKd, const at::Tensor& v_NKd, const std::vector<int64_t>& slots_N, const at::Tensor& keys_BKdt,
+// k, v: [N, K, d].
+void StoreKeyValues(const at::Tensor& k_NKd, const at::Tensor& v_NKd, const PagedStep& step, const at::Tensor& keys_BKdt,
                     const at::Tensor& values_BKtd);
 // out [N, H, d] in q's format. Scale is 1 / sqrt(d).
-at::Tensor PagedAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd,
-                          const std::vector<PagedQuery>& queries, const std::vector<int32_t>& block_table);
+at::Tensor PagedAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, const at::Tensor& values_BKtd, const PagedStep& step);
 
 // What the learner's backward needs from its forward.
 struct AttentionSaved {

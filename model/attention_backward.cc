@@ -6,6 +6,7 @@
 #include "model/attention.h"
 #include "model/kernels/kernels.h"
 #include "model/parallel.h"
+#include "model/portable/attention.h"
 
 namespace candor {
 namespace {
@@ -137,6 +138,8 @@ AttentionGradients PackedAttentionBackward(const at::Tensor& dout_NHd, const at:
                                            const AttentionSaved& saved) {
   CANDOR_CHECK(dout_NHd.is_contiguous() && q_NHd.is_contiguous() && k_NKd.is_contiguous() && v_NKd.is_contiguous() &&
                out_NHd.is_contiguous());
+  if (!q_NHd.is_cpu())
+    return portable::PackedAttentionBackward(dout_NHd, q_NHd, k_NKd, v_NKd, out_NHd, portable::PlanOf(batch, q_NHd.device()), saved);
   const auto fp32 = q_NHd.options().dtype(at::kFloat);
   AttentionGradients gradients{at::empty(q_NHd.sizes(), fp32), at::empty(k_NKd.sizes(), fp32), at::empty(v_NKd.sizes(), fp32)};
   const int64_t heads = q_NHd.size(1), kv_heads = k_NKd.size(1), head_dim = q_NHd.size(2);

@@ -3,6 +3,7 @@
 #include "model/decoder.h"
 #include "model/norm.h"
 #include "model/parallel.h"
+#include "model/portable/portable.h"
 
 namespace candor {
 namespace {
@@ -15,9 +16,19 @@ const char* Bytes(const at::Tensor& x) { return static_cast<const char*>(x.const
 char* MutableBytes(const at::Tensor& x) { return static_cast<char*>(x.mutable_data_ptr()); }
 const void* DataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr() : nullptr; }
 
+// The same off the CPU.
+Heads SplitHeadsOnDevice(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, const portable::Angles& angles) {
+  const int64_t rows = qkv_NX.size(0), d = c.head_dim;
+  const auto part = [&](int64_t begin, int64_t heads) { return qkv_NX.narrow(1, begin, heads * d).view({rows, heads, d}); };
+  return {portable::HeadNormRope(part(0, c.num_heads), weights.q_norm_d, c.rms_norm_eps, angles),
+          portable::HeadNormRope(part(c.query_size(), c.num_kv_heads), weights.k_norm_d, c.rms_norm_eps, angles),
+          part(c.query_size() + c.kv_size(), c.num_kv_heads).contiguous()};
+}
+
 // [N, (H + 2K) d] -> q, k with optional head norms and rotary positions, and v.
 Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, RopeTable& rope,
                  const std::vector<int32_t>& positions_N) {
+  if (!qkv_NX.is_cpu()) return SplitHeadsOnDevice(c, weights, qkv_NX, rope.RowsOn(qkv_NX.device(), positions_N));
   const int64_t rows = qkv_NX.size(0), d = c.head_dim, width = qkv_NX.size(1), size = qkv_NX.element_size();
   Heads heads{at::empty({rows, c.num_heads, d}, qkv_NX.options()), at::empty({rows, c.num_kv_heads, d}, qkv_NX.options()),
               at::empty({rows, c.num_kv_heads, d}, qkv_NX.options())};
@@ -38,9 +49,25 @@ Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Te
   return heads;
 }
 
+at::Tensor SplitHeadsBackwardOnDevice(const ModelConfig& c, const BlockWeights& weights, const AttentionGradients& g,
+                                      const at::Tensor& qkv_NX, const portable::Angles& angles, at::ScalarType dtype,
+                                      const BlockWeights& grad) {
+  const int64_t rows = g.dq_NHd.size(0), d = c.head_dim;
+  const auto part = [&](int64_t begin, int64_t heads) {
+    return qkv_NX.defined() ? qkv_NX.narrow(1, begin, heads * d).view({rows, heads, d}) : at::Tensor();
+  };
+  const at::Tensor dq = portable::HeadNormRopeBackward(g.dq_NHd, part(0, c.num_heads), weights.q_norm_d, c.rms_norm_eps, angles,
+                                                       grad.q_norm_d),
+                   dk = portable::HeadNormRopeBackward(g.dk_NKd, part(c.query_size(), c.num_kv_heads), weights.k_norm_d, c.rms_norm_eps,
+                                                       angles, grad.k_norm_d);
+  return at::cat({dq.flatten(1), dk.flatten(1), g.dv_NKd.flatten(1)}, 1).to(dtype);
+}
+
 // The reverse of SplitHeads; adds the head norms' gradients.
 at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights, const AttentionGradients& g, const at::Tensor& qkv_NX,
                               RopeTable& rope, const std::vector<int32_t>& positions_N, at::ScalarType dtype, const BlockWeights& grad) {
+  if (!g.dq_NHd.is_cpu())
+    return SplitHeadsBackwardOnDevice(c, weights, g, qkv_NX, rope.RowsOn(g.dq_NHd.device(), positions_N), dtype, grad);
   const int64_t rows = g.dq_NHd.size(0), d = c.head_dim, width = c.query_size() + 2 * c.kv_size();
   at::Tensor dqkv_NX = at::empty({rows, width}, g.dq_NHd.options().dtype(dtype));
   const TypedKernels& kernels = TypedKernelsOf(dqkv_NX);
@@ -70,6 +97,7 @@ at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights,
 }
 
 at::Tensor SwiGlu(const at::Tensor& gate_up_NX) {
+  if (!gate_up_NX.is_cpu()) return portable::SwiGlu(gate_up_NX);
   const int64_t rows = gate_up_NX.size(0), width = gate_up_NX.size(1) / 2, size = gate_up_NX.element_size();
   at::Tensor out_NF = at::empty({rows, width}, gate_up_NX.options());
   const TypedKernels& kernels = TypedKernelsOf(gate_up_NX);
@@ -80,6 +108,7 @@ at::Tensor SwiGlu(const at::Tensor& gate_up_NX) {
 }
 
 at::Tensor SwiGluBackward(const at::Tensor& dout_NF, const at::Tensor& gate_up_NX) {
+  if (!dout_NF.is_cpu()) return portable::SwiGluBackward(dout_NF, gate_up_NX);
   const int64_t rows = dout_NF.size(0), width = dout_NF.size(1), size = gate_up_NX.element_size();
   at::Tensor dgate_up_NX = at::empty_like(gate_up_NX);
   const TypedKernels& kernels = TypedKernelsOf(gate_up_NX);
@@ -92,6 +121,7 @@ at::Tensor SwiGluBackward(const at::Tensor& dout_NF, const at::Tensor& gate_up_N
 
 at::Tensor FromFloat(const at::Tensor& x, at::ScalarType dtype) {
   if (dtype == at::kFloat) return x;
+  if (!x.is_cpu()) return x.to(dtype);
   at::Tensor y = at::empty(x.sizes(), x.options().dtype(dtype));
   const TypedKernels& kernels = TypedKernelsOf(y);
   ParallelRows(x.numel(), 1, [&](int64_t begin, int64_t end) {

@@ -5,10 +5,12 @@
 #include <numbers>
 
 #include "core/check.h"
+#include "model/device.h"
 #include "model/family.h"
 #include "model/kernels/kernels.h"
 #include "model/norm.h"
 #include "model/parallel.h"
+#include "model/portable/portable.h"
 
 namespace candor {
 
@@ -50,6 +52,23 @@ void RopeTable::Reserve(int64_t positions) {
     }
   }
   positions_ = target;
+  device_cos_ = device_sin_ = at::Tensor();
+}
+
+const portable::Angles& RopeTable::RowsOn(const at::Device& device, const std::vector<int32_t>& positions_N) {
+  const bool known = device_cos_.defined() && device_cos_.device() == device;
+  if (known && rows_.cos_Nh.defined() && positions_N == rows_positions_N_) return rows_;
+  if (!known) {
+    const auto upload = [&](std::vector<float>& table) {
+      return at::from_blob(table.data(), {positions_, static_cast<int64_t>(inverse_frequency_.size())}, at::kFloat)
+          .to(device, at::kFloat, false, true);
+    };
+    device_cos_ = upload(cos_), device_sin_ = upload(sin_);
+  }
+  const at::Tensor index_N = ToDevice(positions_N, device);
+  rows_ = {device_cos_.index_select(0, index_N), device_sin_.index_select(0, index_N)};
+  rows_positions_N_ = positions_N;
+  return rows_;
 }
 
 namespace {
@@ -131,6 +150,8 @@ DecoderWeights BindDecoder(const ModelConfig& config, const Parameters& paramete
 }
 
 at::Tensor Embed(const at::Tensor& embedding_VD, const std::vector<int32_t>& ids_N) {
+  for (int32_t id : ids_N) CANDOR_CHECK(0 <= id && id < embedding_VD.size(0), "a token id lies outside the vocabulary");
+  if (!embedding_VD.is_cpu()) return portable::SelectRowsAsFloat(embedding_VD, ids_N);
   const auto rows = static_cast<int64_t>(ids_N.size());
   const int64_t width = embedding_VD.size(1), bytes = embedding_VD.element_size();
   at::Tensor x_ND = at::empty({rows, width}, embedding_VD.options().dtype(at::kFloat));
@@ -138,7 +159,6 @@ at::Tensor Embed(const at::Tensor& embedding_VD, const std::vector<int32_t>& ids
   ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       const int64_t id = ids_N[static_cast<size_t>(n)];
-      CANDOR_CHECK(0 <= id && id < embedding_VD.size(0), "a token id lies outside the vocabulary");
       kernels.to_float(static_cast<const char*>(embedding_VD.const_data_ptr()) + id * width * bytes,
                        x_ND.mutable_data_ptr<float>() + n * width, width, 1.0f);
     }
@@ -148,6 +168,7 @@ at::Tensor Embed(const at::Tensor& embedding_VD, const std::vector<int32_t>& ids
 
 // Threads share columns, so rows of one id are added in the order of the batch.
 void EmbedBackward(const at::Tensor& dx_ND, const std::vector<int32_t>& ids_N, const at::Tensor& grad_embedding_VD) {
+  if (!dx_ND.is_cpu()) return portable::AddRowsInto(dx_ND, ToDevice(ids_N, dx_ND.device()), grad_embedding_VD);
   const int64_t width = dx_ND.size(1);
   const float* dx = dx_ND.const_data_ptr<float>();
   float* grad = grad_embedding_VD.mutable_data_ptr<float>();

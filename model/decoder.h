@@ -13,6 +13,7 @@
 #include "model/config.h"
 #include "model/linear.h"
 #include "model/parameters.h"
+#include "model/portable/portable.h"
 
 namespace candor {
 
@@ -22,6 +23,8 @@ class RopeTable {
  public:
   explicit RopeTable(const ModelConfig& config);
   void Reserve(int64_t positions);
+  // The rows of these positions on a device, kept until others are asked for, so that all layers of a pass share them.
+  const portable::Angles& RowsOn(const at::Device& device, const std::vector<int32_t>& positions_N);
   const float* cos() const { return cos_.data(); }
   const float* sin() const { return sin_.data(); }
   int64_t positions() const { return positions_; }
@@ -30,6 +33,9 @@ class RopeTable {
   std::vector<float> inverse_frequency_;
   std::vector<float> cos_, sin_;
   int64_t positions_ = 0;
+  at::Tensor device_cos_, device_sin_;  // the tables on the last device asked for
+  std::vector<int32_t> rows_positions_N_;
+  portable::Angles rows_;
 };
 
 struct BlockWeights {

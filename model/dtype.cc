@@ -58,6 +58,9 @@ DTypeProbe ProbeDType() {
   return probe;
 }
 
-DType ResolveDType(DType dtype) { return dtype == DType::kAuto ? ProbeDType().choice : dtype; }
+DType ResolveDType(DType dtype, const at::Device& device) {
+  if (dtype != DType::kAuto) return dtype;
+  return device.is_cpu() ? ProbeDType().choice : DType::kBf16;
+}
 
 }  // namespace candor

@@ -1,6 +1,6 @@
 // Number formats of a policy and the choice between them. `auto` times one bf16 and one fp32 product and takes the faster: without
-// avx512_bf16 or AMX, bf16 is several times slower than fp32. All roles of a run must agree, so one process resolves `auto` and tells the
-// others.
+// avx512_bf16 or AMX, bf16 is several times slower than fp32. GPUs take bf16. All roles of a run must agree, so one process resolves `auto`
+// and tells the others.
 #pragma once
 #include <string>
 #include <string_view>
@@ -23,8 +23,8 @@ struct DTypeProbe {
 };
 // Times products of the shape of a decoder layer (about 0.1 s).
 DTypeProbe ProbeDType();
-// kAuto becomes what the probe chose; the others stay.
-DType ResolveDType(DType dtype);
+// kAuto becomes what the probe chose, and bf16 on a GPU; the others stay.
+DType ResolveDType(DType dtype, const at::Device& device = at::kCPU);
 // Not for kAuto.
 at::ScalarType ToScalarType(DType dtype);
 

@@ -4,6 +4,7 @@
 #include "core/check.h"
 #include "model/norm.h"
 #include "model/parallel.h"
+#include "model/portable/head.h"
 
 namespace candor {
 namespace {
@@ -83,6 +84,7 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
   CANDOR_CHECK(rows == static_cast<int64_t>(targets_M.size()));
   CheckIds(targets_M, vocab_size);
   CheckIds(extra_ids_E, vocab_size);
+  if (!hidden_MD.is_cpu()) return portable::ComputeTokenLogProbs(head, hidden_MD, targets_M, extra_ids_E);
   const auto fp32 = hidden_MD.options().dtype(at::kFloat);
   TokenScores scores{at::empty({rows}, fp32), at::empty({rows}, fp32), at::empty({rows}, fp32), {}};
   if (extras > 0) scores.selected_ME = at::empty({rows, extras}, fp32);
@@ -115,6 +117,9 @@ at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD
                                  const at::Tensor& dselected_ME, const Linear& grad_head, const Numerics& numerics) {
   const int64_t rows = hidden_MD.size(0), width = hidden_MD.size(1), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
   const ActiveRows active = FindActive(rows, dlog_probs_M, dselected_ME);
+  if (!hidden_MD.is_cpu())
+    return portable::TokenLogProbsBackward(head, hidden_MD, targets_M, extra_ids_E, scores, dlog_probs_M, dselected_ME, active.rows,
+                                           grad_head);
   const at::Tensor dhidden_MD = at::zeros({rows, width}, hidden_MD.options().dtype(at::kFloat));
   const float* log_sum_exp = scores.log_sum_exp_M.const_data_ptr<float>();
   const TypedKernels& kernels = TypedKernelsOf(hidden_MD);

@@ -26,8 +26,8 @@ struct TokenScores {
 };
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
                                  const std::vector<int32_t>& extra_ids_E, const Numerics& numerics);
-// Upstream gradients of log_probs_M and selected_ME (either may be undefined: zero) -> d hidden [M, D] in fp32; adds the head's gradient
-// into grad_head (fp32 [V, D]). Rows whose upstream gradients are all zero cost nothing.
+// Upstream gradients of log_probs_M and selected_ME (on the host, whatever the device; either may be undefined: zero) -> d hidden [M, D] in
+// fp32; adds the head's gradient into grad_head (fp32 [V, D]). Rows whose upstream gradients are all zero cost nothing.
 at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
                                  const std::vector<int32_t>& extra_ids_E, const TokenScores& scores, const at::Tensor& dlog_probs_M,
                                  const at::Tensor& dselected_ME, const Linear& grad_head, const Numerics& numerics);

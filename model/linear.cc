@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "model/kernels/kernels.h"
 #include "model/parallel.h"
+#include "model/portable/portable.h"
 
 extern "C" void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a, int lda,
                                        const void* b, int ldb, float beta, float* c, int ldc);
@@ -46,7 +47,7 @@ bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
 }  // namespace
 
 void PackLinear(Linear& linear, int64_t rows) {
-  if (!IsBf16(linear.weight_OI)) return;
+  if (!IsBf16(linear.weight_OI) || !linear.weight_OI.is_cpu()) return;
   static const auto pack = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_reorder_linear_weight", "").typed<PackFn>();
   linear.packed = pack.call(linear.weight_OI, rows);
 }
@@ -65,6 +66,7 @@ at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& n
 void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& residual_NO, const Numerics& numerics) {
   const int64_t rows = x_NI.size(0);
   if (rows == 0) return;
+  if (!x_NI.is_cpu()) return portable::ApplyAdd(linear, x_NI, residual_NO);
   if (IsBf16(x_NI) && !linear.packed.defined()) {
     ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 1.0f, residual_NO);
     if (linear.bias_O.defined()) residual_NO.add_(linear.bias_O);
@@ -82,6 +84,7 @@ void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& re
 void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO, const Numerics& numerics) {
   const int64_t rows = x_NI.size(0);
   if (rows == 0) return;
+  if (!x_NI.is_cpu()) return portable::ApplyToFloat(linear, x_NI, out_NO);
   if (IsBf16(x_NI)) return ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 0.0f, out_NO);
   const at::Tensor padded = Padded(x_NI, numerics);
   at::Tensor out = out_NO;
@@ -94,6 +97,7 @@ void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor
 at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO) { return at::mm(dy_NO, linear.weight_OI); }
 
 at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO) {
+  if (!dy_NO.is_cpu()) return portable::InputGradientFloat(linear, dy_NO);
   if (!IsBf16(dy_NO)) return at::mm(dy_NO, linear.weight_OI);
   at::Tensor dx_NI = at::empty({dy_NO.size(0), linear.weight_OI.size(1)}, dy_NO.options().dtype(at::kFloat));
   if (dy_NO.size(0) > 0) ProductToFloat(false, false, dy_NO.size(0), dx_NI.size(1), dy_NO.size(1), dy_NO, linear.weight_OI, 0.0f, dx_NI);
@@ -102,6 +106,7 @@ at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO) {
 
 void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad) {
   if (dy_NO.size(0) == 0) return;
+  if (!dy_NO.is_cpu()) return portable::AddWeightGradient(x_NI, dy_NO, grad);
   CANDOR_CHECK(grad.weight_OI.scalar_type() == at::kFloat, "gradients of weights are fp32");
   at::Tensor weight = grad.weight_OI, bias = grad.bias_O;
   if (IsBf16(dy_NO))

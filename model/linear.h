@@ -1,5 +1,6 @@
 // Products with weights: y = x Wᵀ + b. A weight can carry a form packed once by oneDNN (engine: one version, many products); the learner
-// uses the plain weight, which is a view of a gathered flat tensor. Gradients of weights are accumulated in fp32.
+// uses the plain weight, which is a view of a gathered flat tensor. Gradients of weights are accumulated in fp32. Off the CPU nothing is
+// packed and portable/products.cc computes what LibTorch has no one operator for.
 #pragma once
 #include "model/dtype.h"
 
@@ -11,7 +12,7 @@ struct Linear {
   at::Tensor packed;  // undefined: not packed
 };
 
-// Packs for products of about `rows` rows (bf16 only; fp32 and unsupported machines stay unpacked and Apply still works).
+// Packs for products of about `rows` rows (bf16 on the CPU only; fp32 and unsupported machines stay unpacked and Apply still works).
 void PackLinear(Linear& linear, int64_t rows);
 // x [N, I] -> [N, O] in x's format.
 at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics);

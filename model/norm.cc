@@ -2,10 +2,12 @@
 #include "model/norm.h"
 
 #include "model/parallel.h"
+#include "model/portable/portable.h"
 
 namespace candor {
 
 at::Tensor RmsNorm(const at::Tensor& x_ND, const at::Tensor& weight_D, double eps, at::Tensor* rstd_N) {
+  if (!x_ND.is_cpu()) return portable::RmsNorm(x_ND, weight_D, eps, rstd_N);
   const int64_t rows = x_ND.size(0), width = x_ND.size(1);
   at::Tensor y_ND = at::empty({rows, width}, weight_D.options());
   float* rstd = nullptr;
@@ -25,6 +27,7 @@ at::Tensor RmsNorm(const at::Tensor& x_ND, const at::Tensor& weight_D, double ep
 
 void AddRmsNormBackward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const at::Tensor& weight_D, const at::Tensor& rstd_N,
                         const at::Tensor& dx_ND, const at::Tensor& grad_D) {
+  if (!x_ND.is_cpu()) return portable::AddRmsNormBackward(dy_ND, x_ND, weight_D, rstd_N, dx_ND, grad_D);
   const int64_t rows = x_ND.size(0), width = x_ND.size(1);
   const TypedKernels& kernels = TypedKernelsOf(weight_D);
   SumInFixedParts(rows, width, grad_D, [&](int64_t begin, int64_t end, float* dw) {

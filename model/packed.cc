@@ -27,6 +27,7 @@ Status PackedGroups::Add(const std::vector<int32_t>& prompt, const std::vector<s
     }
   }
   groups.push_back(std::move(group));
+  plan.reset();
   return {};
 }
 

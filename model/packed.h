@@ -4,11 +4,16 @@
 // its first token or its unscored beginning.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/result.h"
 
 namespace candor {
+
+namespace portable {
+struct SequencePlan;  // model/portable/sequences.h
+}
 
 struct RowRange {
   int64_t begin = 0;
@@ -28,6 +33,8 @@ struct PackedGroups {
   // One entry per answer token, in row order of the answers: the row whose hidden state predicts it, and its id.
   std::vector<int64_t> predict_rows_M;
   std::vector<int32_t> targets_M;
+  // The batch's index tensors on a device, made by the first layer that needs them and shared by copies of the batch; Add drops them.
+  mutable std::shared_ptr<const portable::SequencePlan> plan = nullptr;
 
   int64_t rows() const { return static_cast<int64_t>(ids_N.size()); }
   int64_t scored() const { return static_cast<int64_t>(targets_M.size()); }

@@ -44,6 +44,12 @@ Parameters Parameters::Cast(at::ScalarType dtype) const {
   return copy;
 }
 
+Parameters Parameters::To(const at::Device& device) const {
+  Parameters moved = *this;
+  for (at::Tensor& flat : moved.flats_) flat = flat.to(device);
+  return moved;
+}
+
 Parameters RandomParameters(const ModelConfig& config, uint64_t seed, at::ScalarType dtype, double scale) {
   Parameters parameters(config, at::kFloat);
   for (size_t unit = 0; unit < parameters.unit_count(); ++unit) {

@@ -26,6 +26,8 @@ class Parameters {
   std::vector<std::string> Names() const;  // in the order of the units
   // A copy in another number format (rounded to nearest even); the same format copies too.
   Parameters Cast(at::ScalarType dtype) const;
+  // The same on a device; flat tensors that are there already are shared, not copied.
+  Parameters To(const at::Device& device) const;
 
  private:
   struct Place {

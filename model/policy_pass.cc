@@ -3,6 +3,9 @@
 #include "model/policy_pass.h"
 
 #include "core/check.h"
+#include "model/device.h"
+#include "model/guarded.h"
+#include "model/portable/portable.h"
 
 namespace candor {
 namespace {
@@ -31,6 +34,7 @@ class Gathered {
 
 // dx_ND[rows_M[m]] += d_MD[m]: threads share columns, so the order of sums is the batch's.
 void AddRows(const at::Tensor& d_MD, const std::vector<int64_t>& rows_M, const at::Tensor& dx_ND) {
+  if (!d_MD.is_cpu()) return portable::AddRowsInto(d_MD, ToDevice(rows_M, d_MD.device()), dx_ND);
   const int64_t width = d_MD.size(1);
   const float* from = d_MD.const_data_ptr<float>();
   float* to = dx_ND.mutable_data_ptr<float>();
@@ -41,21 +45,15 @@ void AddRows(const at::Tensor& d_MD, const std::vector<int64_t>& rows_M, const a
 }
 
 at::Tensor SelectRows(const at::Tensor& x_ND, const std::vector<int64_t>& rows_M) {
-  const at::Tensor index_M = at::empty({static_cast<int64_t>(rows_M.size())}, at::kLong);
-  std::copy(rows_M.begin(), rows_M.end(), index_M.mutable_data_ptr<int64_t>());
-  return x_ND.index_select(0, index_M);
+  return x_ND.index_select(0, ToDevice(rows_M, x_ND.device()));
 }
 
-// LibTorch reports its failures, out of memory included, as exceptions: here they become errors.
-template <typename F>
-auto Guarded(const char* what, const F& f) -> decltype(f()) {
-  try {
-    at::NoGradGuard no_grad;
-    return f();
-  } catch (const std::exception& e) {
-    return Fail(ErrorCode::kInternal, std::string(what) + " failed: " + e.what(), "",
-                "if memory ran out, use smaller micro-batches or recompute = true");
-  }
+constexpr const char* kMemoryFix = "if memory ran out, use smaller micro-batches or recompute = true";
+
+// What leaves the pass: losses are host code.
+TokenScores OnHost(const TokenScores& scores) {
+  return {scores.log_probs_M.cpu(), scores.entropy_M.cpu(), scores.log_sum_exp_M.cpu(),
+          scores.selected_ME.defined() ? scores.selected_ME.cpu() : at::Tensor()};
 }
 
 bool AllZero(const at::Tensor& x) { return !x.defined() || x.numel() == 0 || !at::any(x != 0).item<bool>(); }
@@ -78,11 +76,11 @@ void PolicyPass::Discard() {
 }
 
 Result<TokenScores> PolicyPass::Forward(const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E) {
-  return Guarded("the forward pass", [&] { return RunForward(batch, extra_ids_E); });
+  return Guarded("the forward pass", kMemoryFix, [&] { return RunForward(batch, extra_ids_E); });
 }
 
 Status PolicyPass::Backward(const at::Tensor& dlog_probs_M, const at::Tensor& dselected_ME) {
-  return Guarded("the backward pass", [&] { return RunBackward(dlog_probs_M, dselected_ME); });
+  return Guarded("the backward pass", kMemoryFix, [&] { return RunBackward(dlog_probs_M, dselected_ME); });
 }
 
 Result<TokenScores> PolicyPass::RunForward(const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E) {
@@ -120,7 +118,7 @@ Result<TokenScores> PolicyPass::RunForward(const PackedGroups& batch, const std:
     hidden_MD_ = hidden_MD;
     scores_ = scores;
   }
-  return scores;
+  return OnHost(scores);
 }
 
 // Head and final norm: the gradient of the last block's output.

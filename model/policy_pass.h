@@ -56,7 +56,9 @@ struct PassOptions {
 class PolicyPass {
  public:
   PolicyPass(const ModelConfig& config, const Numerics& numerics, UnitAccess& access, PassOptions options = {});
-  // Also keeps what Backward needs. Library failures (out of memory included) come back as errors.
+  // Also keeps what Backward needs. It runs where the weights lie; its results come to the host, and so do the gradients that Backward
+  // takes: losses are host code, and this is the one place where they meet the device. Library failures (out of memory included) come back
+  // as errors.
   Result<TokenScores> Forward(const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E = {});
   // Of the last Forward; undefined gradients are zero. Frees what was kept.
   Status Backward(const at::Tensor& dlog_probs_M, const at::Tensor& dselected_ME = {});

@@ -175,7 +175,7 @@ Status SafetensorsWriter::Append(const at::Tensor& tensor) {
       next_ < entries_.size() && tensor.sizes() == at::IntArrayRef(entries_[next_].shape) && tensor.scalar_type() == entries_[next_].dtype,
       "as announced");
   ++next_;
-  const at::Tensor contiguous = tensor.contiguous();
+  const at::Tensor contiguous = tensor.contiguous().cpu();  // from a device one tensor at a time
   return AppendBytes(contiguous.const_data_ptr(), contiguous.nbytes());
 }
 

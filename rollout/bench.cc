@@ -68,6 +68,7 @@ Result<GenerateBenchResult> GenerateBench(const GenerateBenchOptions& options) {
   if (!(options.prompts >= 1 && options.prompt_tokens >= 1 && options.new_tokens >= 1 && options.group_size >= 1))
     return Fail(ErrorCode::kInvalidInput, "the bench needs at least one prompt, prompt token, new token and trace");
   EngineOptions engine_options;
+  engine_options.device = options.device;
   engine_options.dtype = options.dtype;
   engine_options.threads = options.threads;
   engine_options.max_batch = options.prompts;
@@ -113,6 +114,7 @@ Result<MismatchBenchResult> MismatchBench(const MismatchBenchOptions& options) {
   if (!(options.prompts >= 1 && options.prompt_tokens >= 1 && options.new_tokens >= 1 && options.group_size >= 1))
     return Fail(ErrorCode::kInvalidInput, "the bench needs at least one prompt, prompt token, new token and trace");
   EngineOptions engine_options;
+  engine_options.device = options.device;
   engine_options.dtype = options.deterministic ? "fp32" : options.dtype;
   engine_options.deterministic = options.deterministic;
   engine_options.threads = options.threads;
@@ -126,7 +128,8 @@ Result<MismatchBenchResult> MismatchBench(const MismatchBenchOptions& options) {
   Numerics numerics;
   CANDOR_ASSIGN(numerics.dtype, ParseDType(result.dtype));
   numerics.deterministic = options.deterministic;
-  CANDOR_ASSIGN(const Parameters parameters, LoadParameters(options.folder, engine->config(), ToScalarType(numerics.dtype)));
+  CANDOR_ASSIGN(const Parameters loaded, LoadParameters(options.folder, engine->config(), ToScalarType(numerics.dtype)));
+  const Parameters parameters = loaded.To(at::Device(engine->device()));
   const auto compare = [&](const TraceGroup& group) -> Status {
     PackedGroups batch;
     std::vector<std::vector<int32_t>> answers;

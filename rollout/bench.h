@@ -15,6 +15,7 @@ struct GenerateBenchOptions {
   int64_t prompt_tokens = 60;
   int64_t new_tokens = 64;
   int32_t group_size = 1;  // > 1: traces per prompt, prompts / group_size distinct prompts
+  std::string device = "auto";
   std::string dtype = "bf16";
   int64_t threads = 2;
   bool warm_up = true;  // a short run first, which is not counted
@@ -40,6 +41,7 @@ struct MismatchBenchOptions {
   std::string folder;  // a model
   int64_t prompts = 8, prompt_tokens = 60, new_tokens = 32;
   int32_t group_size = 4;  // traces per prompt
+  std::string device = "auto";
   std::string dtype = "auto";
   bool deterministic = false;  // fp32
   int64_t threads = 2;

@@ -38,9 +38,10 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   CANDOR_ASSIGN(const DType wanted, ParseDType(options.dtype));
+  CANDOR_ASSIGN(impl->device, OpenDevice(options.device, options.deterministic, options.worker));
   at::set_num_threads(static_cast<int>(options.threads));
   impl->numerics.deterministic = options.deterministic;
-  impl->numerics.dtype = options.deterministic ? DType::kFp32 : ResolveDType(wanted);
+  impl->numerics.dtype = options.deterministic ? DType::kFp32 : ResolveDType(wanted, impl->device);
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -48,7 +49,7 @@ Status Engine::Load(PolicyVersion version, const std::string& folder) {
   try {
     CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(folder));
     CANDOR_ASSIGN(Parameters loaded, candor::LoadParameters(folder, config, ToScalarType(impl_->numerics.dtype)));
-    return impl_->Install(version, config, std::make_unique<Parameters>(std::move(loaded)));
+    return impl_->Install(version, config, std::make_unique<Parameters>(loaded.To(impl_->device)));
   } catch (const std::exception& error) {
     return FromException(error, "loading weights from " + folder);
   }
@@ -56,7 +57,8 @@ Status Engine::Load(PolicyVersion version, const std::string& folder) {
 
 Status Engine::LoadParameters(PolicyVersion version, const ModelConfig& config, const Parameters& parameters) {
   try {
-    return impl_->Install(version, config, std::make_unique<Parameters>(parameters.Cast(ToScalarType(impl_->numerics.dtype))));
+    return impl_->Install(version, config,
+                          std::make_unique<Parameters>(parameters.Cast(ToScalarType(impl_->numerics.dtype)).To(impl_->device)));
   } catch (const std::exception& error) {
     return FromException(error, "taking weights of version " + ToString(version));
   }
@@ -74,7 +76,7 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
     self_tested = true;
   }
   if (!loaded || !SameShape(config, new_config)) {
-    CANDOR_ASSIGN(cache, KvCache::Make(new_config, ToScalarType(numerics.dtype), options.page_tokens, options.kv_memory_mb));
+    CANDOR_ASSIGN(cache, KvCache::Make(new_config, ToScalarType(numerics.dtype), options.page_tokens, options.kv_memory_mb, device));
     scheduler.emplace(SchedulerOptions{options.max_batch, options.page_tokens, cache->pages(), options.prefill_tokens});
     rope.emplace(new_config);
   }
@@ -84,8 +86,8 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
   weights = BindDecoder(config, *parameters, numerics, numerics.deterministic ? 0 : options.max_batch);
   version = new_version;
   loaded = true;
-  spdlog::debug("weights loaded version={} dtype={} pages={} page_tokens={}", version.value, Name(numerics.dtype), cache->pages(),
-                options.page_tokens);
+  spdlog::debug("weights loaded version={} device={} dtype={} pages={} page_tokens={}", version.value, Name(device), Name(numerics.dtype),
+                cache->pages(), options.page_tokens);
   return {};
 }
 
@@ -156,6 +158,7 @@ bool Engine::loaded() const { return impl_->loaded; }
 PolicyVersion Engine::version() const { return impl_->version; }
 const ModelConfig& Engine::config() const { return impl_->config; }
 const char* Engine::dtype() const { return Name(impl_->numerics.dtype); }
+std::string Engine::device() const { return Name(impl_->device); }
 
 int64_t Engine::open_traces() const {
   int64_t open = 0;

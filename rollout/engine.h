@@ -55,7 +55,7 @@ struct EngineStats {
 
 class Engine {
  public:
-  // Sets LibTorch's threads. Deterministic mode is refused where the self-test of its model fails (at Load).
+  // Sets LibTorch's threads and opens the device. Deterministic mode is refused where the self-test of its model fails (at Load).
   static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options);
   ~Engine();
 
@@ -69,6 +69,8 @@ class Engine {
   const ModelConfig& config() const;
   // "bf16" or "fp32": what `auto` became.
   const char* dtype() const;
+  // "cpu" or "cuda:0".
+  std::string device() const;
 
   // Refused: an id that is in the engine, an empty prompt, ids outside the vocabulary, more tokens than the model's positions or the cache
   // hold.

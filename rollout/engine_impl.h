@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "model/decoder.h"
+#include "model/device.h"
 #include "model/head.h"
 #include "rollout/engine.h"
 #include "rollout/kv_cache.h"
@@ -36,6 +37,7 @@ struct LiveGroup {
 
 struct Engine::Impl {
   EngineOptions options;
+  at::Device device = at::kCPU;  // of the weights and the cache; logits are read on the host
   Numerics numerics;
   bool loaded = false;
   PolicyVersion version;
@@ -52,7 +54,7 @@ struct Engine::Impl {
   std::vector<TraceGroup> finished;
   EngineStats stats;
   std::vector<SamplerScratch> scratch;                // one per thread
-  at::Tensor logits = at::empty({0, 0}, at::kFloat);  // kept between steps: as large as the largest so far
+  at::Tensor logits = at::empty({0, 0}, at::kFloat);  // on the host, kept between steps: as large as the largest so far
 
   Status Install(PolicyVersion new_version, const ModelConfig& new_config, std::unique_ptr<Parameters> new_parameters);
   Status Submit(EngineRequest request);
@@ -62,9 +64,8 @@ struct Engine::Impl {
  private:
   // The flat rows of one step and what is wanted from them.
   struct StepRows {
-    std::vector<int32_t> ids_N, positions_N, block_table;
-    std::vector<int64_t> slots_N;
-    std::vector<PagedQuery> queries;
+    std::vector<int32_t> ids_N, positions_N;
+    PagedStep paged;
     std::vector<int64_t> logit_rows_M;
     int64_t prompt_rows = 0;
   };

@@ -53,12 +53,13 @@ Status Engine::Impl::Step() {
 // Rows for tokens ids[first, first + count) at consecutive positions of the sequence that holds `pages`.
 void Engine::Impl::AddRows(StepRows& rows, const std::vector<int32_t>& ids, int64_t first, int64_t count, int64_t first_position,
                            const std::vector<int32_t>& pages) const {
-  rows.queries.push_back({static_cast<int64_t>(rows.ids_N.size()), count, first_position, static_cast<int64_t>(rows.block_table.size())});
-  cache->AppendBlocks(pages, first_position + count, rows.block_table);
+  PagedStep& paged = rows.paged;
+  paged.queries.push_back({static_cast<int64_t>(rows.ids_N.size()), count, first_position, static_cast<int64_t>(paged.block_table.size())});
+  cache->AppendBlocks(pages, first_position + count, paged.block_table);
   for (int64_t i = 0; i < count; ++i) {
     rows.ids_N.push_back(ids[static_cast<size_t>(first + i)]);
     rows.positions_N.push_back(static_cast<int32_t>(first_position + i));
-    rows.slots_N.push_back(cache->Slot(pages, first_position + i));
+    paged.slots_N.push_back(cache->Slot(pages, first_position + i));
   }
 }
 
@@ -100,18 +101,21 @@ Status Engine::Impl::AddPromptRows(StepRows& rows, const BatchScheduler::Plan& p
 
 at::Tensor Engine::Impl::Forward(const StepRows& rows) {
   const Attend attend = [&](int64_t layer, const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd) {
-    StoreKeyValues(k_NKd, v_NKd, rows.slots_N, cache->keys(layer), cache->values(layer));
-    return PagedAttention(q_NHd, cache->keys(layer), cache->values(layer), rows.queries, rows.block_table);
+    StoreKeyValues(k_NKd, v_NKd, rows.paged, cache->keys(layer), cache->values(layer));
+    return PagedAttention(q_NHd, cache->keys(layer), cache->values(layer), rows.paged);
   };
   at::Tensor x_ND = Embed(weights.embedding_VD, rows.ids_N);
   for (const BlockWeights& block : weights.blocks_L) x_ND = Block(config, block, x_ND, *rope, rows.positions_N, attend, numerics);
   const auto wanted = static_cast<int64_t>(rows.logit_rows_M.size());
-  if (logits.size(0) < wanted) logits = at::empty({std::max<int64_t>(wanted, options.max_batch), config.vocab_size}, at::kFloat);
+  if (logits.size(0) < wanted) logits = HostBuffer({std::max<int64_t>(wanted, options.max_batch), config.vocab_size}, at::kFloat, device);
   at::Tensor logits_MV = logits.narrow(0, 0, wanted);
   if (wanted == 0) return logits_MV;
-  const at::Tensor rows_M = at::from_blob(const_cast<int64_t*>(rows.logit_rows_M.data()), {wanted}, at::kLong);
+  const at::Tensor rows_M = ToDevice(rows.logit_rows_M, device);
   const at::Tensor hidden_MD = FinalNorm(config, weights.final_norm_D, x_ND.index_select(0, rows_M));
-  ApplyToFloat(weights.head, hidden_MD, logits_MV, numerics);
+  if (device.is_cpu())
+    ApplyToFloat(weights.head, hidden_MD, logits_MV, numerics);
+  else
+    logits_MV.copy_(Logits(weights.head, hidden_MD, numerics));  // all that a step brings back from a device
   return logits_MV;
 }
 

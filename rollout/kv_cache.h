@@ -1,5 +1,6 @@
 // The memory of the paged key-value cache: for every layer one tensor of keys and one of values in the blocks that model/attention.h reads.
-// A page (page_pool.h) is page_tokens / 16 consecutive blocks. Memory is reserved at once and touched as pages are used. One thread.
+// A page (page_pool.h) is page_tokens / 16 consecutive blocks. Memory is reserved at once and, on the CPU, touched as pages are used; a
+// device gives all of it at once. One thread.
 #pragma once
 #include <vector>
 
@@ -11,8 +12,9 @@ namespace candor {
 
 class KvCache {
  public:
-  // kUnavailable when the address space cannot be had.
-  static Result<KvCache> Make(const ModelConfig& config, at::ScalarType dtype, int64_t page_tokens, int64_t memory_mb);
+  // kUnavailable when the address space cannot be had. Throws LibTorch's exception when a device has no such memory.
+  static Result<KvCache> Make(const ModelConfig& config, at::ScalarType dtype, int64_t page_tokens, int64_t memory_mb,
+                              const at::Device& device = at::kCPU);
 
   int64_t pages() const { return pages_; }
   int64_t page_tokens() const { return page_tokens_; }

@@ -10,7 +10,7 @@ void Declare(OptionTable& t, RolloutOptions& o) {
   t.Int("page_tokens", &o.engine.page_tokens,
         {.min = 16, .max = 1024, .unit = "positions", .help = "positions per page of the key-value cache, a multiple of 16"});
   t.Int("kv_memory_mb", &o.engine.kv_memory_mb,
-        {.min = 1, .max = 1e7, .unit = "MiB", .help = "key-value cache at most; touched only as it is used"});
+        {.min = 1, .max = 1e7, .unit = "MiB", .help = "key-value cache at most; touched only as it is used, on a GPU taken at once"});
   t.Int("prefill_tokens", &o.engine.prefill_tokens,
         {.min = 16, .max = 1e6, .unit = "tokens", .help = "prompt tokens computed beside one decode step at most"});
   t.Double("temperature", &o.sampling.temperature,

@@ -22,8 +22,10 @@ struct SamplingOptions {
 
 // What the engine needs to know about the machine.
 struct EngineOptions {
-  std::string dtype = "auto";  // auto | bf16 | fp32
-  bool deterministic = false;  // fp32, results independent of the batch
+  std::string device = "auto";  // auto | cpu | cuda
+  std::string dtype = "auto";   // auto | bf16 | fp32
+  bool deterministic = false;   // fp32, results independent of the batch
+  int worker = 0;               // which of this machine's engines: they spread over its GPUs
   int64_t threads = 2;
   int64_t max_batch = 64;         // sequences decoded together
   int64_t page_tokens = 32;       // positions per page of the key-value cache, a multiple of 16
@@ -35,7 +37,7 @@ struct EngineOptions {
 
 struct RolloutOptions {
   int64_t workers = 1;
-  EngineOptions engine;  // dtype and deterministic are settings of the whole run and have no key here
+  EngineOptions engine;  // device, dtype and deterministic are settings of the whole run and have no key here
   SamplingOptions sampling;
   std::vector<std::string> stop;  // besides the format's own end
   int64_t greedy_traces = 0;

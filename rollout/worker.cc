@@ -151,7 +151,9 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
   CANDOR_ASSIGN(const PromptBuilder prompts, PromptBuilder::Make(&tokenizer, &chat_template, setup.format));
   const auto slot = prompts.format().confidence == ConfidenceSource::kSlot ? std::optional<SlotTokens>(prompts.slot()) : std::nullopt;
   CANDOR_ASSIGN(auto format, MakeTurnFormat(tokenizer, prompts.format(), prompts.stop_ids(), options.stop, slot));
-  CANDOR_ASSIGN(const std::unique_ptr<Engine> engine, Engine::Create(options.engine));
+  EngineOptions engine_options = options.engine;
+  engine_options.worker = setup.index;
+  CANDOR_ASSIGN(const std::unique_ptr<Engine> engine, Engine::Create(engine_options));
   LeaseBookOptions book_options;
   book_options.max_batch = options.engine.max_batch;
   book_options.swap_in_flight = options.swap_in_flight && !options.engine.deterministic;

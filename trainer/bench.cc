@@ -53,11 +53,11 @@ Result<LearnBenchResult> LearnBench(const std::string& model_folder, const Learn
   at::set_num_threads(static_cast<int>(o.threads));
   std::unique_ptr<Collective> alone = std::move(MakeLocalCollectives(1)[0]);
   CANDOR_ASSIGN(ModelConfig config, ReadModelConfig(model_folder));
-  CANDOR_ASSIGN(DType dtype, AgreeOnDType(o.dtype, false, *alone));
-  ShardedPolicy policy(config, {Sharding::kNone, dtype, false}, *alone);
+  CANDOR_ASSIGN(const Placement placement, PlaceLearner(o.device, o.dtype, false, *alone));
+  ShardedPolicy policy(config, {Sharding::kNone, placement.dtype, false, placement.device}, *alone);
   CANDOR_TRY(policy.LoadFolder(model_folder));
   LearnBenchResult result;
-  result.dtype = Name(dtype);
+  result.dtype = Name(placement.dtype);
 
   SftOptions sft;
   sft.tokens_per_microbatch = o.sequences * o.tokens, sft.recompute = o.recompute;

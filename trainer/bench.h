@@ -9,6 +9,7 @@
 namespace candor {
 
 struct LearnBenchOptions {
+  std::string device = "auto";
   std::string dtype = "auto";
   int64_t threads = 2;
   int64_t sequences = 16, tokens = 128;                                     // plain sequences

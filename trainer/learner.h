@@ -18,12 +18,13 @@ namespace candor {
 
 struct TrainerSetup {
   std::string run_dir, run_id;
-  std::string model_folder;    // where the policy starts, and where its tokenizer is
-  std::string base_model;      // for the model card; "" = model_folder
-  std::string recipe_toml;     // for the model card
-  std::string dtype = "auto";  // auto | bf16 | fp32
-  bool deterministic = false;  // fp32 and fixed orders
-  FormatOptions format;        // with a slot, its tokens are looked up in the model's tokenizer
+  std::string model_folder;     // where the policy starts, and where its tokenizer is
+  std::string base_model;       // for the model card; "" = model_folder
+  std::string recipe_toml;      // for the model card
+  std::string device = "auto";  // auto | cpu | cuda
+  std::string dtype = "auto";   // auto | bf16 | fp32
+  bool deterministic = false;   // fp32 and fixed orders
+  FormatOptions format;         // with a slot, its tokens are looked up in the model's tokenizer
   TrainerOptions options;
   std::vector<ObjectiveOptions> objectives;
   Transport* transport = nullptr;

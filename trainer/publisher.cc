@@ -39,6 +39,7 @@ Status StreamWeights(ShardedPolicy& policy, const std::string& folder) {
   }
   for (size_t u = 0; u < policy.units().size(); ++u) {
     CANDOR_ASSIGN(at::Tensor whole, policy.WholeUnit(u, ShardedPolicy::Which::kCompute));
+    if (writer) whole = whole.cpu();
     if (writer && written)
       written = writer->AppendBytes(whole.data_ptr(), static_cast<size_t>(policy.units()[u].Count()) * whole.element_size());
   }

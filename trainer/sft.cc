@@ -169,9 +169,11 @@ Status RunSupervised(const SftSetup& setup, Collective& collective) {
   CANDOR_ASSIGN(std::vector<SftExample> examples,
                 MakeSftExamples(*setup.rows, builder, tokenizer, slot, setup.options, config.vocab_size, config.max_positions));
   if (examples.empty()) return Fail(ErrorCode::kInvalidInput, "there are no rows to learn from");
-  CANDOR_ASSIGN(DType dtype, AgreeOnDType(setup.dtype, setup.deterministic, collective));
+  CANDOR_ASSIGN(const Placement placement, PlaceLearner(setup.device, setup.dtype, setup.deterministic, collective));
   CANDOR_ASSIGN(Sharding sharding, ParseSharding(setup.options.sharding));
-  ShardedPolicy policy(config, {sharding, dtype, setup.options.ema_decay > 0.0}, collective);
+  Result<std::unique_ptr<ShardedPolicy>> made = MakePolicy(config, sharding, setup.options.ema_decay > 0.0, placement, collective);
+  CANDOR_TRY(AgreeOn(collective, made ? Status{} : Status(Fail(made.error()))));
+  ShardedPolicy& policy = **made;
   CANDOR_TRY(AgreeOn(collective, policy.LoadFolder(setup.model_folder)));
   const int64_t total = SftSteps(setup.options, examples.size());
   SftStepper stepper(setup.options, total, slot, setup.deterministic, policy);

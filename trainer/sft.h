@@ -42,6 +42,7 @@ class SftStepper {
 struct SftSetup {
   std::string model_folder, out_folder;
   std::string base_model, recipe_toml;  // for the model card
+  std::string device = "auto";
   std::string dtype = "auto";
   bool deterministic = false;
   uint64_t seed = 1;

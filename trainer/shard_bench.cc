@@ -34,7 +34,8 @@ int64_t BoundBytes(const ShardedPolicy& policy, int ranks) {
 Result<std::vector<float>> Masters(ShardedPolicy& policy) {
   std::vector<float> all;
   for (size_t u = 0; u < policy.units().size(); ++u) {
-    CANDOR_ASSIGN(const at::Tensor whole, policy.WholeUnit(u, ShardedPolicy::Which::kMaster));
+    CANDOR_ASSIGN(const at::Tensor unit, policy.WholeUnit(u, ShardedPolicy::Which::kMaster));
+    const at::Tensor whole = unit.cpu();
     const float* data = whole.const_data_ptr<float>();
     if (policy.collective().rank() == 0) all.insert(all.end(), data, data + policy.units()[u].Count());
   }
@@ -46,9 +47,10 @@ Result<std::vector<float>> Masters(ShardedPolicy& policy) {
 Result<ShardBenchResult> ShardBench(const std::string& model_folder, const ShardBenchOptions& o, Collective& collective) {
   at::set_num_threads(static_cast<int>(o.threads));
   CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(model_folder));
-  CANDOR_ASSIGN(const DType dtype, AgreeOnDType(o.dtype, false, collective));
+  CANDOR_ASSIGN(const Placement placement, PlaceLearner(o.device, o.dtype, false, collective));
   CANDOR_ASSIGN(const Sharding sharding, ParseSharding(o.sharding));
-  ShardedPolicy policy(config, {sharding, dtype, false}, collective);
+  CANDOR_ASSIGN(const std::unique_ptr<ShardedPolicy> made, MakePolicy(config, sharding, false, placement, collective));
+  ShardedPolicy& policy = *made;
   CANDOR_TRY(policy.LoadFolder(model_folder));
 
   TrainerOptions trainer;

@@ -12,6 +12,7 @@ namespace candor {
 
 struct ShardBenchOptions {
   std::string sharding = "zero3";
+  std::string device = "auto";
   std::string dtype = "fp32";
   int64_t threads = 1;
   int64_t steps = 5;

@@ -26,9 +26,9 @@ ShardedPolicy::ShardedPolicy(const ModelConfig& config, const Options& options, 
   for (size_t u = 0; u < units_.size(); ++u) {
     UnitState& state = states_[u];
     for (at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient})
-      *tensor = at::zeros({plan_.units[u].slice}, at::kFloat);
+      *tensor = Zeros(plan_.units[u].slice, at::kFloat);
     if (options.average) state.average = at::zeros_like(state.master);
-    state.compute = options.dtype == DType::kFp32 ? state.master : at::zeros({plan_.units[u].slice}, ToScalarType(options.dtype));
+    state.compute = options.dtype == DType::kFp32 ? state.master : Zeros(plan_.units[u].slice, ToScalarType(options.dtype));
     for (const at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient, &state.average})
       memory_.owned_bytes += BytesOf(*tensor);
     if (options.dtype != DType::kFp32) memory_.owned_bytes += BytesOf(state.compute);
@@ -73,9 +73,9 @@ Status ShardedPolicy::EndMicroBatch() {
 
 Status ShardedPolicy::StartGather(size_t unit) {
   Gathered& gathered = gathered_[unit];
-  if (!gathered.whole.defined()) gathered.whole = at::empty({plan_.units[unit].padded}, ToScalarType(options_.dtype));
+  if (!gathered.whole.defined()) gathered.whole = at::empty({plan_.units[unit].padded}, states_[unit].compute.options());
   const at::Tensor& slice = states_[unit].compute;
-  auto ticket = collective_.StartAllGather(slice.data_ptr(), gathered.whole.data_ptr(), static_cast<size_t>(slice.numel()), compute_type());
+  auto ticket = Tensors().StartAllGather(slice.data_ptr(), gathered.whole.data_ptr(), static_cast<size_t>(slice.numel()), compute_type());
   if (!ticket) return Fail(ticket.error());
   gathered.ticket = *ticket;
   Account();
@@ -87,7 +87,7 @@ Status ShardedPolicy::FinishGather(size_t unit) {
   if (!gathered.ticket) return {};
   Collective::Ticket ticket = *gathered.ticket;
   gathered.ticket.reset();
-  return collective_.Wait(ticket);
+  return Tensors().Wait(ticket);
 }
 
 Result<at::Tensor> ShardedPolicy::Gather(size_t unit) {
@@ -121,7 +121,7 @@ Result<at::Tensor> ShardedPolicy::WholeUnit(size_t unit, Which which) {
   if (!Split()) return slice.clone();
   at::Tensor whole = at::empty({plan_.units[unit].padded}, slice.options());
   ElementType type = which == Which::kCompute ? compute_type() : ElementType::kFloat32;
-  CANDOR_TRY(collective_.AllGather(slice.data_ptr(), whole.data_ptr(), static_cast<size_t>(slice.numel()), type));
+  CANDOR_TRY(Tensors().AllGather(slice.data_ptr(), whole.data_ptr(), static_cast<size_t>(slice.numel()), type));
   return whole;
 }
 
@@ -130,7 +130,7 @@ Result<at::Tensor> ShardedPolicy::WholeUnit(size_t unit, Which which) {
 Result<at::Tensor> ShardedPolicy::Gradient(size_t unit) {
   if (!Split()) return states_[unit].gradient;
   if (options_.sharding == Sharding::kZero3) CANDOR_TRY(FinishPending());  // one whole gradient at a time
-  whole_gradients_[unit] = at::zeros({plan_.units[unit].padded}, at::kFloat);
+  whole_gradients_[unit] = Zeros(plan_.units[unit].padded, at::kFloat);
   Account();
   return whole_gradients_[unit];
 }
@@ -139,13 +139,13 @@ Status ShardedPolicy::GradientReady(size_t unit) {
   at::Tensor& accumulated = states_[unit].gradient;
   if (!Split()) {
     if (collective_.size() == 1 || !last_micro_batch_) return {};
-    return collective_.AllReduce(accumulated.data_ptr(), static_cast<size_t>(accumulated.numel()), ElementType::kFloat32, ReduceOp::kSum);
+    return Tensors().AllReduce(accumulated.data_ptr(), static_cast<size_t>(accumulated.numel()), ElementType::kFloat32, ReduceOp::kSum);
   }
   CANDOR_TRY(FinishPending());
   Pending pending{unit, std::move(whole_gradients_[unit]), at::empty_like(accumulated), 0};
   whole_gradients_[unit] = at::Tensor();
-  auto ticket = collective_.StartReduceScatter(pending.whole.data_ptr(), pending.slice.data_ptr(), static_cast<size_t>(accumulated.numel()),
-                                               ElementType::kFloat32, ReduceOp::kSum);
+  auto ticket = Tensors().StartReduceScatter(pending.whole.data_ptr(), pending.slice.data_ptr(), static_cast<size_t>(accumulated.numel()),
+                                             ElementType::kFloat32, ReduceOp::kSum);
   if (!ticket) return Fail(ticket.error());
   pending.ticket = *ticket;
   pending_ = std::move(pending);
@@ -156,7 +156,7 @@ Status ShardedPolicy::FinishPending() {
   if (!pending_) return {};
   Pending pending = std::move(*pending_);
   pending_.reset();
-  CANDOR_TRY(collective_.Wait(pending.ticket));
+  CANDOR_TRY(Tensors().Wait(pending.ticket));
   states_[pending.unit].gradient.add_(pending.slice);
   return {};
 }

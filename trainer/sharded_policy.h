@@ -7,13 +7,15 @@
 //   zero3  as zero2, but a unit is gathered for its forward and again for its backward and freed after each; at most two are gathered at
 //   once
 //
-// Gradients accumulate in fp32. One thread; every rank makes the same calls in the same order.
+// All tensors lie on one device, the CPU or a GPU; files and published weights are copied to the host by whoever writes them. Gradients
+// accumulate in fp32. One thread; every rank makes the same calls in the same order.
 #pragma once
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "core/collective.h"
+#include "model/device.h"
 #include "model/policy_pass.h"
 #include "trainer/shard.h"
 
@@ -34,6 +36,8 @@ class ShardedPolicy final : public UnitAccess {
     Sharding sharding = Sharding::kNone;
     DType dtype = DType::kFp32;  // of the weights that the model computes with; not kAuto
     bool average = false;        // keep exponentially averaged weights
+    at::Device device = at::kCPU;
+    Collective* tensors = nullptr;  // carries tensors where `collective` cannot (device memory); outlives the policy
   };
   ShardedPolicy(const ModelConfig& config, const Options& options, Collective& collective);
 
@@ -42,6 +46,7 @@ class ShardedPolicy final : public UnitAccess {
   const std::vector<UnitSpec>& units() const { return units_; }
   Collective& collective() { return collective_; }
   DType dtype() const { return options_.dtype; }
+  const at::Device& device() const { return options_.device; }
   bool has_average() const { return options_.average; }
   const MemoryUse& memory() const { return memory_; }
 
@@ -89,6 +94,12 @@ class ShardedPolicy final : public UnitAccess {
     Collective::Ticket ticket = 0;
   };
   bool Split() const { return plan_.slices() > 1; }
+  at::Tensor Zeros(int64_t elements, at::ScalarType type) const { return at::zeros({elements}, at::TensorOptions(type).device(device())); }
+  // The collective that carries tensors, once the device has computed what it is about to read.
+  Collective& Tensors() {
+    Synchronize(device());
+    return options_.tensors ? *options_.tensors : collective_;
+  }
   ElementType compute_type() const { return options_.dtype == DType::kBf16 ? ElementType::kBFloat16 : ElementType::kFloat32; }
   Status StartGather(size_t unit);
   Status FinishGather(size_t unit);

@@ -3,16 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/guarded.h"
 #include "trainer/exchange.h"
-#include "trainer/optimizer.h"
+#include "trainer/slice_update.h"
 
 namespace candor {
 
 namespace {
-
-std::span<float> Floats(at::Tensor& tensor, int64_t begin, int64_t end) {
-  return {tensor.data_ptr<float>() + begin, static_cast<size_t>(end - begin)};
-}
 
 // Norms and biases (one dimension) are never decayed: one call per run of parameters that agree.
 void UpdateUnit(const UnitSpec& spec, const UnitShard& shard, const AdamWStep& step, ShardedPolicy::UnitState& state) {
@@ -22,9 +19,8 @@ void UpdateUnit(const UnitSpec& spec, const UnitShard& shard, const AdamWStep& s
     int64_t from = spec.params[p].offset, to = from;
     for (; p < spec.params.size() && (spec.params[p].shape.size() > 1) == decays; ++p) to = spec.params[p].offset + spec.params[p].Count();
     from = std::max(from, begin) - begin, to = std::min(to, end) - begin;
-    if (from < to)
-      ApplyAdamW(step, decays, Floats(state.master, from, to), Floats(state.mean, from, to), Floats(state.square, from, to),
-                 Floats(state.gradient, from, to));
+    const auto part = [&](const at::Tensor& x) { return x.narrow(0, from, to - from); };
+    if (from < to) ApplyAdamW(step, decays, part(state.master), part(state.mean), part(state.square), part(state.gradient));
   }
 }
 
@@ -38,15 +34,12 @@ std::string FirstNotFinite(const std::vector<std::vector<double>>& by_rank, cons
   return "";
 }
 
-}  // namespace
-
-Result<UpdateOutcome> ApplyUpdate(ShardedPolicy& policy, const AdamOptions& options, double lr, double ema_decay, double loss) {
+Result<UpdateOutcome> RunUpdate(ShardedPolicy& policy, const AdamOptions& options, double lr, double ema_decay, double loss) {
   const ShardPlan& plan = policy.plan();
   std::vector<double> mine{loss};
-  for (size_t u = 0; u < plan.units.size(); ++u) {
-    const at::Tensor& gradient = policy.state(u).gradient;
-    mine.push_back(SumOfSquares({gradient.data_ptr<float>(), static_cast<size_t>(gradient.numel())}));
-  }
+  std::vector<at::Tensor> gradients;
+  for (size_t u = 0; u < plan.units.size(); ++u) gradients.push_back(policy.state(u).gradient);
+  for (double sum : SumsOfSquares(gradients)) mine.push_back(sum);
   CANDOR_ASSIGN(auto by_rank, GatherDoubles(policy.collective(), mine));
   UpdateOutcome outcome;
   double squares = 0.0;
@@ -61,12 +54,18 @@ Result<UpdateOutcome> ApplyUpdate(ShardedPolicy& policy, const AdamOptions& opti
   for (size_t u = 0; u < plan.units.size(); ++u) {
     ShardedPolicy::UnitState& state = policy.state(u);
     UpdateUnit(policy.units()[u], plan.units[u], step, state);
-    int64_t n = state.master.numel();
-    if (policy.has_average()) ApplyAverage(ema_decay, Floats(state.average, 0, n), Floats(state.master, 0, n));
+    if (policy.has_average()) ApplyAverage(ema_decay, state.average, state.master);
   }
   policy.set_updates(policy.updates() + 1);
   policy.MastersChanged();
   return outcome;
+}
+
+}  // namespace
+
+Result<UpdateOutcome> ApplyUpdate(ShardedPolicy& policy, const AdamOptions& options, double lr, double ema_decay, double loss) {
+  return Guarded("the optimizer step", "if memory ran out, use more ranks with sharding = \"zero3\"",
+                 [&] { return RunUpdate(policy, options, lr, ema_decay, loss); });
 }
 
 }  // namespace candor

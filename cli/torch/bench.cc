@@ -28,7 +28,7 @@ Examples:
   candor bench mismatch models/SmolLM2-135M-Instruct --deterministic)";
 
 struct BenchArguments {
-  std::string model, dtype = "auto";
+  std::string model, device = "auto", dtype = "auto";
   int64_t threads = 2;
   bool json = false;
   GenerateBenchOptions generate;
@@ -53,6 +53,7 @@ void Print(const BenchArguments& arguments, const std::string& text) {
 
 Status Generate(BenchArguments& arguments, const std::string& folder) {
   arguments.generate.folder = folder;
+  arguments.generate.device = arguments.device;
   arguments.generate.dtype = arguments.dtype;
   arguments.generate.threads = arguments.threads;
   CANDOR_ASSIGN(const GenerateBenchResult result, GenerateBench(arguments.generate));
@@ -61,6 +62,7 @@ Status Generate(BenchArguments& arguments, const std::string& folder) {
 }
 
 Status Learn(BenchArguments& arguments, const std::string& folder) {
+  arguments.learn.device = arguments.device;
   arguments.learn.dtype = arguments.dtype;
   arguments.learn.threads = arguments.threads;
   CANDOR_ASSIGN(const LearnBenchResult result, LearnBench(folder, arguments.learn));
@@ -77,6 +79,7 @@ Status Learn(BenchArguments& arguments, const std::string& folder) {
 
 Status Mismatch(BenchArguments& arguments, const std::string& folder) {
   arguments.mismatch.folder = folder;
+  arguments.mismatch.device = arguments.device;
   arguments.mismatch.dtype = arguments.dtype;
   arguments.mismatch.threads = arguments.threads;
   CANDOR_ASSIGN(const MismatchBenchResult result, MismatchBench(arguments.mismatch));
@@ -85,7 +88,8 @@ Status Mismatch(BenchArguments& arguments, const std::string& folder) {
 }
 
 Status Shard(BenchArguments& arguments) {
-  arguments.shard.model = arguments.model, arguments.shard.dtype = arguments.dtype == "auto" ? "fp32" : arguments.dtype;
+  arguments.shard.model = arguments.model, arguments.shard.device = arguments.device,
+  arguments.shard.dtype = arguments.dtype == "auto" ? "fp32" : arguments.dtype;
   if (!arguments.shard.rank_out.empty()) return RunShardBenchRank(arguments.shard);
   CANDOR_ASSIGN(const std::string json, RunShardBench(arguments.shard));
   Print(arguments, json);
@@ -95,6 +99,8 @@ Status Shard(BenchArguments& arguments) {
 CLI::App* AddBench(CLI::App& app, const char* name, const char* description, BenchArguments& arguments) {
   CLI::App* bench = app.add_subcommand(name, description);
   bench->add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
+  bench->add_option("--device", arguments.device, "auto (a GPU where one can be used), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   bench->add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
   bench->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
   bench->add_flag("--json", arguments.json, "one JSON object instead of lines");

@@ -39,8 +39,8 @@ struct WorldResult {
 
 Result<WorldResult> RunWorld(const ShardBenchArguments& arguments, int64_t ranks, const std::string& folder) {
   std::vector<std::string> command = MpirunCommand(ranks);
-  command.insert(command.end(), {ProgramFolder() + "candor-torch", "bench", "shard", arguments.model, "--dtype", arguments.dtype,
-                                 "--sharding", ranks == 1 ? "none" : arguments.sharding, "--rank-out", folder});
+  command.insert(command.end(), {ProgramFolder() + "candor-torch", "bench", "shard", arguments.model, "--device", arguments.device,
+                                 "--dtype", arguments.dtype, "--sharding", ranks == 1 ? "none" : arguments.sharding, "--rank-out", folder});
   CANDOR_ASSIGN(const int code, RunToEnd(command, {{"OMP_NUM_THREADS", "1"}, {"OMP_WAIT_POLICY", "passive"}}));
   if (code != 0)
     return Fail(ErrorCode::kInternal, fmt::format("{} ranks ended with exit code {}", ranks, code),
@@ -77,7 +77,7 @@ Result<std::string> RunShardBench(const ShardBenchArguments& given) {
 Status RunShardBenchRank(const ShardBenchArguments& arguments) {
   CANDOR_ASSIGN(const std::unique_ptr<Collective> collective, MakeMpiCollective());
   ShardBenchOptions options;
-  options.sharding = arguments.sharding, options.dtype = arguments.dtype;
+  options.sharding = arguments.sharding, options.device = arguments.device, options.dtype = arguments.dtype;
   Result<ShardBenchResult> result = ShardBench(arguments.model, options, *collective);
   if (!result) collective->Abort();
   if (!result) return Fail(result.error());

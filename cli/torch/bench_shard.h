@@ -8,7 +8,7 @@
 namespace candor::cli {
 
 struct ShardBenchArguments {
-  std::string model, dtype = "fp32";
+  std::string model, device = "auto", dtype = "fp32";
   int64_t ranks = 2;
   std::string sharding = "zero3";
   std::string rank_out;  // set in a rank: the folder for its result

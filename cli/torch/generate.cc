@@ -269,8 +269,8 @@ Status Generate(const GenerateArguments& a) {
   }
   const EngineStats stats = engine->stats();
   if (!file && !a.json)
-    std::fprintf(stderr, "  %lu tokens, %.0f tokens/s, %s\n", static_cast<unsigned long>(stats.sampled_tokens), stats.tokens_per_second(),
-                 engine->dtype());
+    std::fprintf(stderr, "  %lu tokens, %.0f tokens/s, %s on %s\n", static_cast<unsigned long>(stats.sampled_tokens),
+                 stats.tokens_per_second(), engine->dtype(), engine->device().c_str());
   return {};
 }
 
@@ -300,6 +300,9 @@ int RunGenerate(int argc, const char* const* argv) {
   app.add_option("--stop", a.stop, "a text that ends an answer (may be repeated)");
   app.add_option("--slot-high", a.slot_high, "token that says the answer is right");
   app.add_option("--slot-low", a.slot_low, "token that says it is wrong");
+  app.add_option("--device", a.engine.device, "auto takes a GPU where one can be used")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--dtype", a.engine.dtype, "number format")->check(CLI::IsMember({"auto", "bf16", "fp32"}))->capture_default_str();
   app.add_option("--threads", a.engine.threads, "threads")->check(CLI::Range(1, 1024))->capture_default_str();
   app.add_option("--max-batch", a.engine.max_batch, "answers written at once")->check(CLI::Range(1, 65536))->capture_default_str();

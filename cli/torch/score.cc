@@ -8,6 +8,7 @@
 #include "cli/command_line.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
+#include "model/device.h"
 #include "model/policy_pass.h"
 #include "text/chat_template.h"
 #include "text/json_depth.h"
@@ -32,7 +33,7 @@ Examples:
 constexpr int64_t kRowsPerPass = 4096;
 
 struct ScoreArguments {
-  std::string model, path, dtype = "auto";
+  std::string model, path, device = "auto", dtype = "auto";
 };
 
 struct Scorer {
@@ -47,11 +48,13 @@ Result<Scorer> LoadScorer(const ScoreArguments& arguments) {
   Scorer scorer;
   CANDOR_ASSIGN(const std::string folder, ModelFolderOf(arguments.model));
   CANDOR_ASSIGN(const DType dtype, ParseDType(arguments.dtype));
+  CANDOR_ASSIGN(const at::Device device, OpenDevice(arguments.device));
   CANDOR_ASSIGN(scorer.config, ReadModelConfig(folder));
   CANDOR_ASSIGN(scorer.tokenizer, Tokenizer::Load(folder));
   CANDOR_ASSIGN(scorer.chat_template, ChatTemplate::Load(folder));
-  scorer.numerics.dtype = ResolveDType(dtype);
-  CANDOR_ASSIGN(scorer.parameters, LoadParameters(folder, scorer.config, ToScalarType(scorer.numerics.dtype)));
+  scorer.numerics.dtype = ResolveDType(dtype, device);
+  CANDOR_ASSIGN(const Parameters loaded, LoadParameters(folder, scorer.config, ToScalarType(scorer.numerics.dtype)));
+  scorer.parameters = loaded.To(device);
   return scorer;
 }
 
@@ -158,6 +161,8 @@ int RunScore(int argc, const char* const* argv) {
   app.footer(kExamples);
   app.add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
   app.add_option("FILE", arguments.path, "JSONL file of rows, - for standard input")->required();
+  app.add_option("--device", arguments.device, "auto (a GPU where one can be used), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   return ExitWith("score", Score(arguments));

@@ -92,6 +92,7 @@ Status Run(const SftArguments& arguments) {
   setup.out_folder = arguments.out;
   setup.base_model = arguments.model;
   setup.recipe_toml = arguments.recipe.empty() ? "" : ResolvedText(recipe);
+  setup.device = recipe.run.device;
   setup.dtype = recipe.run.dtype;
   setup.deterministic = recipe.run.deterministic;
   setup.seed = static_cast<uint64_t>(recipe.run.seed);
@@ -116,7 +117,7 @@ int RunSft(int argc, const char* const* argv) {
   app.add_option("DATA", arguments.data, "rows: a .jsonl file or a folder of them")->required();
   app.add_option("OUT", arguments.out, "the folder to write")->required();
   app.add_option("SETTINGS", arguments.overrides, "key=value, as in a recipe: sft.lr=2e-5 sft.steps=100 format.confidence=slot ...");
-  app.add_option("--recipe", arguments.recipe, "take format, [sft], dtype and seed from this recipe")->check(CLI::ExistingFile);
+  app.add_option("--recipe", arguments.recipe, "take format, [sft], device, dtype and seed from this recipe")->check(CLI::ExistingFile);
   app.add_flag("--quiet", arguments.quiet, "no progress");
   app.footer(kExamples);
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;

@@ -35,6 +35,7 @@ Status Serve(const RoleArguments& arguments) {
   setup.run_id = recipe.run.name;
   setup.model_folder = recipe.run.model;
   setup.recipe_toml = ResolvedText(recipe);
+  setup.device = recipe.run.device;
   setup.dtype = recipe.run.dtype;
   setup.deterministic = recipe.run.deterministic;
   setup.format = recipe.format;

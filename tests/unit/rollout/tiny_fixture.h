@@ -90,7 +90,7 @@ inline Parameters TinyParameters(const ModelConfig& config, uint64_t seed = 3) {
 
 inline EngineOptions TinyEngineOptions(bool deterministic) {
   EngineOptions options;
-  options.dtype = "fp32";
+  options.device = "cpu", options.dtype = "fp32";
   options.deterministic = deterministic;
   options.threads = 2;
   options.max_batch = 8;

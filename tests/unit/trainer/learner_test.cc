@@ -114,7 +114,7 @@ struct World {
   }
   std::vector<Status> Run(int64_t steps, Sharding sharding, const std::atomic<bool>* stop = nullptr, int64_t peer_deadline_s = 20) {
     TrainerSetup setup;
-    setup.run_dir = folder.path() + "/run", setup.run_id = "run", setup.model_folder = model, setup.dtype = "fp32",
+    setup.run_dir = folder.path() + "/run", setup.run_id = "run", setup.model_folder = model, setup.device = "cpu", setup.dtype = "fp32",
     setup.deterministic = true;
     setup.format.tags = {"answer"}, setup.format.confidence = "none";
     setup.options.steps = steps, setup.options.sharding = Name(sharding), setup.options.schedule.lr = 3e-3,

@@ -84,7 +84,7 @@ std::vector<T> OnRanks(int ranks, const std::function<T(Collective&)>& body) {
 inline std::vector<float> Weights(ShardedPolicy& policy) {
   std::vector<float> all;
   for (size_t u = 0; u < policy.units().size(); ++u) {
-    at::Tensor whole = policy.WholeUnit(u, ShardedPolicy::Which::kCompute).value().to(at::kFloat);
+    at::Tensor whole = policy.WholeUnit(u, ShardedPolicy::Which::kCompute).value().to(at::kFloat).cpu();
     all.insert(all.end(), whole.data_ptr<float>(), whole.data_ptr<float>() + policy.units()[u].Count());
   }
   return all;
