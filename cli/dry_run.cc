@@ -52,10 +52,11 @@ void PrintTime(const Recipe& r, double parameters) {
   const double sampled = traces * static_cast<double>(r.rollout.sampling.max_new_tokens);
   const double prompts = static_cast<double>(r.trainer.prompts_per_step) * 60;
   const double learn_flop = 6 * parameters * (sampled + prompts), write_flop = 2 * parameters * (sampled + prompts);
-  const double rate = 1.5e11;  // useful products per second of two cores that are fast in bf16
+  const double rate = 5e11;  // products per second of two cores that are fast in bf16, as a step of the main job was measured
   const double step_s = (learn_flop + write_flop) / rate;
   std::printf(
-      "\nTime: at most about %s a step, %s for %ld steps, on two cores that are fast in bf16 (answers that end early cost less); progress "
+      "\nTime: at most about %s a step, %s for %ld steps of RL, on two cores that are fast in bf16 (answers that end early cost less); "
+      "progress "
       "shows the real rate.\n",
       Duration(step_s).c_str(), Duration(step_s * static_cast<double>(r.trainer.steps)).c_str(), static_cast<long>(r.trainer.steps));
 }

@@ -20,6 +20,9 @@ using nlohmann::json;
 Result<RunAnswers> ReadRunAnswers(const std::string& name, const RunDir& run) {
   RunAnswers answers{name, {}, {}};
   CANDOR_ASSIGN(answers.before, ReadAnswers(run.Answers("before")));
+  if (FileExists(run.Answers("warm_up"))) {
+    CANDOR_ASSIGN(answers.warm_up, ReadAnswers(run.Answers("warm_up")));
+  }
   if (FileExists(run.Answers("after"))) {
     CANDOR_ASSIGN(answers.after, ReadAnswers(run.Answers("after")));
   }
@@ -65,8 +68,9 @@ Status PrintResults(const RunDir& run) {
   std::printf("\n%s", SummaryText(summary).c_str());
   const std::string when = FileExists(run.Answers("after")) ? "after" : "before";
   CANDOR_ASSIGN(std::vector<AnswerRow> rows, ReadAnswers(run.Answers(when)));
-  std::printf("\nReliability on the held-out set %s RL\n%s", when.c_str(),
-              calibration::DrawReliability(ToRows(Select(rows, {.role = "held_out", .greedy = true}))).c_str());
+  const std::vector<calibration::Row> held_out = ToRows(Select(rows, {.role = "held_out", .greedy = true}));
+  if (!calibration::PointsOf(held_out).empty())
+    std::printf("\nReliability on the held-out set %s RL\n%s", when.c_str(), calibration::DrawReliability(held_out).c_str());
   std::printf("\nreport: %s\n", run.Report().c_str());
   return {};
 }

@@ -104,7 +104,10 @@ class MetricsTail {
 std::string DescribeEnd(const ChildEvent& event, const Supervisor& supervisor) {
   std::string how = event.exit_code > 128 ? fmt::format("was killed by signal {}", event.exit_code - 128)
                                           : fmt::format("ended with exit code {}", event.exit_code);
-  return fmt::format("{} {}{}; log: {}", event.name, how, event.restarted ? ", starting it again" : "", supervisor.LogPath(event.name));
+  std::string reason = event.exit_code > 128 ? "" : TailOfFile(supervisor.LogPath(event.name), 1);  // a killed process had no last words
+  while (reason.ends_with('\n')) reason.pop_back();
+  return fmt::format("{} {}{}; log: {}{}{}", event.name, how, event.restarted ? ", starting it again" : "", supervisor.LogPath(event.name),
+                     reason.empty() ? "" : "\n", reason);
 }
 
 Status GaveUp(const ChildEvent& event, const Supervisor& supervisor) {

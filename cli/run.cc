@@ -82,12 +82,13 @@ Status RunAll(Recipe& recipe, const RunDir& run, const RunArguments& arguments) 
   CANDOR_TRY(Prepare(recipe));
   CANDOR_TRY(CheckInputs(recipe));
   CANDOR_TRY(OpenRunDir(run, recipe, arguments.resume));
-  CANDOR_ASSIGN(std::string start_model, RunStagesBeforeRl(recipe, run, arguments.quiet));
+  CANDOR_ASSIGN(const StartPolicies start, RunStagesBeforeRl(recipe, run, arguments.quiet));
   Recipe resolved = recipe;
-  resolved.run.model = start_model;
+  resolved.run.model = start.rl;
   CANDOR_TRY(WriteFileAtomic(run.Resolved(), ResolvedText(resolved)));
   const bool rl = std::find(recipe.run.stages.begin(), recipe.run.stages.end(), "rl") != recipe.run.stages.end();
-  CANDOR_TRY(Evaluate(resolved, run, "before", start_model, arguments.quiet));
+  CANDOR_TRY(Evaluate(resolved, run, "before", start.shared, arguments.quiet));
+  if (start.shared != start.rl) CANDOR_TRY(Evaluate(resolved, run, "warm_up", start.rl, arguments.quiet));
   if (rl) {
     CANDOR_TRY(RunRl(resolved, run, arguments.quiet));
     CANDOR_TRY(Evaluate(resolved, run, "after", run.FinalModel(), arguments.quiet));

@@ -226,8 +226,8 @@ Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, 
 
 }  // namespace
 
-Result<std::string> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet) {
-  std::string model = recipe.run.model, rows = recipe.sft_rows.path;
+Result<StartPolicies> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet) {
+  std::string model = recipe.run.model, rows = recipe.sft_rows.path, before_warm_up;
   json record = json::array();
   for (const std::string& stage : recipe.run.stages) {
     if (stage == "rl") break;
@@ -241,18 +241,25 @@ Result<std::string> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, b
       model = folder + "/model";
     } else {
       CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, "", quiet, WarmUp));
+      before_warm_up = model;
       model = folder + "/model";
     }
     record.push_back({{"stage", stage}, {"folder", folder}});
   }
   CANDOR_TRY(WriteFileAtomic(run.Stages(), record.dump(1)));
-  return model;
+  return StartPolicies{before_warm_up.empty() ? model : before_warm_up, model};
 }
 
 Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when, const std::string& model, bool quiet) {
   if (recipe.evals.empty() || FileExists(run.Answers(when))) return {};
-  if (!quiet) std::fprintf(stderr, "evaluating %s RL: %s\n", when.c_str(), model.c_str());
+  const bool warm_up = when == "warm_up";
+  const auto held_out =
+      std::find_if(recipe.evals.begin(), recipe.evals.end(), [](const EvalSetOptions& e) { return e.role == "held_out"; });
+  if (warm_up && held_out == recipe.evals.end()) return {};
+  if (!quiet) std::fprintf(stderr, "evaluating %s: %s\n", warm_up ? "after the warm-up" : (when + " RL").c_str(), model.c_str());
   std::vector<std::string> command{ProgramFolder() + "candor-torch", "eval", model, "--recipe", run.Resolved(), "--out", run.Answers(when)};
+  if (warm_up) command.insert(command.begin() + 3, {held_out->path, "--name", held_out->name, "--samples", "0"});
+  if (warm_up && held_out->n > 0) command.insert(command.end(), {"--limit", std::to_string(held_out->n)});
   if (quiet) command.push_back("--quiet");
   return RunChild(command, "/dev/null", "the evaluation");
 }

@@ -8,12 +8,17 @@
 
 namespace candor::cli {
 
-// Runs what stands before "rl" in recipe.run.stages and returns the model folder that RL starts from. A stage's result is kept in
+struct StartPolicies {
+  std::string shared;  // before the slot's warm-up: what recipes with other rewards start from as well
+  std::string rl;      // what RL starts from; the same folder where the recipe has no stage warm_up
+};
+// Runs what stands before "rl" in recipe.run.stages and returns the model folders that came of it. A stage's result is kept in
 // recipe.run.stage_cache under a hash of everything that goes into it (model, rows, settings), so that recipes that share a stage share its
 // result; RUN_DIR/stages.json says which folder each stage made.
-Result<std::string> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet);
+Result<StartPolicies> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet);
 
-// Asks `model` every [[eval]] of the recipe and writes RUN_DIR/eval/<when>.jsonl; nothing is done when the file is there.
+// Asks `model` every [[eval]] of the recipe and writes RUN_DIR/eval/<when>.jsonl; nothing is done when the file is there. `when`: before,
+// after, or warm_up, which asks the first held-out set only, greedily.
 Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when, const std::string& model, bool quiet);
 
 // A question's completion as the format writes it, with a confidence that says nothing:

@@ -33,7 +33,7 @@ Result<json> CompareRuns(const std::vector<RunAnswers>& runs) {
   json all = {{"runs", json::array()}, {"differences", json::array()}};
   const auto reference = ToRows(Select(Final(runs[0]), {.role = "held_out", .greedy = true}));
   for (const RunAnswers& run : runs) {
-    json summary = RunSummary({run.name, run.before, run.after});
+    json summary = RunSummary(run);
     json numbers = summary[run.after.empty() ? "before" : "after"]["held_out"];
     numbers["name"] = run.name;
     json& baselines = summary["baselines"][run.after.empty() ? "before" : "after"];

@@ -23,8 +23,8 @@ constexpr char kStyle[] = R"(
 @media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--soft:#9aa3ae;--line:#3a4048;--paper:#16181c;--good:#4cc38a;--bad:#ef7f74;--accent:#6ea8fe;--second:#e9a15b}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1080px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:0}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line);padding-bottom:.2rem}
-td:first-child{max-width:20rem;overflow:hidden;text-overflow:ellipsis}p.sub,p.note{color:var(--soft);margin-top:.2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;display:block;overflow-x:auto}
-th,td{padding:.25rem .55rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+td:first-child{min-width:8rem;white-space:normal}p.sub,p.note{color:var(--soft);margin-top:.2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;display:block;overflow-x:auto}
+th,td{padding:.25rem .45rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{white-space:normal;vertical-align:bottom;font-weight:600}th:first-child,td:first-child{text-align:left}
 td small{color:var(--soft);display:block;font-size:.78em}td{vertical-align:top}
 .row{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:1.2rem}.curves{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:1rem}
@@ -51,7 +51,7 @@ constexpr const char* kColumns[][2] = {{"accuracy", "accuracy"},
                                        {"mcb", "MCB"},
                                        {"dsc", "DSC"},
                                        {"ece", "ECE"},
-                                       {"ece_null95", "its null 95 %"},
+                                       {"ece_null95", "ECE's null 95 %"},
                                        {"auroc", "AUROC"},
                                        {"within_answer_auroc", "AUROC within answer"},
                                        {"augrc", "AUGRC"}};
@@ -76,9 +76,9 @@ std::string Spaced(std::string name) {
 std::string MainTables(const json& s) {
   std::string html = "<h2>Held out, out of domain</h2><table>" + Head("greedy answers");
   for (const std::string& name : SetNames(s))
-    for (const char* moment : {"before", "after"})
+    for (const auto& [moment, title] : kMoments)
       if (s.contains(moment) && s[moment]["sets"].contains(name))
-        html += Row(fmt::format("{}, {} RL", name, moment), s[moment]["sets"][name], std::string(moment) == "before");
+        html += Row(fmt::format("{}, {}", name, title), s[moment]["sets"][name], std::string(moment) == "before");
   for (const char* moment : {"before", "after"})
     if (s.contains(moment) && s[moment].contains("held_out_sampled"))
       html += Row(fmt::format("held out, sampled answers, {} RL", moment), s[moment]["held_out_sampled"], std::string(moment) == "before");
@@ -112,7 +112,7 @@ std::string Cards(const json& s) {
     if (s.contains("after") && s["before"]["held_out"][key].is_number())
       value = fmt::format("{:.3f} \u2192 {}", s["before"]["held_out"][key].get<double>(), value);
     if (s.contains("paired") && s["paired"].contains(key) && s["paired"][key]["interval"][0].is_number())
-      note = fmt::format("difference {:+.3f} [{:+.3f}, {:+.3f}]", s["paired"][key]["delta"].get<double>(),
+      note = fmt::format("{:+.3f} [{:+.3f}, {:+.3f}]", s["paired"][key]["delta"].get<double>(),
                          s["paired"][key]["interval"][0].get<double>(), s["paired"][key]["interval"][1].get<double>());
     html += fmt::format("<div class=\"card\"><span>{}</span><b>{}</b><span>{}</span></div>", title, value, note);
   }

@@ -114,28 +114,53 @@ bool Excludes(const json& difference, bool wants_negative) {
   return (difference["delta"].get<double>() < 0) == wants_negative;
 }
 
+// Below this the numbers of confidence speak of a part of the answers only.
+constexpr double kFormatHeld = 0.9;
+
+// What RL did to a policy whose slot was warmed up before: the warm-up trains the confidence, RL the answers as well.
+std::string ShareOfRl(const json& paired) {
+  std::string text;
+  for (const auto& [key, title] : {std::pair{"accuracy", "accuracy"}, std::pair{"brier", "Brier"}, std::pair{"auroc", "AUROC"}})
+    if (const json& d = paired[key]; d["delta"].is_number() && d["interval"][0].is_number())
+      text += fmt::format("{}{} {:+.3f} [{:+.3f}, {:+.3f}]", text.empty() ? "" : ", ", title, d["delta"].get<double>(),
+                          d["interval"][0].get<double>(), d["interval"][1].get<double>());
+  return "Of that, RL after the warm-up: " + text + ".";
+}
+
 std::vector<std::string> Verdict(const json& s) {
   std::vector<std::string> words;
+  const std::string by = s.contains("warm_up") ? "by warm-up and RL" : "by RL";
+  const json& held_out = s[s.contains("after") ? "after" : "before"]["held_out"];
+  if (held_out["format_ok"].is_number() && held_out["format_ok"].get<double>() < kFormatHeld)
+    words.push_back(
+        fmt::format("Only {:.0f} % of the held-out answers hold the format that was asked for, and only those have a confidence. The stage "
+                    "sft teaches a "
+                    "format; so does an easier [format].",
+                    100 * held_out["format_ok"].get<double>()));
   if (!s.contains("paired")) return words;
   const json& paired = s["paired"];
   auto say = [&](const char* what, const json& d, bool lower_is_better) {
     const double delta = d["delta"].is_number() ? d["delta"].get<double>() : NAN;
     if (Excludes(d, lower_is_better))
-      words.push_back(fmt::format("{} improved by RL: {:+.3f} [{:+.3f}, {:+.3f}].", what, delta, d["interval"][0].get<double>(),
+      words.push_back(fmt::format("{} improved {}: {:+.3f} [{:+.3f}, {:+.3f}].", what, by, delta, d["interval"][0].get<double>(),
                                   d["interval"][1].get<double>()));
     else if (Excludes(d, !lower_is_better))
-      words.push_back(fmt::format("{} got WORSE by RL: {:+.3f} [{:+.3f}, {:+.3f}].", what, delta, d["interval"][0].get<double>(),
+      words.push_back(fmt::format("{} got WORSE {}: {:+.3f} [{:+.3f}, {:+.3f}].", what, by, delta, d["interval"][0].get<double>(),
                                   d["interval"][1].get<double>()));
-    else
+    else if (std::isfinite(delta))
       words.push_back(fmt::format("{} did not change measurably ({:+.3f}).", what, delta));
+    else
+      words.push_back(fmt::format("{} cannot be compared: too few answers have a confidence, or all are right or all wrong.", what));
   };
   say("Accuracy", paired["accuracy"], false);
   say("The Brier score", paired["brier"], true);
   say("AUROC", paired["auroc"], false);
+  if (s.contains("paired_after_warm_up")) words.push_back(ShareOfRl(s["paired_after_warm_up"]));
   const json& against = s["against_baselines"];
   if (!against.contains("after") || !against["after"].contains("answer_probability_platt")) return words;
   const json& d = against["after"]["answer_probability_platt"]["brier"];
-  const double delta = d["delta"].is_number() ? d["delta"].get<double>() : NAN;
+  if (!d["delta"].is_number()) return words;
+  const double delta = d["delta"].get<double>();
   if (Excludes(d, true))
     words.push_back(
         fmt::format("The confidence beats the trained model's own Platt-scaled answer probability (Brier {:+.3f}): it knows more than the "
@@ -154,6 +179,20 @@ std::vector<std::string> Verdict(const json& s) {
 
 }  // namespace
 
+namespace {
+
+// Held-out greedy answers of two moments, question by question; null where they cannot be compared.
+json PairedJson(const std::vector<AnswerRow>& from, const std::vector<AnswerRow>& to) {
+  const AnswerFilter held_out{.role = "held_out", .greedy = true};
+  const auto paired = calibration::ComparePaired(ToRows(Select(from, held_out)), ToRows(Select(to, held_out)));
+  if (!paired) return nullptr;
+  return {{"accuracy", DifferenceJson(paired->accuracy)}, {"brier", DifferenceJson(paired->brier)},
+          {"auroc", DifferenceJson(paired->auroc)},       {"augrc", DifferenceJson(paired->augrc)},
+          {"ece", DifferenceJson(paired->ece15)},         {"mean_confidence", DifferenceJson(paired->mean_confidence)}};
+}
+
+}  // namespace
+
 json RunSummary(const RunAnswers& answers) {
   json s = {{"name", answers.name}, {"before", Moment(answers.before)}};
   s["baselines"]["before"] = BaselineNumbers(answers.before);
@@ -162,12 +201,11 @@ json RunSummary(const RunAnswers& answers) {
     s["after"] = Moment(answers.after);
     s["baselines"]["after"] = BaselineNumbers(answers.after);
     s["against_baselines"]["after"] = AgainstBaseline(answers.after);
-    const auto before = ToRows(Select(answers.before, {.role = "held_out", .greedy = true})),
-               after = ToRows(Select(answers.after, {.role = "held_out", .greedy = true}));
-    if (auto paired = calibration::ComparePaired(before, after))
-      s["paired"] = {{"accuracy", DifferenceJson(paired->accuracy)}, {"brier", DifferenceJson(paired->brier)},
-                     {"auroc", DifferenceJson(paired->auroc)},       {"augrc", DifferenceJson(paired->augrc)},
-                     {"ece", DifferenceJson(paired->ece15)},         {"mean_confidence", DifferenceJson(paired->mean_confidence)}};
+    if (json paired = PairedJson(answers.before, answers.after); !paired.is_null()) s["paired"] = paired;
+  }
+  if (!answers.warm_up.empty()) {
+    s["warm_up"] = Moment(answers.warm_up);
+    if (json paired = PairedJson(answers.warm_up, answers.after); !paired.is_null()) s["paired_after_warm_up"] = paired;
   }
   s["verdict"] = Verdict(s);
   return s;
@@ -208,9 +246,8 @@ std::string SummaryText(const json& s) {
   std::string text = fmt::format("  {:<34} {:>5}  {:>6}  {:>10}  {:<22}  {:>14}  {:<22}  {:>6}\n", "greedy answers", "n", "acc",
                                  "confidence", "Brier", "ECE (null 95%)", "AUROC", "AUGRC");
   for (const std::string& name : SetNames(s))
-    for (const char* moment : {"before", "after"})
-      if (s.contains(moment) && s[moment]["sets"].contains(name))
-        text += Line(fmt::format("{}, {} RL", name, moment), s[moment]["sets"][name]);
+    for (const auto& [moment, title] : kMoments)
+      if (s.contains(moment) && s[moment]["sets"].contains(name)) text += Line(fmt::format("{}, {}", name, title), s[moment]["sets"][name]);
   text += "\n  without RL, on the held-out answers\n";
   for (const char* moment : {"before", "after"}) {
     if (!s["baselines"].contains(moment)) continue;

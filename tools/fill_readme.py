@@ -26,6 +26,8 @@ def shown(numbers, key):
 
 def table(summary):
     rows = [("before RL", summary["before"]["held_out"])]
+    if "warm_up" in summary:
+        rows.append(("after the warm-up", summary["warm_up"]["held_out"]))
     if "after" in summary:
         rows.append(("after RL", summary["after"]["held_out"]))
     for moment in ("before", "after"):

@@ -25,7 +25,7 @@ namespace candor::cli {
 namespace {
 
 struct EvalArguments {
-  std::string model, data, recipe, out;
+  std::string model, data, name, recipe, out;
   std::vector<std::string> overrides;
   int64_t limit = 0, samples = -1;
   double temperature = -1;
@@ -62,8 +62,8 @@ Result<std::vector<AskSet>> SetsOf(const EvalArguments& arguments, const Recipe&
     return {};
   };
   if (!arguments.data.empty()) {
-    CANDOR_TRY(add(std::filesystem::path(arguments.data).stem().string(), "held_out", arguments.data, arguments.limit,
-                   std::max<int64_t>(0, arguments.samples)));
+    CANDOR_TRY(add(arguments.name.empty() ? std::filesystem::path(arguments.data).stem().string() : arguments.name, "held_out",
+                   arguments.data, arguments.limit, std::max<int64_t>(0, arguments.samples)));
   } else {
     for (const EvalSetOptions& eval : recipe.evals)
       CANDOR_TRY(add(eval.name, eval.role, eval.path, arguments.limit > 0 ? arguments.limit : eval.n,
@@ -117,6 +117,7 @@ int RunEval(int argc, const char* const* argv) {
       "candor eval"};
   app.add_option("MODEL", arguments.model, "a Hugging Face folder or the folder of a run")->required();
   app.add_option("DATA", arguments.data, "JSONL rows {prompt, answer}; left out: every [[eval]] of the recipe");
+  app.add_option("--name", arguments.name, "what tables call DATA (default: its file name)");
   app.add_option("SETTINGS", arguments.overrides, "key=value, such as format.confidence=slot");
   app.add_option("--recipe", arguments.recipe, "take format, verifiers and sampling from this recipe (default: the run's own)");
   app.add_option("--out", arguments.out, "write the answers here, one JSON line each (rows for candor calibration)");

@@ -59,6 +59,31 @@ TEST(RunSummary, AnIntervalHoldsTheNumberItStandsBeside) {
   EXPECT_NEAR(half, 1.96 * 0.5 / std::sqrt(60.0), 0.01) << "of 60 answers, not of the 20 with a confidence";
 }
 
+// A newcomer's model that does not hold the format: the words say so, and no number is made of nothing.
+TEST(RunSummary, SaysThatTheFormatDoesNotHold) {
+  const nlohmann::json summary = RunSummary(MakeRun(60));
+  const std::string words = summary["verdict"].dump();
+  EXPECT_THAT(words, HasSubstr("Only 0 % of the held-out answers hold the format"));
+  EXPECT_THAT(words, HasSubstr("The Brier score cannot be compared"));
+  EXPECT_THAT(words, Not(HasSubstr("nan")));
+  EXPECT_THAT(RunSummary(MakeRun())["verdict"].dump(), Not(HasSubstr("hold the format")));
+}
+
+// What the warm-up did and what RL did after it are two claims.
+TEST(RunSummary, TellsTheWarmUpFromRl) {
+  RunAnswers run = MakeRun();
+  EXPECT_FALSE(RunSummary(run).contains("warm_up"));
+  run.warm_up = Answers("test", "held_out", 60, 0, 0.3);  // all that training gained
+  const nlohmann::json summary = RunSummary(run);
+  EXPECT_NEAR(summary["paired_after_warm_up"]["brier"]["delta"].get<double>(), 0.0, 1e-12);
+  EXPECT_LT(summary["paired"]["brier"]["delta"].get<double>(), -0.1);
+  const std::string text = SummaryText(summary);
+  EXPECT_LT(text.find("test, before RL"), text.find("test, after the warm-up"));
+  EXPECT_LT(text.find("test, after the warm-up"), text.find("test, after RL"));
+  EXPECT_THAT(text, HasSubstr("The Brier score improved by warm-up and RL"));
+  EXPECT_THAT(text, HasSubstr("RL after the warm-up: accuracy +0.000"));
+}
+
 TEST(Report, IsOnePageWithoutOutsideParts) {
   const RunAnswers run = MakeRun();
   const nlohmann::json summary = RunSummary(run);
