@@ -3,85 +3,19 @@
 usage: tiny_run_test.py CANDOR SOURCE_FOLDER
 """
 import json
-import os
-import pathlib
 import signal
 import subprocess
-import sys
-import tempfile
-import time
 import unittest
 
-CANDOR = str(pathlib.Path(sys.argv.pop(1)).resolve())
-SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
-DEADLINE_S = 240
-STEP_DEADLINE_S = 60  # every injected fault ends in recovery within a minute
+from processes import CANDOR, SOURCE, RunCase, pids_of, start
 
 
-def steps_done(run):
-    metrics = run / "metrics.jsonl"
-    return len([line for line in metrics.read_text().splitlines() if line.endswith("}")]) if metrics.exists() else 0
-
-
-def pids_of(role, run):
-    """Processes of one role of this run, found by their command lines."""
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if role.encode() in words[1:2] and str(run).encode() in words:
-            found.append(int(entry.name))
-    return found
-
-
-def start(run, folder, *overrides):
-    command = [CANDOR, "run", "recipes/tiny.toml", "--run-dir", str(run), f"stage_cache={folder}/stages", *overrides]
-    return subprocess.Popen(command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-class TinyRun(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory(prefix="candor-e2e-")
-        self.run = pathlib.Path(self.folder.name) / "run"
-
-    def tearDown(self):
-        self.folder.cleanup()
-
-    def logs(self):
-        return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-12:]) for log in sorted((self.run / "logs").glob("*.log")))
-
-    def wait_for_step(self, process, step):
-        deadline = time.monotonic() + STEP_DEADLINE_S
-        while steps_done(self.run) < step:
-            self.assertIsNone(process.poll(), "the run ended early:\n" + (process.stdout.read() if process.poll() is not None else ""))
-            if time.monotonic() > deadline:
-                logs = self.logs()
-                process.kill()
-                self.fail(f"step {step} was not reached\n{logs}")
-            time.sleep(0.02)
-
-    def kill(self, role):
-        pids = pids_of(role, self.run)
-        self.assertTrue(pids, f"no {role} process was found")
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-
-    def finish(self, process):
-        output, _ = process.communicate(timeout=DEADLINE_S)
-        self.assertEqual(process.returncode, 0, output)
-        return output
-
-    def ledger(self):
-        answer = subprocess.run([CANDOR, "ledger", str(self.run), "--json"], capture_output=True, text=True)
-        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
-        return json.loads(answer.stdout)
+class TinyRun(RunCase):
+    def start(self, *arguments):
+        return start("recipes/tiny.toml", self.run, f"stage_cache={self.folder.name}/stages", *arguments)
 
     def test_survives_kills_and_balances(self):
-        process = start(self.run, self.folder.name)
+        process = self.start()
         for step, role in ((10, "rollout"), (20, "coordinator"), (30, "reward"), (40, "trainer")):
             self.wait_for_step(process, step)
             self.kill(role)
@@ -101,7 +35,7 @@ class TinyRun(unittest.TestCase):
         self.assertIn("finished run", again.stdout)
 
     def test_stops_cleanly_and_resumes(self):
-        process = start(self.run, self.folder.name)
+        process = self.start()
         self.wait_for_step(process, 15)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
@@ -111,7 +45,7 @@ class TinyRun(unittest.TestCase):
         refused = subprocess.run([CANDOR, "run", "recipes/tiny.toml", "--run-dir", str(self.run)], cwd=SOURCE, capture_output=True, text=True)
         self.assertNotEqual(refused.returncode, 0)
         self.assertIn("--resume", refused.stderr)
-        resumed = start(self.run, self.folder.name, "--resume")
+        resumed = self.start("--resume")
         self.finish(resumed)
         self.assertEqual(self.ledger()["in_flight"], 0)
 
