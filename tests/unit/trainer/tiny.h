@@ -80,11 +80,11 @@ std::vector<T> OnRanks(int ranks, const std::function<T(Collective&)>& body) {
   return results;
 }
 
-// All weights of a policy, one after the other.
-inline std::vector<float> Weights(ShardedPolicy& policy) {
+// All weights of a policy, one after the other: the fp32 masters, or what the model computes with.
+inline std::vector<float> Weights(ShardedPolicy& policy, ShardedPolicy::Which which = ShardedPolicy::Which::kMaster) {
   std::vector<float> all;
   for (size_t u = 0; u < policy.units().size(); ++u) {
-    at::Tensor whole = policy.WholeUnit(u, ShardedPolicy::Which::kCompute).value().to(at::kFloat).cpu();
+    at::Tensor whole = policy.WholeUnit(u, which).value().to(at::kFloat).cpu();
     all.insert(all.end(), whole.data_ptr<float>(), whole.data_ptr<float>() + policy.units()[u].Count());
   }
   return all;
