@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "cli/command_line.h"
 #include "cli/run_dir.h"
 #include "cli/torch/bench_shard.h"
 #include "cli/torch/commands.h"
@@ -138,11 +139,7 @@ int RunBench(int argc, const char* const* argv) {
   mismatch->add_option("--new-tokens", arguments.mismatch.new_tokens)->check(positive)->capture_default_str();
   mismatch->add_flag("--deterministic", arguments.mismatch.deterministic, "fp32, results independent of the batch: the difference is 0");
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   Status status;
   if (*shard)
     status = Shard(arguments);
@@ -150,9 +147,7 @@ int RunBench(int argc, const char* const* argv) {
     status = Fail(folder.error());
   else
     status = *generate ? Generate(arguments, *folder) : *learn ? Learn(arguments, *folder) : Mismatch(arguments, *folder);
-  if (status) return static_cast<int>(ExitCode::kOk);
-  std::fprintf(stderr, "candor bench: %s\n", status.error().Message().c_str());
-  return static_cast<int>(ExitCodeOf(status.error().code));
+  return ExitWith("bench", status);
 }
 
 }  // namespace candor::cli
