@@ -52,20 +52,22 @@ void Print(const BenchArguments& arguments, const std::string& text) {
   }
 }
 
+// What every bench of one process takes.
+template <typename Options>
+void Place(const BenchArguments& arguments, Options& options) {
+  options.device = arguments.device, options.dtype = arguments.dtype, options.threads = arguments.threads;
+}
+
 Status Generate(BenchArguments& arguments, const std::string& folder) {
   arguments.generate.folder = folder;
-  arguments.generate.device = arguments.device;
-  arguments.generate.dtype = arguments.dtype;
-  arguments.generate.threads = arguments.threads;
+  Place(arguments, arguments.generate);
   CANDOR_ASSIGN(const GenerateBenchResult result, GenerateBench(arguments.generate));
   Print(arguments, ToJson(result));
   return {};
 }
 
 Status Learn(BenchArguments& arguments, const std::string& folder) {
-  arguments.learn.device = arguments.device;
-  arguments.learn.dtype = arguments.dtype;
-  arguments.learn.threads = arguments.threads;
+  Place(arguments, arguments.learn);
   CANDOR_ASSIGN(const LearnBenchResult result, LearnBench(folder, arguments.learn));
   const nlohmann::ordered_json json = {{"name", "learn"},
                                        {"tokens_per_second", result.tokens_per_second},
@@ -80,17 +82,14 @@ Status Learn(BenchArguments& arguments, const std::string& folder) {
 
 Status Mismatch(BenchArguments& arguments, const std::string& folder) {
   arguments.mismatch.folder = folder;
-  arguments.mismatch.device = arguments.device;
-  arguments.mismatch.dtype = arguments.dtype;
-  arguments.mismatch.threads = arguments.threads;
+  Place(arguments, arguments.mismatch);
   CANDOR_ASSIGN(const MismatchBenchResult result, MismatchBench(arguments.mismatch));
   Print(arguments, ToJson(result));
   return {};
 }
 
 Status Shard(BenchArguments& arguments) {
-  arguments.shard.model = arguments.model, arguments.shard.device = arguments.device,
-  arguments.shard.dtype = arguments.dtype == "auto" ? "fp32" : arguments.dtype;
+  arguments.shard.model = arguments.model, arguments.shard.device = arguments.device;
   if (!arguments.shard.rank_out.empty()) return RunShardBenchRank(arguments.shard);
   CANDOR_ASSIGN(const std::string json, RunShardBench(arguments.shard));
   Print(arguments, json);
@@ -102,10 +101,14 @@ CLI::App* AddBench(CLI::App& app, const char* name, const char* description, Ben
   bench->add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
   bench->add_option("--device", arguments.device, "auto (a GPU where one can be used), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  bench->add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
-  bench->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
   bench->add_flag("--json", arguments.json, "one JSON object instead of lines");
   return bench;
+}
+
+// The benches of one process choose both; the ranks of `shard` have one thread each, and are compared in fp32 unless told otherwise.
+void AddPlace(CLI::App* bench, BenchArguments& arguments) {
+  bench->add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
+  bench->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
 }
 
 }  // namespace
@@ -118,23 +121,27 @@ int RunBench(int argc, const char* const* argv) {
   const CLI::Range positive(int64_t{1}, int64_t{1} << 20);
 
   CLI::App* generate = AddBench(app, "generate", "tokens per second of the rollout engine", arguments);
+  AddPlace(generate, arguments);
   generate->add_option("--prompts", arguments.generate.prompts, "traces at once")->check(positive)->capture_default_str();
   generate->add_option("--prompt-tokens", arguments.generate.prompt_tokens)->check(positive)->capture_default_str();
   generate->add_option("--new-tokens", arguments.generate.new_tokens)->check(positive)->capture_default_str();
   generate->add_option("--group-size", arguments.generate.group_size, "traces that share a prompt")->check(positive)->capture_default_str();
 
   CLI::App* learn = AddBench(app, "learn", "tokens per second of a learning step", arguments);
+  AddPlace(learn, arguments);
   learn->add_option("--sequences", arguments.learn.sequences)->check(positive)->capture_default_str();
   learn->add_option("--tokens", arguments.learn.tokens, "per sequence")->check(positive)->capture_default_str();
   learn->add_option("--repeats", arguments.learn.repeats, "the median counts")->check(positive)->capture_default_str();
   learn->add_flag("--recompute", arguments.learn.recompute, "compute each block again in the backward pass");
 
   CLI::App* shard = AddBench(app, "shard", "one rank against several: equal weights, and memory per rank", arguments);
+  shard->add_option("--dtype", arguments.shard.dtype, "bf16 or fp32")->check(CLI::IsMember({"bf16", "fp32"}))->capture_default_str();
   shard->add_option("--ranks", arguments.shard.ranks)->check(CLI::Range(2, 64))->capture_default_str();
   shard->add_option("--sharding", arguments.shard.sharding)->check(CLI::IsMember({"none", "zero2", "zero3"}))->capture_default_str();
   shard->add_option("--rank-out", arguments.shard.rank_out)->group("");
 
   CLI::App* mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);
+  AddPlace(mismatch, arguments);
   mismatch->add_option("--prompts", arguments.mismatch.prompts)->check(positive)->capture_default_str();
   mismatch->add_option("--new-tokens", arguments.mismatch.new_tokens)->check(positive)->capture_default_str();
   mismatch->add_flag("--deterministic", arguments.mismatch.deterministic, "fp32, results independent of the batch: the difference is 0");
