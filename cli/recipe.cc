@@ -104,7 +104,8 @@ Result<Recipe> BindRecipe(const RecipeSource& source) {
 Status RefuseUnread(const RecipeSource& source, Recipe& recipe) {
   const std::vector<UnreadKey> unread = FindUnreadKeys(recipe);
   if (unread.empty()) return {};
-  return Fail(ErrorCode::kInvalidInput, fmt::format("nothing reads `{}`", unread.front().Name()), PlaceOf(source, unread.front()),
+  const std::string name = unread.front().Name();
+  return Fail(ErrorCode::kInvalidInput, fmt::format("nothing reads `{}`", name), source.PlaceOf(name),
               fmt::format("take it out; what would read it: {}", unread.front().why));
 }
 

@@ -257,9 +257,10 @@ Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when
       std::find_if(recipe.evals.begin(), recipe.evals.end(), [](const EvalSetOptions& e) { return e.role == "held_out"; });
   if (warm_up && held_out == recipe.evals.end()) return {};
   if (!quiet) std::fprintf(stderr, "evaluating %s: %s\n", warm_up ? "after the warm-up" : (when + " RL").c_str(), model.c_str());
-  std::vector<std::string> command{ProgramFolder() + "candor-torch", "eval", model, "--recipe", run.Resolved(), "--out", run.Answers(when)};
-  if (warm_up) command.insert(command.begin() + 3, {held_out->path, "--name", held_out->name, "--samples", "0"});
+  std::vector<std::string> command{ProgramFolder() + "candor-torch", "eval", model};
+  if (warm_up) command.insert(command.end(), {held_out->path, "--name", held_out->name, "--samples", "0"});
   if (warm_up && held_out->n > 0) command.insert(command.end(), {"--limit", std::to_string(held_out->n)});
+  command.insert(command.end(), {"--recipe", run.Resolved(), "--out", run.Answers(when)});
   if (quiet) command.push_back("--quiet");
   return RunChild(command, "/dev/null", "the evaluation");
 }

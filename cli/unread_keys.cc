@@ -117,47 +117,6 @@ void ForEachChange(const OptionTable& table, const OptionTable& defaults,
         changed(table.sections()[s], table.sections()[s].keys[k]);
 }
 
-struct Scratch {
-  bool flag = false;
-  int64_t number = 0;
-  double real = 0.0;
-  std::string text;
-  std::vector<std::string> texts;
-};
-
-// The section's keys once more, bound to nothing that matters; `odd_one` as a list of tables, which none of its values is.
-void DeclareProbe(OptionTable& probe, const OptionSection& section, const std::string& odd_one, Scratch& scratch,
-                  std::vector<Scratch>& tables) {
-  for (const OptionKey& key : section.keys) {
-    if (key.key == odd_one || key.kind == OptionKey::Kind::kTableList)
-      probe.TableList<Scratch>(key.key, &tables, [](OptionTable&, Scratch&) {});
-    else if (key.kind == OptionKey::Kind::kBool)
-      probe.Bool(key.key, &scratch.flag);
-    else if (key.kind == OptionKey::Kind::kInt)
-      probe.Int(key.key, &scratch.number);
-    else if (key.kind == OptionKey::Kind::kDouble)
-      probe.Double(key.key, &scratch.real);
-    else if (key.kind == OptionKey::Kind::kString)
-      probe.String(key.key, &scratch.text);
-    else
-      probe.StringList(key.key, &scratch.texts);
-  }
-}
-
-// The section that holds a key; for a list, that of its elements.
-OptionSection SectionOf(const UnreadKey& key) {
-  Recipe recipe;
-  OptionTable table;
-  Declare(table, recipe);
-  for (const OptionSection& section : table.sections())
-    for (const OptionKey& one : section.keys) {
-      if (key.index < 0 && section.name == key.section && one.key == key.key) return section;
-      if (key.index >= 0 && one.key == key.section && one.kind == OptionKey::Kind::kTableList)
-        return one.element(OptionTable::kDescribe)->sections().front();
-    }
-  return {};
-}
-
 }  // namespace
 
 std::string UnreadKey::Name() const { return (index < 0 ? section : section + "[" + std::to_string(index) + "]") + "." + key; }
@@ -182,23 +141,6 @@ std::vector<UnreadKey> FindUnreadKeys(Recipe& recipe) {
                       [&](const OptionSection&, const OptionKey& key) { look(list.key, key.key, static_cast<int64_t>(i)); });
     }
   return unread;
-}
-
-std::string PlaceOf(const RecipeSource& source, const UnreadKey& key) {
-  const OptionSection section = SectionOf(key);
-  Scratch scratch;
-  std::vector<Scratch> elements, tables;
-  int64_t element = 0;
-  OptionTable probe;
-  probe.Section(key.index < 0 ? key.section : "", "");
-  if (key.index < 0)
-    DeclareProbe(probe, section, key.key, scratch, tables);
-  else
-    probe.TableList<Scratch>(key.section, &elements, [&](OptionTable& one, Scratch&) {
-      DeclareProbe(one, section, element++ == key.index ? key.key : "", scratch, tables);
-    });
-  const Status refused = source.Bind(probe);
-  return refused ? key.Name() : refused.error().where;
 }
 
 }  // namespace candor::cli

@@ -17,7 +17,5 @@ struct UnreadKey {
   std::string Name() const;  // "trainer.clip_low", "objective[1].target"
 };
 std::vector<UnreadKey> FindUnreadKeys(Recipe& recipe);
-// Where a key was written, "file:line" or the override. A source says so of a value that it refuses.
-std::string PlaceOf(const RecipeSource& source, const UnreadKey& key);
 
 }  // namespace candor::cli

@@ -110,6 +110,9 @@ class RecipeSource {
   // Fills the structs behind the table. Unknown keys, wrong types and values out of range are errors with file:line and the nearest known
   // key. The structs' elements of table lists must not be moved afterwards.
   Status Bind(OptionTable& table) const;
+  // Where a key was written, "file:line" or the override; the name itself where it was not. Names as in errors: "trainer.lr",
+  // "eval[1].path".
+  std::string PlaceOf(const std::string& name) const;
 
  private:
   struct Impl;

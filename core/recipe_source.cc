@@ -278,4 +278,9 @@ Status RecipeSource::AddOverride(std::string_view override_text) {
 
 Status RecipeSource::Bind(OptionTable& table) const { return Binder().Table(table, impl_->root, ""); }
 
+std::string RecipeSource::PlaceOf(const std::string& name) const {
+  const auto found = impl_->root.at_path(name);
+  return found ? Place(*found.node()) : name;
+}
+
 }  // namespace candor

@@ -1,10 +1,10 @@
 #include "rollout/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/clock.h"
 #include "core/rng.h"
 #include "model/config.h"
 #include "model/parameters.h"
@@ -12,8 +12,6 @@
 
 namespace candor {
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Exactly max_new_tokens, whatever they say.
 class FixedLength final : public Episode {
@@ -73,15 +71,15 @@ Result<GenerateBenchResult> GenerateBench(const GenerateBenchOptions& options) {
   engine_options.threads = options.threads;
   engine_options.max_batch = options.prompts;
   CANDOR_ASSIGN(const std::unique_ptr<Engine> engine, Engine::Create(engine_options));
-  const double load_start = Now();
+  const double load_start = SteadySeconds();
   CANDOR_TRY(engine->Load(PolicyVersion{0}, options.folder));
   GenerateBenchResult result;
-  result.load_seconds = Now() - load_start;
+  result.load_seconds = SteadySeconds() - load_start;
   if (options.warm_up) CANDOR_TRY(RunOnce(*engine, options, std::min<int64_t>(4, options.new_tokens), 1u << 20, Forget));
   const EngineStats before = engine->stats();
-  const double start = Now();
+  const double start = SteadySeconds();
   CANDOR_TRY(RunOnce(*engine, options, options.new_tokens, 1, Forget));
-  result.seconds = Now() - start;
+  result.seconds = SteadySeconds() - start;
   const EngineStats after = engine->stats();
   result.new_tokens = after.sampled_tokens - before.sampled_tokens;
   result.prompt_tokens = after.prompt_tokens - before.prompt_tokens;

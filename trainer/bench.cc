@@ -1,9 +1,9 @@
 #include "trainer/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 
+#include "core/clock.h"
 #include "trainer/bench_groups.h"
 #include "trainer/policy_start.h"
 #include "trainer/rl_step.h"
@@ -12,8 +12,6 @@
 namespace candor {
 
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::vector<SftExample> Sequences(const LearnBenchOptions& o, int64_t vocab_size) {
   std::vector<SftExample> examples;
@@ -39,9 +37,9 @@ std::vector<ScoredGroup> Groups(const LearnBenchOptions& o, int64_t vocab_size) 
 Result<double> Median(int64_t repeats, const std::function<Status(int64_t step)>& run) {
   std::vector<double> seconds;
   for (int64_t i = 0; i <= repeats; ++i) {
-    double start = Now();
+    double start = SteadySeconds();
     CANDOR_TRY(run(i + 1));
-    if (i > 0) seconds.push_back(Now() - start);
+    if (i > 0) seconds.push_back(SteadySeconds() - start);
   }
   std::sort(seconds.begin(), seconds.end());
   return seconds[seconds.size() / 2];

@@ -1,9 +1,9 @@
 #include "trainer/rl_step.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
+#include "core/clock.h"
 #include "trainer/exchange.h"
 #include "trainer/micro_batch.h"
 #include "trainer/optimizer.h"
@@ -68,8 +68,6 @@ void CountGroups(const std::vector<Objective>& objectives, const std::vector<Sco
   }
 }
 
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 }  // namespace
 
 Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Denominators& all, int64_t held_version, ReportSums& sums) {
@@ -93,7 +91,7 @@ Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Den
 }
 
 Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& groups) {
-  double start = Now();
+  double start = SteadySeconds();
   ReportSums mine;
   CANDOR_ASSIGN(std::vector<Moments> moments, StepMoments(policy_.collective(), settings_.objectives, groups));
   std::vector<GroupTask> tasks = PlanTasks(settings_.objectives, groups, moments);
@@ -101,7 +99,7 @@ Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& 
   CountGroups(settings_.objectives, groups, tasks, mine);
   CANDOR_TRY(policy_.BeginStep());
   CANDOR_TRY(RunMicroBatches(tasks, all, step - 1, mine));
-  double learned = Now();
+  double learned = SteadySeconds();
   double lr = LearningRate(settings_.schedule, settings_.total_steps, step);
   CANDOR_ASSIGN(UpdateOutcome update, ApplyUpdate(policy_, settings_.adam, lr, settings_.ema_decay, mine.loss));
   CANDOR_ASSIGN(ReportSums sums, SumOverRanks(policy_.collective(), mine));
@@ -112,8 +110,8 @@ Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& 
   result.metrics["optim/lr"] = lr;
   result.metrics["optim/skipped"] = update.skipped ? 1.0 : 0.0;
   result.metrics["time/forward_backward"] = learned - start;
-  result.metrics["time/update"] = Now() - learned;
-  result.metrics["perf/throughput"] = sums.rows / (Now() - start);
+  result.metrics["time/update"] = SteadySeconds() - learned;
+  result.metrics["perf/throughput"] = sums.rows / (SteadySeconds() - start);
   const MemoryUse& memory = policy_.memory();
   result.metrics["memory/owned_bytes"] = static_cast<double>(memory.owned_bytes);
   result.metrics["memory/gathered_bytes_peak"] = static_cast<double>(memory.gathered_bytes_peak);

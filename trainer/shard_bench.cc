@@ -1,10 +1,10 @@
 #include "trainer/shard_bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "trainer/bench_groups.h"
 #include "trainer/policy_start.h"
 #include "trainer/rl_step.h"
@@ -12,8 +12,6 @@
 namespace candor {
 
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 int64_t BoundBytes(const ShardedPolicy& policy, int ranks) {
   const int64_t compute = policy.dtype() == DType::kBf16 ? 2 : 4;
@@ -64,10 +62,10 @@ Result<ShardBenchResult> ShardBench(const std::string& model_folder, const Shard
     for (int64_t g = collective.rank(); g < o.groups; g += collective.size())
       mine.push_back(
           SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens}, config.vocab_size, static_cast<uint64_t>(step * o.groups + g)));
-    const double start = Now();
+    const double start = SteadySeconds();
     CANDOR_ASSIGN(const StepResult done, stepper.Run(step, mine));
     if (done.skipped) return Fail(ErrorCode::kInternal, "a step of the bench was skipped: " + done.why);
-    if (step > 1 || o.steps == 1) seconds.push_back(Now() - start);
+    if (step > 1 || o.steps == 1) seconds.push_back(SteadySeconds() - start);
   }
   std::sort(seconds.begin(), seconds.end());
   ShardBenchResult result;

@@ -6,7 +6,6 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
@@ -14,6 +13,7 @@
 #include "cli/recipe.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
+#include "core/clock.h"
 #include "core/fs.h"
 #include "core/log.h"
 
@@ -54,10 +54,10 @@ std::string TimeText(double seconds) {
 // One line that is rewritten on a terminal, else a line for every tenth of the way.
 class Progress {
  public:
-  explicit Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(2) != 0), start_(Now()) {}
+  explicit Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(2) != 0), start_(SteadySeconds()) {}
   void Step(int64_t step, int64_t total, const SftStepResult& result) {
     rows_ += result.rows;
-    const double elapsed = Now() - start_;
+    const double elapsed = SteadySeconds() - start_;
     if (quiet_ || (!terminal_ && step != total && step * 10 / total == (step - 1) * 10 / total)) return;
     std::string slot;
     if (result.slot_confidence > 0.0) {
@@ -72,7 +72,6 @@ class Progress {
   }
 
  private:
-  static double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
   bool quiet_, terminal_;
   double start_, rows_ = 0.0;
 };

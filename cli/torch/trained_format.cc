@@ -1,6 +1,6 @@
 #include "cli/torch/trained_format.h"
 
-#include "text/prompt.h"
+#include "trainer/policy_start.h"
 
 namespace candor::cli {
 
@@ -21,19 +21,8 @@ FormatOptions FormatOfSpec(const ConfidenceSpec& spec) {
 Result<std::optional<ConfidenceSpec>> SpecOfFormat(const FormatOptions& format, const std::string& folder) {
   if (format.confidence != "slot") return std::nullopt;
   CANDOR_ASSIGN(const Tokenizer tokenizer, Tokenizer::Load(folder));
-  CANDOR_ASSIGN(const ChatTemplate chat_template, ChatTemplate::Load(folder));
-  CANDOR_ASSIGN(const PromptBuilder prompts, PromptBuilder::Make(&tokenizer, &chat_template, format));
-  ConfidenceSpec spec;
-  spec.high_id = prompts.slot().high;
-  spec.low_id = prompts.slot().low;
-  spec.high_token = format.slot_high;
-  spec.low_token = format.slot_low;
-  spec.after = std::string(kSlotPrefix);
-  spec.reply_end.clear();
-  for (const PolicyTag tag : prompts.format().tags)
-    if (tag != PolicyTag::kConfidence) spec.reply_end = std::string(CloseTag(tag));  // the last tag that the policy writes itself
-  spec.system_prompt = prompts.system_prompt();
-  return spec;
+  CANDOR_ASSIGN(const std::optional<SlotTokens> slot, SlotOf(format, tokenizer));
+  return ConfidenceSpecOf(format, *slot);
 }
 
 }  // namespace candor::cli

@@ -107,6 +107,16 @@ TEST(Recipe, OverridesReachIntoLists) {
   EXPECT_THAT(ErrorOf(two, {"piece.0.wait=1"}), HasSubstr("piece[0].wait"));
 }
 
+TEST(Recipe, TellsWhereAKeyWasWritten) {
+  RecipeSource source;
+  ASSERT_TRUE(source.AddText("[trainer]\nsteps=3\n[[piece]]\nchannel='a'\n[[piece]]\nchannel='b'", "r.toml"));
+  ASSERT_TRUE(source.AddOverride("trainer.lr=0.5"));
+  EXPECT_EQ(source.PlaceOf("trainer.steps"), "r.toml:2");
+  EXPECT_EQ(source.PlaceOf("piece[1].channel"), "r.toml:6");
+  EXPECT_THAT(source.PlaceOf("trainer.lr"), HasSubstr("override trainer.lr=0.5"));
+  EXPECT_EQ(source.PlaceOf("trainer.loss"), "trainer.loss");
+}
+
 TEST(Recipe, BaseFilesMergeTablesAndReplaceLists) {
   std::string folder = ::testing::TempDir();
   std::ofstream(folder + "/base.toml")

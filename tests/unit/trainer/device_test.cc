@@ -97,7 +97,7 @@ std::vector<float> Learned(const at::Device& device, DType dtype, const RlSettin
 void ExpectSameLearning(const at::Device& device) {
   const std::vector<float> fp32 = Learned(at::kCPU, DType::kFp32), bf16 = Learned(at::kCPU, DType::kBf16);
   EXPECT_LT(tiny::RelativeDistance(Learned(device, DType::kFp32), fp32), 1e-5);
-  EXPECT_LT(tiny::RelativeDistance(Learned(device, DType::kBf16), bf16), 5e-3) << "weights are compared after rounding to bf16";
+  EXPECT_LT(tiny::RelativeDistance(Learned(device, DType::kBf16), bf16), 5e-3) << "bf16 rounds at other places";
   EXPECT_GT(tiny::RelativeDistance(Learned(device, DType::kFp32, Settings(3.1e-3)), fp32), 1e-5) << "the control: another rate";
 }
 

@@ -14,6 +14,7 @@
 #include "core/rng.h"
 #include "core/trace.h"
 #include "model/parameters.h"
+#include "trainer/shard_bench.h"
 #include "trainer/sharded_policy.h"
 
 namespace candor::tiny {
@@ -90,12 +91,7 @@ inline std::vector<float> Weights(ShardedPolicy& policy, ShardedPolicy::Which wh
   return all;
 }
 
-inline double RelativeDistance(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < a.size(); ++i)
-    difference += std::pow(static_cast<double>(a[i]) - b[i], 2), norm += static_cast<double>(b[i]) * b[i];
-  return a.size() == b.size() ? std::sqrt(difference / norm) : 1e9;
-}
+using candor::RelativeDistance;
 
 class Folder {
  public:
