@@ -7,9 +7,12 @@
 #include <memory>
 #include <vector>
 
+#include "core/fault_point.h"
+
 namespace candor {
 
 Status StartLog(const std::string& worker, const std::string& file, bool to_stderr) {
+  SetProcessName(worker);
   std::vector<spdlog::sink_ptr> sinks;
   try {
     if (to_stderr) sinks.push_back(std::make_shared<spdlog::sinks::stderr_sink_mt>());

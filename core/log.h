@@ -9,7 +9,8 @@
 
 namespace candor {
 
-// Every later line carries `worker` ("rollout-0"); file "" logs to stderr alone. Level: CANDOR_LOG=debug|info|warn|error, default info.
+// Every later line carries `worker` ("rollout-0"), which is also the name that rules of CANDOR_FAULT match (fault_point.h); file "" logs
+// to stderr alone. Level: CANDOR_LOG=debug|info|warn|error, default info.
 Status StartLog(const std::string& worker, const std::string& file, bool to_stderr);
 inline void LogError(const Error& error, const std::string& during) { spdlog::error("{}: {}", during, error.Message()); }
 
