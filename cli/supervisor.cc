@@ -81,6 +81,7 @@ Status Supervisor::Spawn(Child& child) {
   if (!pid) return Fail(pid.error());
   ::setpgid(*pid, *pid);
   child.pid = *pid;
+  child.started_ms = clock_.SteadyMs();
   child.restart_at_ms = -1;
   return {};
 }
@@ -90,26 +91,30 @@ Status Supervisor::Start(ChildSpec spec) {
   return Spawn(children_.back());
 }
 
+ChildEvent Supervisor::Ended(Child& child, int status) {
+  ::kill(-child.pid, SIGKILL);  // what it left behind in its group
+  const int64_t lived_ms = clock_.SteadyMs() - child.started_ms;
+  child.pid = -1;
+  child.exit_code = CodeOf(status);
+  if (child.exit_code == 0 && child.spec.proof && !child.spec.proof()) child.exit_code = static_cast<int>(ExitCode::kRestart);
+  ChildEvent event{child.spec.name, child.exit_code, false, false};
+  if (child.exit_code == 0 || !child.spec.restart) return event;
+  const bool by_itself = child.exit_code < 128 && child.exit_code != static_cast<int>(ExitCode::kRestart);
+  child.early_failures = by_itself && lived_ms < kEarlyMs ? child.early_failures + 1 : 0;
+  if (lived_ms >= kSettledMs) child.restarts = 0;
+  event.gave_up = child.restarts >= child.spec.restarts_max || child.early_failures >= kEarlyFailuresMax;
+  if (event.gave_up) return event;
+  child.restart_at_ms = clock_.SteadyMs() + std::min<int64_t>(30'000, 200LL << std::min(child.restarts, 8));
+  ++child.restarts;
+  event.restarted = true;
+  return event;
+}
+
 std::vector<ChildEvent> Supervisor::Poll() {
   std::vector<ChildEvent> events;
   for (Child& child : children_) {
     int status = 0;
-    if (child.pid > 0 && ::waitpid(child.pid, &status, WNOHANG) == child.pid) {
-      ::kill(-child.pid, SIGKILL);  // what it left behind in its group
-      child.pid = -1;
-      child.exit_code = CodeOf(status);
-      ChildEvent event{child.spec.name, child.exit_code, false, false};
-      if (child.exit_code != 0 && child.spec.restart) {
-        if (child.restarts < child.spec.restarts_max) {
-          child.restart_at_ms = clock_.SteadyMs() + std::min<int64_t>(30'000, 200LL << std::min(child.restarts, 8));
-          ++child.restarts;
-          event.restarted = true;
-        } else {
-          event.gave_up = true;
-        }
-      }
-      events.push_back(std::move(event));
-    }
+    if (child.pid > 0 && ::waitpid(child.pid, &status, WNOHANG) == child.pid) events.push_back(Ended(child, status));
     if (child.pid < 0 && child.restart_at_ms >= 0 && clock_.SteadyMs() >= child.restart_at_ms)
       if (Status started = Spawn(child); !started)
         LogError(started.error(), "restarting " + child.spec.name), child.restart_at_ms = clock_.SteadyMs() + 1000;
@@ -135,7 +140,7 @@ pid_t Supervisor::PidOf(const std::string& name) const {
 void Supervisor::Stop(int grace_ms) {
   for (Child& child : children_) {
     child.restart_at_ms = -1;
-    if (child.pid > 0) ::kill(-child.pid, SIGTERM);
+    if (child.pid > 0) ::kill(child.spec.stop_group ? -child.pid : child.pid, child.spec.stop_signal);
   }
   const int64_t deadline = clock_.SteadyMs() + grace_ms;
   for (bool killed = false;;) {

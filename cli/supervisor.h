@@ -1,8 +1,10 @@
 // Child processes of a run on this machine: started in their own process groups with a log file each, watched, restarted with a back-off
 // when they die, stopped together. Children die with their parent (PR_SET_PDEATHSIG). Thread rule: one thread.
 #pragma once
+#include <signal.h>
 #include <sys/types.h>
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,8 +20,18 @@ struct ChildSpec {
   std::vector<std::string> command;                // command[0] is looked up on PATH unless it holds a slash
   std::map<std::string, std::string> environment;  // added to ours
   bool restart = true;                             // start again when it ends with anything but success
-  int restarts_max = 20;                           // in all; reached: the run fails and names it
+  int restarts_max = 20;                           // since it last ran for kSettledMs; reached: the run fails and names it
+  std::function<bool()> proof = {};                // exit code 0 is success only when this holds, too; empty: the code is enough
+  int stop_signal = SIGTERM;                       // what asks it to end; launchers pass SIGUSR1 on to their ranks, and only that
+  bool stop_group = true;                          // the signal goes to all of its processes, or to the first one alone
 };
+
+// A child that ends by itself, with an error, so soon after its start never got going; after so many of these in a row it is given up:
+// another try would say the same. A killed child (by a signal) and one that asks for a restart are no such thing.
+inline constexpr int64_t kEarlyMs = 10'000;
+inline constexpr int kEarlyFailuresMax = 4;
+// After so long a life earlier restarts are forgotten.
+inline constexpr int64_t kSettledMs = 600'000;
 
 // What happened to a child since the last look.
 struct ChildEvent {
@@ -44,7 +56,7 @@ class Supervisor {
   // nullopt while it runs.
   std::optional<int> ExitCodeOf(const std::string& name) const;
   pid_t PidOf(const std::string& name) const;
-  // SIGTERM to every group, SIGKILL to what is left after grace_ms.
+  // Each child's stop signal (SIGTERM to its group, unless it says otherwise), SIGKILL to what is left after grace_ms.
   void Stop(int grace_ms);
   std::string LogPath(const std::string& name) const { return log_dir_ + "/" + name + ".log"; }
 
@@ -53,10 +65,12 @@ class Supervisor {
     ChildSpec spec;
     pid_t pid = -1;  // -1: not running
     int exit_code = 0;
-    int restarts = 0;
+    int restarts = 0, early_failures = 0;
+    int64_t started_ms = 0;
     int64_t restart_at_ms = -1;  // -1: no restart is due
   };
   Status Spawn(Child& child);
+  ChildEvent Ended(Child& child, int status);
 
   std::string log_dir_;
   const Clock& clock_;

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/epoch.h"
 #include "coordinator/ledger_record.h"
 #include "coordinator/run_plan.h"
 #include "coordinator/store.h"
+#include "core/epoch.h"
 
 namespace candor {
 

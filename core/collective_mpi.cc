@@ -18,6 +18,7 @@
 
 #include "core/collective.h"
 #include "core/collective_reduce.h"
+#include "core/launch.h"
 
 namespace candor {
 
@@ -219,8 +220,7 @@ class MpiCollective final : public Collective {
 }  // namespace
 
 Result<std::unique_ptr<Collective>> MakeMpiCollective(CollectiveOptions options) {
-  const bool launched = std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK");
-  if (!launched) return std::move(MakeLocalCollectives(1, options).front());
+  if (!LauncherOfThisProcess()) return std::move(MakeLocalCollectives(1, options).front());
   CANDOR_ASSIGN(MpiLibrary mpi, OpenMpi());
   int provided = 0, rank = 0, size = 1;
   if (mpi.init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)

@@ -13,6 +13,7 @@
 #include <map>
 
 #include "core/check.h"
+#include "core/launch.h"
 #include "core/thread.h"
 #include "core/transport.h"
 #include "core/transport_keys.h"
@@ -165,8 +166,9 @@ void SetCommon(Socket& socket, size_t max_message_bytes) {
 std::string Reachable(std::string endpoint) {
   for (const char* any : {"tcp://0.0.0.0:", "tcp://[::]:"}) {
     if (!endpoint.starts_with(any)) continue;
-    char host[256] = "localhost";
-    ::gethostname(host, sizeof host - 1);
+    char self[256] = "localhost";
+    ::gethostname(self, sizeof self - 1);
+    const std::string host = HostForPeers().empty() ? self : HostForPeers();
     return fmt::format("tcp://{}:{}", host, endpoint.substr(std::strlen(any)));
   }
   return endpoint;

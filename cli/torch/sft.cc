@@ -7,7 +7,6 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
 
 #include "cli/command_line.h"
 #include "cli/recipe.h"
@@ -15,6 +14,7 @@
 #include "cli/torch/commands.h"
 #include "core/clock.h"
 #include "core/fs.h"
+#include "core/launch.h"
 #include "core/log.h"
 
 namespace candor::cli {
@@ -81,7 +81,7 @@ Status Run(const SftArguments& arguments) {
   CANDOR_TRY(PrepareOutput(arguments.out));
   CANDOR_ASSIGN(DataSet rows, ReadDataSet(arguments.data, recipe.data.fields, {.answer = false, .completion = true}));
   std::unique_ptr<Collective> collective;
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK") || std::getenv("PMI_RANK")) {
+  if (LauncherOfThisProcess()) {
     CANDOR_ASSIGN(collective, MakeMpiCollective());
   } else {
     collective = std::move(MakeLocalCollectives(1)[0]);

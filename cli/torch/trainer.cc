@@ -1,10 +1,9 @@
 // candor trainer: the learner's ranks. Started by `candor run` (under mpirun when there are several), or by hand or Slurm on machines that
 // see the run's folder.
-#include <cstdlib>
-
 #include "cli/recipe.h"
 #include "cli/role.h"
 #include "cli/torch/commands.h"
+#include "core/launch.h"
 #include "core/transport.h"
 #include "trainer/learner.h"
 
@@ -14,8 +13,7 @@ namespace {
 
 // One rank under a launcher (mpirun, srun), else alone.
 Result<std::unique_ptr<Collective>> JoinRanks(int64_t ranks) {
-  const bool launched = std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK") || std::getenv("PMI_RANK");
-  if (launched) return MakeMpiCollective();
+  if (LauncherOfThisProcess()) return MakeMpiCollective();
   if (ranks > 1)
     return Fail(ErrorCode::kInvalidInput, "the recipe asks for " + std::to_string(ranks) + " trainer ranks, but no launcher started them",
                 "trainer.ranks", "mpirun -n " + std::to_string(ranks) + " candor-torch trainer --run-dir DIR");

@@ -6,9 +6,9 @@
 
 #include <filesystem>
 
-#include "coordinator/epoch.h"
 #include "coordinator/ledger.h"
 #include "coordinator/metrics.h"
+#include "core/epoch.h"
 #include "core/fs.h"
 
 namespace candor {

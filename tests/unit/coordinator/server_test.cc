@@ -16,8 +16,8 @@
 
 #include "calibration/sketch.h"
 #include "coordinator/accounting.h"
-#include "coordinator/epoch.h"
 #include "coordinator/ledger.h"
+#include "core/epoch.h"
 #include "core/fs.h"
 #include "core/thread.h"
 #include "proto/messages.h"
@@ -323,7 +323,7 @@ TEST(ServeCoordinator, NewerCoordinatorFencesTheOlder) {
   EXPECT_FALSE(unheard.has_value());
   Status ended = older.Join();
   ASSERT_FALSE(ended);
-  EXPECT_NE(ended.error().what.find("newer coordinator"), std::string::npos);
+  EXPECT_NE(ended.error().what.find("newer incarnation"), std::string::npos);
   auto new_wire = *transport->Connect(newer.endpoint(), Role::kTrainer, Role::kCoordinator, kMaxControlBytes);
   Caller new_caller(*new_wire, "small", "trainer");
   EXPECT_TRUE(new_caller.Ask<Ack>(VersionAnnounce{Version(0), {0}}, "version", kDeadlineMs)->accepted);

@@ -1,4 +1,4 @@
-#include "coordinator/epoch.h"
+#include "core/epoch.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,9 @@ namespace candor {
 
 namespace {
 constexpr int kTakeAttempts = 100;
-std::string EpochPath(const std::string& run_dir, uint64_t number) { return fmt::format("{}/epoch.{}", run_dir, number); }
+std::string EpochPath(const std::string& folder, const std::string& prefix, uint64_t number) {
+  return fmt::format("{}/{}{}", folder, prefix, number);
+}
 }  // namespace
 
 std::vector<uint64_t> NumberedEntries(const std::string& folder, const std::string& prefix) {
@@ -29,21 +31,22 @@ std::vector<uint64_t> NumberedEntries(const std::string& folder, const std::stri
   return numbers;
 }
 
-Result<Epoch> Epoch::Take(const std::string& run_dir, const std::string& who) {
+Result<Epoch> Epoch::Take(const std::string& folder, const std::string& who, const std::string& prefix) {
   for (int attempt = 0; attempt < kTakeAttempts; ++attempt) {
-    std::vector<uint64_t> taken = NumberedEntries(run_dir, "epoch.");
+    std::vector<uint64_t> taken = NumberedEntries(folder, prefix);
     uint64_t number = taken.empty() ? 1 : taken.back() + 1;
-    Status created = CreateExclusive(EpochPath(run_dir, number), who);
-    if (created) return Epoch(run_dir, number);
+    Status created = CreateExclusive(EpochPath(folder, prefix, number), who);
+    if (created) return Epoch(folder, prefix, number);
     if (created.error().code != ErrorCode::kUnavailable) return Fail(created.error());
   }
-  return Fail(ErrorCode::kUnavailable, "many coordinators start at once in this run", run_dir, "keep one");
+  return Fail(ErrorCode::kUnavailable, "many incarnations of one process start at once", folder + "/" + prefix + "*", "keep one");
 }
 
 Status Epoch::CheckStillOurs() const {
-  if (!FileExists(EpochPath(run_dir_, number_ + 1))) return {};
-  return Fail(ErrorCode::kUnavailable, fmt::format("a newer coordinator (epoch {}) has taken over", number_ + 1), run_dir_,
-              "this process ends; the newer one goes on");
+  const std::string next = EpochPath(folder_, prefix_, number_ + 1);
+  if (!FileExists(next)) return {};
+  return Fail(ErrorCode::kUnavailable, fmt::format("a newer incarnation (epoch {}) has taken over from epoch {}", number_ + 1, number_),
+              next, "this process ends; the newer one goes on");
 }
 
 }  // namespace candor

@@ -1,0 +1,16 @@
+// Whether a launcher (mpirun, srun --mpi=pmix, or a site's own) started this process as one rank of several. The one place that knows their
+// environment variables. Any thread.
+#pragma once
+#include <optional>
+#include <string>
+
+namespace candor {
+
+// nullopt: a plain process, alone. Otherwise what launched it, for messages. A batch script or a role that `srun --mpi=none` started is a
+// plain process, although Slurm's own variables (SLURM_PROCID) stand in its environment.
+std::optional<std::string> LauncherOfThisProcess();
+// This machine as others reach it, when the run is spread over several: CANDOR_HOST, which the job that starts a role sets. "" = the run
+// lives on one machine and nothing needs to leave its loopback.
+std::string HostForPeers();
+
+}  // namespace candor
