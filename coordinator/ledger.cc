@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/fault_point.h"
 #include "core/fs.h"
 
 namespace candor {
@@ -103,7 +104,9 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(const std::string& run_dir, const R
   if (last) {
     CANDOR_ASSIGN(auto stored, (*last)->Get(kPlanKey));
     CANDOR_TRY(CheckSamePlan(plan, stored.value_or("")));
+    FaultPoint("coordinator.clone");
     CANDOR_TRY(Clone(**last, *store));
+    FaultPoint("coordinator.cloned");
     last->reset();
     for (uint64_t old : NumberedEntries(StoresOf(run_dir), ""))
       if (old < source) CANDOR_TRY(RemoveTree(StoreOf(run_dir, old)));

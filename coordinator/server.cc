@@ -11,6 +11,7 @@
 #include "coordinator/ledger.h"
 #include "coordinator/status.h"
 #include "core/clock.h"
+#include "core/fault_point.h"
 #include "core/fs.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
@@ -206,13 +207,16 @@ void CoordinatorServer::Gather(Actions actions) {
 }
 
 Status CoordinatorServer::CommitBatch() {
+  if (!records_.empty()) FaultPoint("coordinator.commit");
   CANDOR_TRY(ledger_.Commit(records_, std::move(with_)));
+  if (!records_.empty()) FaultPoint("coordinator.committed");
   records_.clear();
   with_ = {};
   return {};
 }
 
 Status CoordinatorServer::WriteStepLine(StepId step, double seconds) {
+  FaultPoint("coordinator.line");
   CANDOR_ASSIGN(auto merged, record_.MergeStep("train", step));
   MetricLine line = StepLine(state_, step, merged, seconds, clock_.WallMs());
   StoreBatch batch;
@@ -261,6 +265,7 @@ Status CoordinatorServer::Turn() {
   }
   CANDOR_TRY(CommitBatch());
   CANDOR_TRY(WriteLines());
+  if (!replies_.empty()) FaultPoint("coordinator.reply");
   for (PendingReply& reply : replies_)
     if (Status sent = socket_->Send(reply.peer, std::move(reply.bytes)); !sent)
       spdlog::debug("a reply found nobody: {}", sent.error().Message());

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "core/clock.h"
+#include "core/fault_point.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
 #include "reward/filter.h"
@@ -102,7 +103,9 @@ Status CoordinatorLink::SendHeaders(Caller& caller) {
   for (GroupScored& header : unsent) {
     if (Stopping()) return {};
     GroupId group = header.group;
+    FaultPoint("reward.announce");
     CANDOR_ASSIGN(Ack ack, caller.Ask<Ack>(std::move(header), "group scored", setup_.call_deadline_ms));
+    FaultPoint("reward.announced");
     Apply(group, ack);
   }
   return {};

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "core/fault_point.h"
+
 namespace candor {
 
 GradingPool::GradingPool(const Verifier& verifier, const ScoreRules& rules, int threads) : verifier_(verifier), rules_(rules) {
@@ -59,6 +61,7 @@ void GradingPool::Work() {
       if (job->next == job->group.traces_G.size()) jobs_.pop_front();
     }
     GradeTrace(*job, index);
+    FaultPoint("reward.score");
     if (job->left.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
     ScoredGroup scored = ScoreGroup(rules_, std::move(job->group), job->read_G, job->verdicts_G);
     std::scoped_lock lock(mutex_);

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "core/clock.h"
+#include "core/fault_point.h"
 #include "core/log.h"
 #include "core/thread.h"
 #include "proto/messages.h"
@@ -103,6 +104,7 @@ class RewardServer {
   }
 
   void ServeFetch(const Sender& sender, const FetchGroup& fetch) {
+    FaultPoint("reward.fetch");
     Result<std::string> payload = spool_.Fetch(fetch.group, fetch.hash);
     if (!payload) return Reply(sender, payload.error());
     Result<ScoredGroup> group = DecodePayload(*payload);
@@ -122,17 +124,20 @@ class RewardServer {
   }
 
   bool SpoolOne(const ScoredGroup& scored) {
+    FaultPoint("reward.spool");
     Result<SpooledGroup> entry = spool_.Put(scored.id, scored.wave, EncodePayload(scored));
     if (!entry) {
       LogError(entry.error(), "spool");
       return false;
     }
+    FaultPoint("reward.spooled");
     GroupScored header = MakeHeader(scored, *FindRow(scored.prompt), PlaceOf(*entry));
     spdlog::debug("group {} scored: {} correct {} wrong {} unknown, drop {}", scored.id.value, header.correct, header.wrong, header.unknown,
                   Name(scored.drop));
     link_.Announce(std::move(header));
     auto sender = in_flight_.extract(scored.id);
     if (!sender.empty()) Reply(sender.mapped(), GroupSpooled{scored.id, true, ""});
+    FaultPoint("reward.acked");
     return true;
   }
 

@@ -1,6 +1,7 @@
 // Requests, weights and results of the engine; one step is in engine_step.cc.
 #include "rollout/engine.h"
 
+#include "core/fault_point.h"
 #include "core/log.h"
 #include "rollout/engine_impl.h"
 
@@ -49,6 +50,7 @@ Status Engine::Load(PolicyVersion version, const std::string& folder) {
   try {
     CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(folder));
     CANDOR_ASSIGN(Parameters loaded, candor::LoadParameters(folder, config, ToScalarType(impl_->numerics.dtype)));
+    FaultPoint("rollout.load");
     return impl_->Install(version, config, std::make_unique<Parameters>(loaded.To(impl_->device)));
   } catch (const std::exception& error) {
     return FromException(error, "loading weights from " + folder);

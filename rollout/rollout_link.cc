@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 
+#include "core/fault_point.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
 
@@ -58,10 +59,12 @@ void RolloutLink::ServeRewards() {
       book_.Failed(group, "its traces are " + std::to_string(bytes.size() >> 20) + " MiB, more than a message may hold", true);
       continue;
     }
+    FaultPoint("rollout.send");
     peer.sent[sequence] = group;
     while (peer.sent.size() > 4096) peer.sent.erase(peer.sent.begin());
     if (const Status sent = peer.client->Send(bytes); !sent)
       LogError(sent.error(), "send group " + ToString(group) + " to " + due.endpoint);
+    FaultPoint("rollout.sent");
   }
   for (auto& [endpoint, peer] : rewards_) {
     if (!peer.client) continue;
@@ -81,6 +84,7 @@ void RolloutLink::TakeRewardReply(RewardPeer& peer, const std::string& bytes) {
   const std::optional<GroupId> group = sent == peer.sent.end() ? std::nullopt : std::optional<GroupId>(sent->second);
   if (sent != peer.sent.end()) peer.sent.erase(sent);
   if (const auto* spooled = std::get_if<GroupSpooled>(&message->body)) {
+    FaultPoint("rollout.acked");
     if (spooled->ok) return book_.Spooled(spooled->group);
     return book_.Failed(spooled->group, spooled->reason, false);
   }
@@ -173,7 +177,9 @@ Status RolloutLink::AskForLeases() {
     const std::scoped_lock lock(mutex_);
     request.loaded_version = loaded_;
   }
+  FaultPoint("lease.request");
   CANDOR_ASSIGN(const LeaseGrant grant, caller_->Ask<LeaseGrant>(std::move(request), "leases", setup_.call_deadline_ms));
+  FaultPoint("lease.granted");
   book_.SetNewest(grant.newest);
   book_.Add(grant.leases);
   next_lease_ms_ = clock_.SteadyMs() + (grant.leases.empty() ? kLeasePauseMs : 0);

@@ -4,6 +4,7 @@
 #include <random>
 #include <thread>
 
+#include "core/fault_point.h"
 #include "core/log.h"
 #include "core/thread.h"
 #include "rollout/engine.h"
@@ -32,6 +33,7 @@ class RolloutWorker {
       CANDOR_TRY(ObeyBook());
       if (engine_.busy()) {
         CANDOR_TRY(engine_.Step());
+        FaultPoint("rollout.generate");
         for (TraceGroup& group : engine_.TakeFinished()) TakeFinished(std::move(group));
       } else {
         std::this_thread::sleep_for(std::chrono::milliseconds(kIdleMs));
@@ -74,6 +76,7 @@ class RolloutWorker {
     CANDOR_ASSIGN(const std::string folder, FolderOfVersion(newest, version));
     CANDOR_TRY(VerifyVersion(folder, version, version == newest.version ? newest.hash : ""));
     CANDOR_TRY(engine_.Load(version, folder));
+    FaultPoint("rollout.loaded");
     spdlog::info("weights version={} folder={} seconds={:.2f}", version.value, folder,
                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     last_report_ms_ = 0;

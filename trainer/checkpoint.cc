@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/fault_point.h"
 #include "core/fs.h"
 #include "core/log.h"
 #include "model/safetensors_io.h"
@@ -42,6 +43,7 @@ Result<std::string> WriteSlice(ShardedPolicy& policy, const std::string& folder)
   for (size_t u = 0; u < policy.units().size(); ++u)
     for (auto& named : StateOf(policy, u)) tensors.push_back(std::move(named));
   const std::string name = SliceFile(policy.plan().rank);
+  FaultPoint("checkpoint.shard");
   CANDOR_TRY(WriteSafetensors(folder + "/" + name, tensors));
   CANDOR_ASSIGN(ListedFile listed, ListFile(folder, name));
   return ToJsonText(listed);
@@ -80,14 +82,17 @@ std::vector<int64_t> StepsIn(const std::string& checkpoints) {
 
 // Rank 0: the manifest makes the folder whole, the rename makes it a checkpoint.
 Status Complete(const std::string& checkpoints, int64_t step, const std::string& part, const std::string& manifest, int64_t keep_last) {
+  FaultPoint("checkpoint.manifest");
   CANDOR_TRY(WriteFileAtomic(part + "/manifest.json", manifest));
   CANDOR_TRY(SyncFolder(part));
   const std::string folder = checkpoints + "/" + FolderName(step);
+  FaultPoint("checkpoint.rename");
   CANDOR_TRY(RemoveTree(folder));
   std::error_code error;
   std::filesystem::rename(part, folder, error);
   if (error) return Fail(ErrorCode::kIo, "cannot rename the checkpoint: " + error.message(), folder);
   CANDOR_TRY(SyncFolder(checkpoints));
+  FaultPoint("checkpoint.pointer");
   CANDOR_TRY(WriteFileAtomic(checkpoints + "/latest", FolderName(step) + "\n"));
   std::vector<int64_t> steps = StepsIn(checkpoints);
   for (size_t i = static_cast<size_t>(keep_last); i < steps.size(); ++i) CANDOR_TRY(RemoveTree(checkpoints + "/" + FolderName(steps[i])));

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "core/clock.h"
+#include "core/fault_point.h"
 #include "core/fs.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
@@ -139,6 +140,7 @@ Result<std::optional<std::vector<ScoredGroup>>> Learner::FetchAndVote(const Step
       bad = ToString(planned.group) + " " + valid.error().Message();  // one at a time: the wait for a silent worker is paid once
     if (!groups.empty() && groups.back().id == planned.group) groups.back().drop = planned.drop;
   }
+  FaultPoint("learner.fetch");
   CANDOR_ASSIGN(std::vector<std::string> all, GatherTexts(collective_, bad));
   PlanVote vote{plan.plan, plan.step, true, {}, ""};
   for (const std::string& one : all)
@@ -151,6 +153,7 @@ Result<std::optional<std::vector<ScoredGroup>>> Learner::FetchAndVote(const Step
     verdict = vote.ok && ack && ack->accepted ? "learn" : "again";
   }
   CANDOR_ASSIGN(verdict, BroadcastText(collective_, verdict, 0));
+  FaultPoint("learner.vote");
   if (verdict != "learn") return std::nullopt;
   return std::optional(std::move(groups));
 }
@@ -158,6 +161,7 @@ Result<std::optional<std::vector<ScoredGroup>>> Learner::FetchAndVote(const Step
 Result<std::vector<ScoredGroup>> Learner::GroupsOf(int64_t step, StepPlan& plan) {
   for (;;) {
     CANDOR_ASSIGN(plan, NextPlan(step));
+    FaultPoint("learner.plan");
     if (plan.finished) return std::vector<ScoredGroup>{};
     CANDOR_ASSIGN(std::optional<std::vector<ScoredGroup>> groups, FetchAndVote(plan));
     if (groups) return std::move(*groups);
@@ -167,13 +171,16 @@ Result<std::vector<ScoredGroup>> Learner::GroupsOf(int64_t step, StepPlan& plan)
 
 Status Learner::Publish(int64_t version) {
   CANDOR_ASSIGN(version_, PublishWeights(policy_, setup_.run_dir, version, setup_.options.keep_versions));
+  FaultPoint("learner.publish");
   return Tell(VersionAnnounce{version_, {static_cast<uint64_t>(version)}}, fmt::format("announcement of version {}", version),
               deadline_ms_);
 }
 
 Status Learner::Report(const StepPlan& plan, StepResult& result) {
   StepDone done{{plan.step, plan.plan, version_.version, result.metrics}, version_};
+  FaultPoint("learner.report");
   CANDOR_TRY(Tell(done, fmt::format("report of step {}", plan.step.value), deadline_ms_));
+  FaultPoint("learner.reported");
   if (first() && result.skipped) spdlog::error("step {} was skipped: {}; weights stay as they were", plan.step.value, result.why);
   if (first())
     spdlog::info("step={} loss={:.5f} grad_norm={:.4f} mismatch={:.2e} rows/s={:.0f} gathered_units_peak={:.0f}", plan.step.value,
@@ -189,6 +196,7 @@ Status Learner::Checkpoint(int64_t step, int64_t deadline_ms) {
 }
 
 Status Learner::TellCheckpoint(const CheckpointInfo& info, int64_t deadline_ms) {
+  FaultPoint("checkpoint.announce");
   checkpointed_ = info.step;
   return Tell(CheckpointDone{{static_cast<uint64_t>(info.step)}, info.path, info.manifest_hash},
               fmt::format("checkpoint of step {}", info.step), deadline_ms);

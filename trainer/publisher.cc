@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/fault_point.h"
 #include "core/fs.h"
 #include "model/safetensors_io.h"
 #include "trainer/exchange.h"
@@ -76,12 +77,14 @@ Status Complete(ShardedPolicy& policy, const std::string& weights, const std::st
                 std::string& hash) {
   CANDOR_TRY(
       WriteFileAtomic(part + "/config.json", ConfigJson(policy.config(), policy.dtype() == DType::kBf16 ? "bfloat16" : "float32"), false));
+  FaultPoint("weights.manifest");
   CANDOR_TRY(WriteManifest(part, version, hash));
   const std::string folder = fmt::format("{}/v{}", weights, version);
   CANDOR_TRY(RemoveTree(folder));  // of an earlier life of this run
   std::error_code error;
   std::filesystem::rename(part, folder, error);
   if (error) return Fail(ErrorCode::kIo, "cannot rename the published weights: " + error.message(), folder);
+  FaultPoint("weights.renamed");
   RemoveOldVersions(weights, version, keep);
   return {};
 }
@@ -97,6 +100,7 @@ Result<VersionInfo> PublishWeights(ShardedPolicy& policy, const std::string& run
   if (first && status) status = MakeFolders(part);
   CANDOR_TRY(AgreeOn(collective, status));
   status = StreamWeights(policy, part);
+  FaultPoint("weights.streamed");
   if (!status && status.error().code == ErrorCode::kCollective) return Fail(status.error());
   std::string hash;
   if (first && status) status = Complete(policy, weights, part, version, keep, hash);

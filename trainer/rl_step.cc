@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/clock.h"
+#include "core/fault_point.h"
 #include "trainer/exchange.h"
 #include "trainer/micro_batch.h"
 #include "trainer/optimizer.h"
@@ -83,8 +84,10 @@ Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Den
     policy_.BeginMicroBatch(b + 1 == most);
     CANDOR_ASSIGN(LearnBatch batch, b < batches.size() ? MakeLearnBatch(tasks, batches[b], context) : MakeEmptyBatch());
     CANDOR_ASSIGN(TokenScores scores, pass_.Forward(batch.packed, extra_ids));
+    FaultPoint("learner.forward");
     TokenGradients gradients = ComputeTokenGradients(batch, context, scores, sums);
     CANDOR_TRY(pass_.Backward(gradients.dlog_probs_M, gradients.dselected_ME));
+    FaultPoint("learner.backward");
     CANDOR_TRY(policy_.EndMicroBatch());
   }
   return {};
@@ -101,7 +104,9 @@ Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& 
   CANDOR_TRY(RunMicroBatches(tasks, all, step - 1, mine));
   double learned = SteadySeconds();
   double lr = LearningRate(settings_.schedule, settings_.total_steps, step);
+  FaultPoint("learner.step");
   CANDOR_ASSIGN(UpdateOutcome update, ApplyUpdate(policy_, settings_.adam, lr, settings_.ema_decay, mine.loss));
+  FaultPoint("learner.stepped");
   CANDOR_ASSIGN(ReportSums sums, SumOverRanks(policy_.collective(), mine));
   StepResult result{{}, update.skipped, update.why};
   AddMetrics(sums, result.metrics);

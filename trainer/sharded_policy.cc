@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "core/fault_point.h"
 
 namespace candor {
 
@@ -149,6 +150,7 @@ Status ShardedPolicy::GradientReady(size_t unit) {
   if (!ticket) return Fail(ticket.error());
   pending.ticket = *ticket;
   pending_ = std::move(pending);
+  FaultPoint("learner.reduce");
   return {};
 }
 
