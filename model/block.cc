@@ -185,27 +185,27 @@ at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, 
 }
 
 at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& dy_ND, RopeTable& rope,
-                         const PackedGroups& batch, const Numerics&, const BlockSaved& saved, const BlockWeights& grad) {
+                         const PackedGroups& batch, const Numerics& numerics, const BlockSaved& saved, const BlockWeights& grad) {
   const at::ScalarType dtype = weights.down.weight_OI.scalar_type();
   const int64_t rows = dy_ND.size(0);
   // The MLP half.
   const at::Tensor dy_low_ND = FromFloat(dy_ND, dtype);
-  AddWeightGradient(saved.activated_NF, dy_low_ND, grad.down);
-  const at::Tensor dgate_up_NX = SwiGluBackward(InputGradient(weights.down, dy_low_ND), saved.gate_up_NX);
-  AddWeightGradient(saved.mlp_in_ND, dgate_up_NX, grad.gate_up);
+  AddWeightGradient(saved.activated_NF, dy_low_ND, grad.down, numerics);
+  const at::Tensor dgate_up_NX = SwiGluBackward(InputGradient(weights.down, dy_low_ND, numerics), saved.gate_up_NX);
+  AddWeightGradient(saved.mlp_in_ND, dgate_up_NX, grad.gate_up, numerics);
   const at::Tensor dx_ND = dy_ND.clone();
-  AddRmsNormBackward(InputGradientFloat(weights.gate_up, dgate_up_NX), saved.middle_ND, weights.mlp_norm_D, saved.mlp_rstd_N, dx_ND,
-                     grad.mlp_norm_D);
+  AddRmsNormBackward(InputGradientFloat(weights.gate_up, dgate_up_NX, numerics), saved.middle_ND, weights.mlp_norm_D, saved.mlp_rstd_N,
+                     dx_ND, grad.mlp_norm_D);
   // The attention half.
   const at::Tensor dmiddle_low_ND = FromFloat(dx_ND, dtype);
-  AddWeightGradient(saved.attention_NHd.view({rows, config.query_size()}), dmiddle_low_ND, grad.out);
-  const at::Tensor dattention_NHd = InputGradient(weights.out, dmiddle_low_ND).view({rows, config.num_heads, config.head_dim});
+  AddWeightGradient(saved.attention_NHd.view({rows, config.query_size()}), dmiddle_low_ND, grad.out, numerics);
+  const at::Tensor dattention_NHd = InputGradient(weights.out, dmiddle_low_ND, numerics).view({rows, config.num_heads, config.head_dim});
   const AttentionGradients heads =
       PackedAttentionBackward(dattention_NHd, saved.q_NHd, saved.k_NKd, saved.v_NKd, saved.attention_NHd, batch, saved.attention);
   const at::Tensor dqkv_NX = SplitHeadsBackward(config, weights, heads, saved.qkv_NX, rope, batch.positions_N, dtype, grad);
-  AddWeightGradient(saved.attention_in_ND, dqkv_NX, grad.qkv);
-  AddRmsNormBackward(InputGradientFloat(weights.qkv, dqkv_NX), saved.input_ND, weights.attention_norm_D, saved.attention_rstd_N, dx_ND,
-                     grad.attention_norm_D);
+  AddWeightGradient(saved.attention_in_ND, dqkv_NX, grad.qkv, numerics);
+  AddRmsNormBackward(InputGradientFloat(weights.qkv, dqkv_NX, numerics), saved.input_ND, weights.attention_norm_D, saved.attention_rstd_N,
+                     dx_ND, grad.attention_norm_D);
   return dx_ND;
 }
 

@@ -139,10 +139,11 @@ DecoderWeights BindDecoder(const ModelConfig& config, const Parameters& paramete
   weights.embedding_VD = BindEmbedding(config, parameters.Flat(EmbeddingUnit()));
   weights.final_norm_D = BindFinalNorm(config, parameters.Flat(FinalNormUnit(config)));
   weights.head = BindHead(config, parameters.Flat(HeadUnit(config)));
+  if (pack_rows > 0 && numerics.deterministic) PackLinear(weights.head, pack_rows, numerics);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     BlockWeights block = BindBlock(config, layer, parameters.Flat(BlockUnit(layer)));
-    if (pack_rows > 0 && !numerics.deterministic) {
-      for (Linear* linear : {&block.qkv, &block.out, &block.gate_up, &block.down}) PackLinear(*linear, pack_rows);
+    if (pack_rows > 0) {
+      for (Linear* linear : {&block.qkv, &block.out, &block.gate_up, &block.down}) PackLinear(*linear, pack_rows, numerics);
     }
     weights.blocks_L.push_back(std::move(block));
   }

@@ -56,7 +56,7 @@ at::Tensor BindEmbedding(const ModelConfig& config, const at::Tensor& flat);  //
 at::Tensor BindFinalNorm(const ModelConfig& config, const at::Tensor& flat);  // [D]
 Linear BindHead(const ModelConfig& config, const at::Tensor& flat);           // [V, D] of unit HeadUnit(config)
 
-// A whole policy bound at once (engine, tools). `pack_rows` > 0 packs the products for about that many rows (not in deterministic mode).
+// A whole policy bound at once (engine, tools). `pack_rows` > 0 packs the products for about that many rows.
 struct DecoderWeights {
   at::Tensor embedding_VD;
   std::vector<BlockWeights> blocks_L;

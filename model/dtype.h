@@ -28,12 +28,11 @@ DType ResolveDType(DType dtype, const at::Device& device = at::kCPU);
 // Not for kAuto.
 at::ScalarType ToScalarType(DType dtype);
 
-// How products are computed. `deterministic` (fp32 only): unpacked products of at least kMinRows rows, so that a row's result does not
-// depend on the rows beside it; SelfTestRowInvariance (linear.h) says whether this machine keeps that promise.
+// How products are computed. `deterministic` (fp32 on the CPU): by ordered_product.h, so that a row's result does not depend on the rows
+// beside it; SelfTestRowInvariance (linear.h) says whether this machine keeps that promise.
 struct Numerics {
   DType dtype = DType::kFp32;
   bool deterministic = false;
 };
-inline constexpr int64_t kMinRows = 8;
 
 }  // namespace candor

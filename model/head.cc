@@ -142,8 +142,8 @@ at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD
           AddAt(dlogits_CV, i * vocab_size + extra_ids_E[static_cast<size_t>(e)], active.dselected[m * active.extras + e]);
       }
     });
-    AddWeightGradient(hidden_CD, dlogits_CV, grad_head);
-    const at::Tensor dhidden_CD = InputGradientFloat(head, dlogits_CV);
+    AddWeightGradient(hidden_CD, dlogits_CV, grad_head, numerics);
+    const at::Tensor dhidden_CD = InputGradientFloat(head, dlogits_CV, numerics);
     for (int64_t i = 0; i < count; ++i)
       std::copy_n(dhidden_CD.const_data_ptr<float>() + i * width, width, dhidden_MD.mutable_data_ptr<float>() + rows_C[i] * width);
   }

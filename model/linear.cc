@@ -1,5 +1,5 @@
 // Products over three libraries inside libtorch_cpu: oneDNN through ATen (bf16 with bf16 results, packed or not), MKL's bf16 x bf16 -> fp32
-// product (exact sums kept: residual stream, gradients of weights, logits), MKL's fp32 product.
+// product (exact sums kept: residual stream, gradients of weights, logits), MKL's fp32 product. Deterministic mode uses none of them.
 #include "model/linear.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/rng.h"
 #include "model/kernels/kernels.h"
+#include "model/ordered_product.h"
 #include "model/parallel.h"
 #include "model/portable/portable.h"
 
@@ -21,13 +22,6 @@ constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
 using PackFn = at::Tensor(const at::Tensor&, std::optional<int64_t>);
 using PackedLinearFn = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view,
                                   c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);
-
-at::Tensor Padded(const at::Tensor& x_NI, const Numerics& numerics) {
-  if (!numerics.deterministic || x_NI.size(0) >= kMinRows) return x_NI;
-  at::Tensor padded = at::zeros({kMinRows, x_NI.size(1)}, x_NI.options());
-  padded.narrow(0, 0, x_NI.size(0)).copy_(x_NI);
-  return padded;
-}
 
 std::optional<at::Tensor> OptionalBias(const Linear& linear) {
   return linear.bias_O.defined() ? std::optional<at::Tensor>(linear.bias_O) : std::nullopt;
@@ -44,9 +38,19 @@ void ProductToFloat(bool transpose_a, bool transpose_b, int64_t m, int64_t n, in
 
 bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
 
+// out [N, O] = x Wᵀ, or += with `add`, in the order that deterministic mode promises.
+void OrderedApply(const Linear& linear, const at::Tensor& x_NI, bool add, const at::Tensor& out_NO) {
+  CANDOR_CHECK(out_NO.is_contiguous() && out_NO.scalar_type() == at::kFloat);
+  const ColumnPanels panels = linear.packed.defined() ? ColumnPanels(linear.packed) : ColumnPanels(Transposed(View(linear.weight_OI)));
+  OrderedProduct(x_NI.size(0), linear.weight_OI.size(0), x_NI.size(1), View(x_NI), panels, add, out_NO.mutable_data_ptr<float>());
+}
+
+bool Ordered(const at::Tensor& x, const Numerics& numerics) { return numerics.deterministic && x.is_cpu(); }
+
 }  // namespace
 
-void PackLinear(Linear& linear, int64_t rows) {
+void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics) {
+  if (Ordered(linear.weight_OI, numerics)) linear.packed = PackPanels(linear.weight_OI);
   if (!IsBf16(linear.weight_OI) || !linear.weight_OI.is_cpu()) return;
   static const auto pack = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_reorder_linear_weight", "").typed<PackFn>();
   linear.packed = pack.call(linear.weight_OI, rows);
@@ -54,19 +58,27 @@ void PackLinear(Linear& linear, int64_t rows) {
 
 at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics) {
   if (x_NI.size(0) == 0) return at::empty({0, linear.weight_OI.size(0)}, x_NI.options());
+  if (Ordered(x_NI, numerics)) {
+    at::Tensor y_NO = at::empty({x_NI.size(0), linear.weight_OI.size(0)}, x_NI.options());
+    OrderedApply(linear, x_NI, false, y_NO);
+    return linear.bias_O.defined() ? y_NO.add_(linear.bias_O) : y_NO;
+  }
   if (linear.packed.defined()) {
     static const auto product = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<PackedLinearFn>();
     return product.call(x_NI, linear.packed, OptionalBias(linear), "none", c10::List<std::optional<at::Scalar>>(), "");
   }
-  const at::Tensor padded = Padded(x_NI, numerics);
-  const at::Tensor y = at::linear(padded, linear.weight_OI, OptionalBias(linear));
-  return padded.size(0) == x_NI.size(0) ? y : y.narrow(0, 0, x_NI.size(0)).contiguous();
+  return at::linear(x_NI, linear.weight_OI, OptionalBias(linear));
 }
 
 void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& residual_NO, const Numerics& numerics) {
   const int64_t rows = x_NI.size(0);
   if (rows == 0) return;
   if (!x_NI.is_cpu()) return portable::ApplyAdd(linear, x_NI, residual_NO);
+  if (Ordered(x_NI, numerics)) {
+    OrderedApply(linear, x_NI, true, residual_NO);
+    if (linear.bias_O.defined()) residual_NO.add_(linear.bias_O);
+    return;
+  }
   if (IsBf16(x_NI) && !linear.packed.defined()) {
     ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 1.0f, residual_NO);
     if (linear.bias_O.defined()) residual_NO.add_(linear.bias_O);
@@ -86,29 +98,44 @@ void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor
   if (rows == 0) return;
   if (!x_NI.is_cpu()) return portable::ApplyToFloat(linear, x_NI, out_NO);
   if (IsBf16(x_NI)) return ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 0.0f, out_NO);
-  const at::Tensor padded = Padded(x_NI, numerics);
   at::Tensor out = out_NO;
-  if (padded.size(0) == rows)
-    at::mm_out(out, padded, linear.weight_OI.t());
+  if (Ordered(x_NI, numerics))
+    OrderedApply(linear, x_NI, false, out);
   else
-    out.copy_(at::mm(padded, linear.weight_OI.t()).narrow(0, 0, rows));
+    at::mm_out(out, x_NI, linear.weight_OI.t());
 }
 
-at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO) { return at::mm(dy_NO, linear.weight_OI); }
+static at::Tensor OrderedInputGradient(const Linear& linear, const at::Tensor& dy_NO) {
+  at::Tensor dx_NI = at::empty({dy_NO.size(0), linear.weight_OI.size(1)}, dy_NO.options());
+  OrderedProduct(dy_NO.size(0), dx_NI.size(1), dy_NO.size(1), View(dy_NO), ColumnPanels(View(linear.weight_OI)), false,
+                 dx_NI.mutable_data_ptr<float>());
+  return dx_NI;
+}
 
-at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO) {
+at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO, const Numerics& numerics) {
+  return Ordered(dy_NO, numerics) ? OrderedInputGradient(linear, dy_NO) : at::mm(dy_NO, linear.weight_OI);
+}
+
+at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO, const Numerics& numerics) {
   if (!dy_NO.is_cpu()) return portable::InputGradientFloat(linear, dy_NO);
+  if (Ordered(dy_NO, numerics)) return OrderedInputGradient(linear, dy_NO);
   if (!IsBf16(dy_NO)) return at::mm(dy_NO, linear.weight_OI);
   at::Tensor dx_NI = at::empty({dy_NO.size(0), linear.weight_OI.size(1)}, dy_NO.options().dtype(at::kFloat));
   if (dy_NO.size(0) > 0) ProductToFloat(false, false, dy_NO.size(0), dx_NI.size(1), dy_NO.size(1), dy_NO, linear.weight_OI, 0.0f, dx_NI);
   return dx_NI;
 }
 
-void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad) {
+void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad, const Numerics& numerics) {
   if (dy_NO.size(0) == 0) return;
   if (!dy_NO.is_cpu()) return portable::AddWeightGradient(x_NI, dy_NO, grad);
-  CANDOR_CHECK(grad.weight_OI.scalar_type() == at::kFloat, "gradients of weights are fp32");
+  CANDOR_CHECK(grad.weight_OI.scalar_type() == at::kFloat && grad.weight_OI.is_contiguous(), "gradients of weights are fp32");
   at::Tensor weight = grad.weight_OI, bias = grad.bias_O;
+  if (Ordered(dy_NO, numerics)) {
+    OrderedProduct(dy_NO.size(1), x_NI.size(1), dy_NO.size(0), Transposed(View(dy_NO)), ColumnPanels(View(x_NI)), true,
+                   weight.mutable_data_ptr<float>());
+    if (bias.defined()) AddRowsInOrder(dy_NO, bias);
+    return;
+  }
   if (IsBf16(dy_NO))
     ProductToFloat(true, false, dy_NO.size(1), x_NI.size(1), dy_NO.size(0), dy_NO, x_NI, 1.0f, weight);
   else

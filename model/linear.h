@@ -1,6 +1,7 @@
-// Products with weights: y = x Wᵀ + b. A weight can carry a form packed once by oneDNN (engine: one version, many products); the learner
-// uses the plain weight, which is a view of a gathered flat tensor. Gradients of weights are accumulated in fp32. Off the CPU nothing is
-// packed and portable/products.cc computes what LibTorch has no one operator for.
+// Products with weights: y = x Wᵀ + b. A weight can carry a form packed once (engine: one version, many products); the learner uses the
+// plain weight, which is a view of a gathered flat tensor. Gradients of weights are accumulated in fp32. In deterministic mode every
+// product is ordered_product.h's, whose rows do not depend on each other. Off the CPU nothing is packed and portable/products.cc computes
+// what LibTorch has no one operator for.
 #pragma once
 #include "model/dtype.h"
 
@@ -12,8 +13,9 @@ struct Linear {
   at::Tensor packed;  // undefined: not packed
 };
 
-// Packs for products of about `rows` rows (bf16 on the CPU only; fp32 and unsupported machines stay unpacked and Apply still works).
-void PackLinear(Linear& linear, int64_t rows);
+// Packs for products of about `rows` rows: bf16 by oneDNN, the fp32 of deterministic mode in panels; other fp32 weights and those on a
+// device stay as they are. Apply and the others work either way, in deterministic mode with the same bits.
+void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics);
 // x [N, I] -> [N, O] in x's format.
 at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics);
 // residual [N, O] (fp32) += x Wᵀ + b.
@@ -22,13 +24,13 @@ void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& re
 void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO, const Numerics& numerics);
 
 // dx = dy W in dy's format, and in fp32.
-at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO);
-at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO);
+at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO, const Numerics& numerics);
+at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO, const Numerics& numerics);
 // grad.weight_OI += dyᵀ x and grad.bias_O += sum(dy), both fp32.
-void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad);
+void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Linear& grad, const Numerics& numerics);
 
-// Tries products of many row counts with the shapes of a model and compares the rows bit for bit: whether deterministic mode can be offered
-// on this machine.
+// Tries products of many row counts with the shapes of a model and compares the rows bit for bit: whether deterministic mode keeps its
+// promise on this machine.
 bool SelfTestRowInvariance(int64_t hidden_size, int64_t intermediate_size, int64_t vocab_size);
 
 }  // namespace candor

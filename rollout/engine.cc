@@ -85,7 +85,7 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
   weights = {};  // the packed forms of the old version go before those of the new one are made
   parameters = std::move(new_parameters);
   config = new_config;
-  weights = BindDecoder(config, *parameters, numerics, numerics.deterministic ? 0 : options.max_batch);
+  weights = BindDecoder(config, *parameters, numerics, options.max_batch);
   version = new_version;
   loaded = true;
   spdlog::debug("weights loaded version={} device={} dtype={} pages={} page_tokens={}", version.value, Name(device), Name(numerics.dtype),

@@ -43,6 +43,21 @@ struct AttentionBackwardTile {
   float* dvalues_Btd;       // added to
 };
 
+// One block of the product of deterministic mode: c [rows, columns] = a b, or += with `add`. b lies in panels of 32 columns.
+inline constexpr int64_t kProductColumns = 32;
+inline constexpr int64_t kProductDepth = 512;  // k at most
+
+struct ProductBlock {
+  const float* a;  // element (r, i) at a[r * a_row + i * a_column]
+  int64_t a_row, a_column;
+  const float* b;  // panel p: [k, 32] at b + p * b_panel, whole even where columns end inside it
+  int64_t b_panel;
+  float* c;
+  int64_t c_row;
+  int64_t rows, columns, k;
+  bool add;
+};
+
 struct TypedKernels {
   // y = x * rstd * w per row; x is the fp32 residual stream.
   void (*rms_norm)(const float* x, const void* w, void* y, float* rstd, int64_t rows, int64_t width, float eps);
@@ -72,6 +87,7 @@ struct Kernels {
   TypedKernels fp32;
   TypedKernels bf16;
   void (*attention_backward)(const AttentionBackwardTile& tile);
+  void (*product)(const ProductBlock& block);
   void (*row_statistics)(const float* logits_V, int64_t width, float* max, float* log_sum_exp, float* entropy);
 };
 

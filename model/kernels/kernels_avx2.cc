@@ -4,5 +4,6 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #pragma GCC target("avx2,fma,f16c")
 namespace candor::kernels_avx2 {
+constexpr int kTileRows = 3;  // of a product: as many sums as the registers hold
 #include "model/kernels/all.inc"
 }  // namespace candor::kernels_avx2

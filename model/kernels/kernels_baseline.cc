@@ -4,5 +4,6 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace candor::kernels_baseline {
+constexpr int kTileRows = 3;  // of a product: as many sums as the registers hold
 #include "model/kernels/all.inc"
 }  // namespace candor::kernels_baseline

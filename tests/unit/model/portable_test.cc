@@ -93,9 +93,9 @@ TEST(Portable, ProductsEqualTheCpus) {
     EXPECT_LE(Difference(sum, want_sum), 3e-6);
     portable::ApplyToFloat(linear, x, out), ApplyToFloat(linear, x, want_out, {});
     EXPECT_LE(Difference(out, want_out), 3e-6);
-    EXPECT_LE(Difference(portable::InputGradientFloat(linear, dy), InputGradientFloat(linear, dy)), 3e-6);
+    EXPECT_LE(Difference(portable::InputGradientFloat(linear, dy), InputGradientFloat(linear, dy, {})), 3e-6);
     const Linear grad{at::ones({24, 48}), at::ones({24}), {}}, want_grad{at::ones({24, 48}), at::ones({24}), {}};
-    portable::AddWeightGradient(x, dy, grad), AddWeightGradient(x, dy, want_grad);
+    portable::AddWeightGradient(x, dy, grad), AddWeightGradient(x, dy, want_grad, {});
     EXPECT_LE(Difference(grad.weight_OI, want_grad.weight_OI), 3e-6);
     EXPECT_LE(Difference(grad.bias_O, want_grad.bias_O), 3e-6);
   }
