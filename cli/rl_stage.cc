@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "cli/hang_watch.h"
 #include "cli/progress.h"
 #include "cli/supervisor.h"
 #include "core/clock.h"
@@ -23,6 +24,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr useconds_t kWatchUs = 20'000;          // how soon a death is noticed
 constexpr int64_t kLastEvaluationsMs = 300'000;  // evaluations of the last version that are still open when the trainer ends
 
 volatile sig_atomic_t g_stop_signal = 0;
@@ -121,9 +123,18 @@ bool Hopeless(const ChildEvent& event) {
   return event.exit_code == static_cast<int>(ExitCode::kInvalidInput) || event.exit_code == static_cast<int>(ExitCode::kUsage);
 }
 
+HangLimits LimitsOf(const Recipe& recipe) {
+  HangLimits limits;
+  limits.start_ms = static_cast<int64_t>(recipe.coordinator.start_timeout_s * 1000);
+  limits.silent_ms = static_cast<int64_t>(recipe.coordinator.hang_timeout_s * 1000);
+  limits.learner_ms = 2 * limits.silent_ms;
+  return limits;
+}
+
 Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, const Clock& clock, bool quiet) {
   ProgressPrinter progress(recipe.trainer.steps, quiet);
   MetricsTail tail(run.Metrics());
+  HangWatch hangs(run.path, recipe.run.name, LimitsOf(recipe), clock);
   for (;;) {
     if (g_stop_signal != 0) {
       progress.Finish();
@@ -147,8 +158,16 @@ Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, co
         std::fprintf(stderr, "%s\n", DescribeEnd(event, supervisor).c_str());
       }
     }
-    for (const StepMetrics& metrics : tail.Read()) progress.Step(metrics, static_cast<double>(clock.SteadyMs()) / 1000);
-    ::usleep(100'000);
+    for (const StepMetrics& metrics : tail.Read()) {
+      progress.Step(metrics, static_cast<double>(clock.SteadyMs()) / 1000);
+      supervisor.NoteProgress();
+    }
+    for (const Hang& hang : hangs.Look(supervisor)) {
+      progress.Finish();
+      std::fprintf(stderr, "%s hangs: it %s; killing it\n", hang.name.c_str(), hang.why.c_str());
+      supervisor.Kill(hang.name);
+    }
+    ::usleep(kWatchUs);
   }
 }
 

@@ -9,10 +9,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "core/log.h"
 
@@ -21,6 +26,9 @@ extern char** environ;
 namespace candor::cli {
 
 namespace {
+
+constexpr int64_t kBackoffFirstMs = 200, kBackoffLastMs = 30'000;  // 0 (the first restart), 200, 600, 1400 ... ms
+constexpr int64_t kLivedMs = 2000;                                 // a child that lives so long and sees progress is sound
 
 std::vector<std::string> JoinEnvironment(const std::map<std::string, std::string>& extra) {
   std::vector<std::string> all;
@@ -69,6 +77,39 @@ Result<pid_t> Fork(std::vector<std::string> command, const std::map<std::string,
   return pid;
 }
 
+struct ProcessEntry {
+  pid_t pid = 0, parent = 0;
+  char state = 0;
+};
+
+std::vector<ProcessEntry> AllProcesses() {
+  std::vector<ProcessEntry> found;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    if (!std::isdigit(static_cast<unsigned char>(entry.path().filename().string()[0]))) continue;
+    std::ifstream file(entry.path() / "stat");
+    std::string stat;
+    if (!std::getline(file, stat) || stat.rfind(')') == std::string::npos) continue;
+    ProcessEntry process;
+    if (std::sscanf(stat.c_str() + stat.rfind(')') + 1, " %c %d", &process.state, &process.parent) != 2) continue;
+    process.pid = std::atoi(stat.c_str());
+    found.push_back(process);
+  }
+  return found;
+}
+
+std::vector<pid_t> ChildrenOf(pid_t parent) {
+  std::vector<pid_t> found;
+  for (const ProcessEntry& process : AllProcesses())
+    if (process.parent == parent) found.push_back(process.pid);
+  return found;
+}
+
+void KillTree(pid_t root) {
+  for (pid_t child : ChildrenOf(root)) KillTree(child);
+  ::kill(root, SIGKILL);
+}
+
 int CodeOf(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
 }  // namespace
@@ -84,6 +125,19 @@ Status Supervisor::Spawn(Child& child) {
   child.started_ms = clock_.SteadyMs();
   child.restart_at_ms = -1;
   return {};
+}
+
+// What an ended launcher left running (ranks are in groups of their own) has become our child: nobody waits for it.
+void Supervisor::KillStrays() {
+  for (pid_t pid : ChildrenOf(::getpid())) {
+    if (std::any_of(children_.begin(), children_.end(), [&](const Child& child) { return child.pid == pid; })) continue;
+    KillTree(pid);
+    ::waitpid(pid, nullptr, 0);
+  }
+}
+
+Supervisor::Supervisor(std::string log_dir, const Clock& clock) : log_dir_(std::move(log_dir)), clock_(clock) {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
 Status Supervisor::Start(ChildSpec spec) {
@@ -104,7 +158,8 @@ ChildEvent Supervisor::Ended(Child& child, int status) {
   if (lived_ms >= kSettledMs) child.restarts = 0;
   event.gave_up = child.restarts >= child.spec.restarts_max || child.early_failures >= kEarlyFailuresMax;
   if (event.gave_up) return event;
-  child.restart_at_ms = clock_.SteadyMs() + std::min<int64_t>(30'000, 200LL << std::min(child.restarts, 8));
+  child.restart_at_ms =
+      clock_.SteadyMs() + std::min<int64_t>(kBackoffLastMs, (kBackoffFirstMs << std::min(child.restarts, 10)) - kBackoffFirstMs);
   ++child.restarts;
   event.restarted = true;
   return event;
@@ -122,6 +177,15 @@ std::vector<ChildEvent> Supervisor::Poll() {
   return events;
 }
 
+void Supervisor::NoteProgress() {
+  for (Child& child : children_)
+    if (child.pid > 0 && clock_.SteadyMs() - child.started_ms >= kLivedMs) child.restarts = 0;
+}
+
+void Supervisor::Kill(const std::string& name) {
+  if (const pid_t pid = PidOf(name); pid > 0) KillTree(pid);
+}
+
 bool Supervisor::Running(const std::string& name) const { return PidOf(name) > 0; }
 bool Supervisor::AnyRunning() const {
   return std::any_of(children_.begin(), children_.end(), [](const Child& child) { return child.pid > 0 || child.restart_at_ms >= 0; });
@@ -135,6 +199,30 @@ pid_t Supervisor::PidOf(const std::string& name) const {
   for (const Child& child : children_)
     if (child.spec.name == name) return child.pid;
   return -1;
+}
+
+std::vector<std::string> Supervisor::RunningNames() const {
+  std::vector<std::string> names;
+  for (const Child& child : children_)
+    if (child.pid > 0) names.push_back(child.spec.name);
+  return names;
+}
+
+int64_t Supervisor::AgeMs(const std::string& name) const {
+  for (const Child& child : children_)
+    if (child.spec.name == name && child.pid > 0) return clock_.SteadyMs() - child.started_ms;
+  return 0;
+}
+
+bool Supervisor::AnyStopped(const std::string& name) const {
+  std::set<pid_t> tree{PidOf(name)};
+  const std::vector<ProcessEntry> all = AllProcesses();
+  for (bool grew = true; grew;) {
+    grew = false;
+    for (const ProcessEntry& process : all)
+      if (tree.count(process.parent)) grew = tree.insert(process.pid).second || grew;
+  }
+  return std::any_of(all.begin(), all.end(), [&](const ProcessEntry& process) { return process.state == 'T' && tree.count(process.pid); });
 }
 
 void Supervisor::Stop(int grace_ms) {

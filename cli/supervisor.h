@@ -43,7 +43,7 @@ struct ChildEvent {
 
 class Supervisor {
  public:
-  Supervisor(std::string log_dir, const Clock& clock) : log_dir_(std::move(log_dir)), clock_(clock) {}
+  Supervisor(std::string log_dir, const Clock& clock);
   ~Supervisor() { Stop(2000); }
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
@@ -51,11 +51,20 @@ class Supervisor {
   Status Start(ChildSpec spec);
   // Reaps what ended and restarts what is due.
   std::vector<ChildEvent> Poll();
+  // The run got on: what died before has been mended, so restarts are counted anew and the next one is quick again.
+  void NoteProgress();
+  // SIGKILL to a child and all below it: it hangs. Poll then sees it end and starts it again.
+  void Kill(const std::string& name);
   bool Running(const std::string& name) const;
   bool AnyRunning() const;
   // nullopt while it runs.
   std::optional<int> ExitCodeOf(const std::string& name) const;
   pid_t PidOf(const std::string& name) const;
+  std::vector<std::string> RunningNames() const;
+  // Since it was started last; 0 when it does not run.
+  int64_t AgeMs(const std::string& name) const;
+  // Somebody sent SIGSTOP to it or to a process below it.
+  bool AnyStopped(const std::string& name) const;
   // Each child's stop signal (SIGTERM to its group, unless it says otherwise), SIGKILL to what is left after grace_ms.
   void Stop(int grace_ms);
   std::string LogPath(const std::string& name) const { return log_dir_ + "/" + name + ".log"; }
@@ -69,6 +78,7 @@ class Supervisor {
     int64_t started_ms = 0;
     int64_t restart_at_ms = -1;  // -1: no restart is due
   };
+  void KillStrays();
   Status Spawn(Child& child);
   ChildEvent Ended(Child& child, int status);
 

@@ -9,10 +9,12 @@ namespace candor {
 
 struct CoordinatorOptions {
   int64_t staleness = 1;
-  double lease_timeout_s = 30;
+  double lease_timeout_s = 3;
   double progress_timeout_s = 300;
   double restart_grace_s = 2;
   double linger_s = 10;
+  double hang_timeout_s = 15;
+  double start_timeout_s = 600;
   std::string listen = "tcp://127.0.0.1:0";
   std::string http_host = "127.0.0.1";
   int64_t http_port = 0;
@@ -37,6 +39,14 @@ inline void Declare(OptionTable& t, CoordinatorOptions& o) {
             .help = "after a restart, time for workers to announce what they are at before new groups go out"});
   t.Double("linger_s", &o.linger_s,
            {.min = 0, .max = 86400, .unit = "s", .help = "how long a finished run still answers, so that every worker hears of the end"});
+  t.Double(
+      "hang_timeout_s", &o.hang_timeout_s,
+      {.min = 1,
+       .max = 86400,
+       .unit = "s",
+       .help = "candor run kills and restarts a role that lives but was not heard for so long (the learner: twice that, or five steps)"});
+  t.Double("start_timeout_s", &o.start_timeout_s,
+           {.min = 1, .max = 86400, .unit = "s", .help = "likewise a role that was started so long ago and has not joined the run"});
   t.String("listen", &o.listen, {.help = "address of the control socket; tcp://0.0.0.0:0 for workers on other hosts"});
   t.String("http_host", &o.http_host,
            {.help = "address of the HTTP interface; anything but loopback lets other hosts ask (with the run's token)"});

@@ -211,6 +211,9 @@ Status CoordinatorState::Replay(const LedgerRecord& record) {
 
 Actions CoordinatorState::Receive(Role role, uint64_t request_id, const MessageBody& body, int64_t now_ms) {
   Actions actions;
+  if (role == Role::kTrainer)  // it has no heartbeat: its questions and reports show that it lives
+    for (auto& [name, member] : members_)
+      if (member.role == role) member.heard_ms = now_ms;
   RuleResult reply = Dispatch(role, request_id, body, now_ms, actions);
   FinishIfDone(actions);
   actions.reply = reply ? std::move(*reply) : MessageBody(reply.error());

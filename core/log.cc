@@ -12,7 +12,7 @@
 namespace candor {
 
 Status StartLog(const std::string& worker, const std::string& file, bool to_stderr) {
-  SetProcessName(worker);
+  if (!file.empty()) SetProcessName(worker);  // a role; a command that only prints has no name that a fault could mean
   std::vector<spdlog::sink_ptr> sinks;
   try {
     if (to_stderr) sinks.push_back(std::make_shared<spdlog::sinks::stderr_sink_mt>());
