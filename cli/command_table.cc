@@ -19,6 +19,8 @@ const std::vector<Command>& Commands() {
   static const std::vector<Command> commands = {
       {"init", Group::kStart, "a commented recipe, a verifier and a held-out split for your model and data", RunInit},
       {"run", Group::kStart, "run a recipe on this machine: its stages in order, live progress, report", RunRun},
+      {"submit", Group::kStart, "run a recipe on a Slurm cluster: coordinator, learners, rollouts and rewards as jobs", RunSubmit},
+      {"join", Group::kStart, "add rollouts to a run that is under way, here or as one more Slurm array", RunJoin},
       {"check", Group::kStart, "explain what a recipe trains and refuse what is known to miscalibrate", RunCheck},
       {"sft", Group::kStart, "supervised fine-tuning of a model on prompt/completion rows", nullptr},
       {"generate", Group::kLook, "answer questions with a model, with its confidence", nullptr},
@@ -33,6 +35,7 @@ const std::vector<Command>& Commands() {
       {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},
       {"bench", Group::kTools, "speed and exactness of engine and learner on this machine", nullptr},
       {"doctor", Group::kTools, "open every library that a run may need and name what is missing", RunDoctor},
+      {"job", Group::kRole, "what a Slurm job of a run does on its node", RunJob},
       {"coordinator", Group::kRole, "role: leases, ledger, calibration record of a run", RunCoordinatorRole},
       {"reward", Group::kRole, "role: a reward worker of a run", RunRewardRole},
       {"rollout", Group::kRole, "role: a rollout worker of a run", nullptr},

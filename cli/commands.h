@@ -10,10 +10,13 @@ int RunCompare(int argc, const char* const* argv);
 int RunCoordinatorRole(int argc, const char* const* argv);
 int RunDoctor(int argc, const char* const* argv);
 int RunInit(int argc, const char* const* argv);
+int RunJob(int argc, const char* const* argv);
+int RunJoin(int argc, const char* const* argv);
 int RunLedger(int argc, const char* const* argv);
 int RunReport(int argc, const char* const* argv);
 int RunRewardRole(int argc, const char* const* argv);
 int RunRun(int argc, const char* const* argv);
+int RunSubmit(int argc, const char* const* argv);
 int RunTokenize(int argc, const char* const* argv);
 int RunVerifier(int argc, const char* const* argv);
 

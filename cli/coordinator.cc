@@ -1,9 +1,13 @@
 // candor coordinator: leases, plans, ledger and calibration record of a run. Started by `candor run`, or by hand or Slurm where it can be
 // reached by all other roles.
+#include <stdlib.h>
+
 #include "cli/commands.h"
 #include "cli/recipe.h"
 #include "cli/role.h"
+#include "cli/state_dir.h"
 #include "coordinator/server.h"
+#include "core/launch.h"
 
 namespace candor::cli {
 
@@ -28,9 +32,12 @@ RunPlan PlanOf(const Recipe& recipe, const std::map<std::string, DataSet>& data)
 
 Status Serve(const RoleArguments& arguments) {
   CANDOR_TRY(StartRoleLog(arguments, "coordinator"));
-  CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(arguments.run_dir));
+  CANDOR_ASSIGN(Recipe recipe, LoadResolvedRecipe(arguments.run_dir));
+  if (!recipe.coordinator.host.empty()) ::setenv("CANDOR_HOST", recipe.coordinator.host.c_str(), 1);
+  recipe.coordinator.listen = ListenAddress(recipe.coordinator.listen);
   CANDOR_ASSIGN(const auto data, LoadRunData(recipe));
-  return ServeCoordinator(PlanOf(recipe, data), recipe.coordinator, arguments.run_dir, {.stop = arguments.stop});
+  return ServeCoordinator(PlanOf(recipe, data), recipe.coordinator, arguments.run_dir,
+                          {.stop = arguments.stop, .state_dir = StateDirOf(recipe, {arguments.run_dir})});
 }
 
 }  // namespace

@@ -27,6 +27,13 @@ void DeclareRun(OptionTable& t, RunOptions& o) {
   t.StringList("allow", &o.allow, {.help = "names of findings of `candor check` that this recipe means on purpose"});
   t.String("stage_cache", &o.stage_cache,
            {.help = "results of the stages before RL are kept here and shared by recipes whose inputs are the same"});
+  t.String("layout", &o.layout,
+           {.help = "on Slurm: separate jobs for coordinator, learners, rollouts and rewards, or one job for all; auto = one_job where "
+                    "everything fits one node or `candor run` finds itself inside an allocation",
+            .choices = {"auto", "one_job", "jobs"}});
+  t.String("state_dir", &o.state_dir,
+           {.help = "folder of the ledger and of the fences, where the run's own folder is on a file system that cannot hold them; empty = "
+                    "the run's folder"});
 }
 
 void DeclareStages(OptionTable& t, Recipe& r) {
@@ -85,6 +92,8 @@ void Declare(OptionTable& table, Recipe& recipe) {
   Declare(table, recipe.reward);
   Declare(table, recipe.trainer);
   Declare(table, recipe.coordinator);
+  Declare(table, recipe.placement);
+  Declare(table, recipe.slurm);
 }
 
 namespace {

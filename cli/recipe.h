@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/slurm_options.h"
 #include "coordinator/options.h"
 #include "core/options.h"
 #include "core/result.h"
@@ -69,6 +70,8 @@ struct RunOptions {
   std::vector<std::string> stages = {"rl"};
   std::vector<std::string> allow;
   std::string stage_cache = "runs/.stages";
+  std::string layout = "auto";
+  std::string state_dir;
 };
 
 struct Recipe {
@@ -85,6 +88,8 @@ struct Recipe {
   std::vector<ObjectiveOptions> objectives;
   TrainerOptions trainer;
   CoordinatorOptions coordinator;
+  PlacementOptions placement;
+  SlurmOptions slurm;
   std::vector<EvalSetOptions> evals;
 };
 

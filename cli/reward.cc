@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/recipe.h"
 #include "cli/role.h"
+#include "core/launch.h"
 #include "core/transport.h"
 #include "reward/worker.h"
 
@@ -10,7 +11,8 @@ namespace {
 
 Status Serve(const RoleArguments& arguments) {
   CANDOR_TRY(StartRoleLog(arguments, "reward-" + std::to_string(arguments.index)));
-  CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(arguments.run_dir));
+  CANDOR_ASSIGN(Recipe recipe, LoadResolvedRecipe(arguments.run_dir));
+  recipe.reward.bind = ListenAddress(recipe.reward.bind);
   CANDOR_ASSIGN(const auto data, LoadRunData(recipe));
   CANDOR_ASSIGN(const RunKeys keys, ReadRunKeys(arguments.run_dir));
   CANDOR_ASSIGN(const auto transport, MakeZmqTransport(keys));

@@ -11,14 +11,35 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "cli/done_record.h"
 #include "cli/hang_watch.h"
 #include "cli/progress.h"
+#include "cli/stop_signals.h"
 #include "cli/supervisor.h"
 #include "core/clock.h"
 #include "core/fs.h"
-#include "core/transport.h"
+#include "core/rendezvous.h"
 
 namespace candor::cli {
+
+std::string DescribeEnd(const ChildEvent& event, const Supervisor& supervisor) {
+  std::string how = event.exit_code > 128 ? fmt::format("was killed by signal {}", event.exit_code - 128)
+                                          : fmt::format("ended with exit code {}", event.exit_code);
+  std::string reason = event.exit_code > 128 ? "" : TailOfFile(supervisor.LogPath(event.name), 1);  // a killed process had no last words
+  while (reason.ends_with('\n')) reason.pop_back();
+  return fmt::format("{} {}{}; log: {}{}{}", event.name, how, event.restarted ? ", starting it again" : "", supervisor.LogPath(event.name),
+                     reason.empty() ? "" : "\n", reason);
+}
+
+Status GaveUp(const ChildEvent& event, const Supervisor& supervisor) {
+  return Fail(ErrorCode::kInternal, fmt::format("{} failed too often (exit code {})", event.name, event.exit_code),
+              supervisor.LogPath(event.name),
+              "the end of its log:\n" + TailOfFile(supervisor.LogPath(event.name), 8) + "mend the cause, then go on with --resume");
+}
+
+bool IsHopeless(const ChildEvent& event) {
+  return event.exit_code == static_cast<int>(ExitCode::kInvalidInput) || event.exit_code == static_cast<int>(ExitCode::kUsage);
+}
 
 namespace {
 
@@ -26,58 +47,6 @@ using nlohmann::json;
 
 constexpr useconds_t kWatchUs = 20'000;          // how soon a death is noticed
 constexpr int64_t kLastEvaluationsMs = 300'000;  // evaluations of the last version that are still open when the trainer ends
-
-volatile sig_atomic_t g_stop_signal = 0;
-void OnSignal(int signal) { g_stop_signal = signal; }
-
-// While it lives, Ctrl-C and SIGTERM set g_stop_signal instead of ending the process.
-class CatchStopSignals {
- public:
-  CatchStopSignals() {
-    g_stop_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = OnSignal;
-    ::sigaction(SIGINT, &action, &old_int_);
-    ::sigaction(SIGTERM, &action, &old_term_);
-  }
-  ~CatchStopSignals() {
-    ::sigaction(SIGINT, &old_int_, nullptr);
-    ::sigaction(SIGTERM, &old_term_, nullptr);
-  }
-
- private:
-  struct sigaction old_int_ {
-  }, old_term_{};
-};
-
-std::map<std::string, std::string> Threads(int64_t threads) {
-  return {{"OMP_NUM_THREADS", std::to_string(threads)}, {"MKL_NUM_THREADS", std::to_string(threads)}, {"OMP_WAIT_POLICY", "passive"}};
-}
-
-ChildSpec Role(const std::string& program, const std::string& role, int64_t index, const RunDir& run, int64_t threads) {
-  ChildSpec spec;
-  spec.name = index < 0 ? role : fmt::format("{}-{}", role, index);
-  spec.command = {ProgramFolder() + program, role, "--run-dir", run.path};
-  if (index >= 0) spec.command.insert(spec.command.end(), {"--index", std::to_string(index)});
-  spec.environment = Threads(threads);
-  return spec;
-}
-
-ChildSpec Trainer(const Recipe& recipe, const RunDir& run) {
-  ChildSpec spec = Role("candor-torch", "trainer", -1, run, recipe.trainer.threads);
-  if (recipe.trainer.ranks == 1) return spec;
-  const std::vector<std::string> mpirun = MpirunCommand(recipe.trainer.ranks);
-  spec.command.insert(spec.command.begin(), mpirun.begin(), mpirun.end());
-  return spec;
-}
-
-Status StartAll(const Recipe& recipe, const RunDir& run, Supervisor& supervisor) {
-  CANDOR_TRY(supervisor.Start(Role("candor", "coordinator", -1, run, 1)));
-  for (int64_t i = 0; i < recipe.reward.workers; ++i) CANDOR_TRY(supervisor.Start(Role("candor", "reward", i, run, 1)));
-  for (int64_t i = 0; i < recipe.rollout.workers; ++i)
-    CANDOR_TRY(supervisor.Start(Role("candor-torch", "rollout", i, run, recipe.rollout.engine.threads)));
-  return supervisor.Start(Trainer(recipe, run));
-}
 
 // Reads what was appended to metrics.jsonl since the last look. A torn last line waits for its rest.
 class MetricsTail {
@@ -103,26 +72,6 @@ class MetricsTail {
   size_t offset_ = 0;
 };
 
-std::string DescribeEnd(const ChildEvent& event, const Supervisor& supervisor) {
-  std::string how = event.exit_code > 128 ? fmt::format("was killed by signal {}", event.exit_code - 128)
-                                          : fmt::format("ended with exit code {}", event.exit_code);
-  std::string reason = event.exit_code > 128 ? "" : TailOfFile(supervisor.LogPath(event.name), 1);  // a killed process had no last words
-  while (reason.ends_with('\n')) reason.pop_back();
-  return fmt::format("{} {}{}; log: {}{}{}", event.name, how, event.restarted ? ", starting it again" : "", supervisor.LogPath(event.name),
-                     reason.empty() ? "" : "\n", reason);
-}
-
-Status GaveUp(const ChildEvent& event, const Supervisor& supervisor) {
-  return Fail(ErrorCode::kInternal, fmt::format("{} failed too often (exit code {})", event.name, event.exit_code),
-              supervisor.LogPath(event.name),
-              "the end of its log:\n" + TailOfFile(supervisor.LogPath(event.name), 8) + "mend the cause, then go on with --resume");
-}
-
-// A recipe or model that is wrong stays wrong: no use in trying again.
-bool Hopeless(const ChildEvent& event) {
-  return event.exit_code == static_cast<int>(ExitCode::kInvalidInput) || event.exit_code == static_cast<int>(ExitCode::kUsage);
-}
-
 HangLimits LimitsOf(const Recipe& recipe) {
   HangLimits limits;
   limits.start_ms = static_cast<int64_t>(recipe.coordinator.start_timeout_s * 1000);
@@ -131,17 +80,21 @@ HangLimits LimitsOf(const Recipe& recipe) {
   return limits;
 }
 
-Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, const Clock& clock, bool quiet) {
-  ProgressPrinter progress(recipe.trainer.steps, quiet);
+Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, const Clock& clock, const RlRun& how) {
+  ProgressPrinter progress(recipe.trainer.steps, how.quiet);
   MetricsTail tail(run.Metrics());
   HangWatch hangs(run.path, recipe.run.name, LimitsOf(recipe), clock);
   for (;;) {
-    if (g_stop_signal != 0) {
+    if (Status ours = how.still_ours ? how.still_ours() : Status{}; !ours) {
       progress.Finish();
-      std::fprintf(stderr, "stopping (up to 20 s; the next --resume goes on from the newest checkpoint)\n");
-      supervisor.Stop(20'000);
-      return Fail(ErrorCode::kCancelled, fmt::format("stopped by signal {}", static_cast<int>(g_stop_signal)), run.path,
-                  "go on with --resume");
+      supervisor.Stop(2000);
+      return ours;
+    }
+    if (CatchStopSignals::Caught() != 0) {
+      progress.Finish();
+      std::fprintf(stderr, "stopping (up to %d s; the next --resume goes on from the newest checkpoint)\n", how.stop_grace_ms / 1000);
+      supervisor.Stop(how.stop_grace_ms);
+      return Fail(ErrorCode::kCancelled, fmt::format("stopped by signal {}", CatchStopSignals::Caught()), run.path, "go on with --resume");
     }
     for (const ChildEvent& event : supervisor.Poll()) {
       if (event.exit_code == 0 && event.name == "trainer") {
@@ -149,7 +102,13 @@ Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, co
         progress.Finish();
         return {};
       }
-      if (event.gave_up || (event.exit_code != 0 && Hopeless(event))) {
+      if (event.exit_code == static_cast<int>(ExitCode::kInterrupted) && event.name == "trainer" && how.spread != Spread::kThisMachine) {
+        progress.Finish();  // Slurm ends the steps of a job that it pre-empts; the checkpoint is written
+        supervisor.Stop(how.stop_grace_ms);
+        return Fail(ErrorCode::kCollective, "the learners were told to end, and not by us: Slurm is taking this allocation", run.path,
+                    "the job asks for a new start");
+      }
+      if (event.gave_up || (event.exit_code != 0 && IsHopeless(event))) {
         progress.Finish();
         return GaveUp(event, supervisor);
       }
@@ -173,26 +132,27 @@ Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, co
 
 }  // namespace
 
-Status RunRl(const Recipe& recipe, const RunDir& run, bool quiet) {
+Status RunRl(const Recipe& recipe, const RunDir& run, const RlRun& how) {
   if (FileExists(run.RlDone())) return {};
-  if (!FileExists(run.path + "/keys")) {
-    CANDOR_ASSIGN(RunKeys keys, MakeRunKeys());
-    CANDOR_TRY(WriteRunKeys(keys, run.path));
-  }
+  CANDOR_TRY(EnsureKeys(run));
   SystemClock clock;
   Supervisor supervisor(run.Logs(), clock);
-  CatchStopSignals catch_signals;
+  const CatchStopSignals catch_signals;
   const int64_t start_ms = clock.SteadyMs();
-  if (!quiet)
+  if (!how.quiet)
     std::fprintf(stderr, "reinforcement learning: %ld steps of %ld prompts x %ld answers; logs in %s\n",
                  static_cast<long>(recipe.trainer.steps), static_cast<long>(recipe.trainer.prompts_per_step),
                  static_cast<long>(recipe.trainer.group_size), run.Logs().c_str());
-  CANDOR_TRY(StartAll(recipe, run, supervisor));
-  CANDOR_TRY(Watch(recipe, run, supervisor, clock, quiet));
+  for (ChildSpec& spec : PlaceRoles(recipe, run, how.spread, how.allocation)) CANDOR_TRY(supervisor.Start(std::move(spec)));
+  CANDOR_TRY(Watch(recipe, run, supervisor, clock, how));
   // The trainer is done; the coordinator waits for what is still open (evaluations of the last version), then tells the others, lingers and
   // leaves.
   const int64_t deadline = clock.SteadyMs() + static_cast<int64_t>(recipe.coordinator.linger_s * 1000) + kLastEvaluationsMs;
-  while (supervisor.Running("coordinator") && clock.SteadyMs() < deadline && g_stop_signal == 0) {
+  const auto coordinator_lives = [&] {
+    return how.spread == Spread::kLearners ? !IsRunFinished(run.path, static_cast<uint64_t>(recipe.trainer.steps))
+                                           : supervisor.Running("coordinator");
+  };
+  while (coordinator_lives() && clock.SteadyMs() < deadline && CatchStopSignals::Caught() == 0) {
     (void)supervisor.Poll();
     ::usleep(50'000);
   }
@@ -202,8 +162,10 @@ Status RunRl(const Recipe& recipe, const RunDir& run, bool quiet) {
   if (error && !FileExists(run.FinalModel() + "/config.json"))
     return Fail(ErrorCode::kInternal, "the trainer left no final policy: " + error.message(), run.path + "/weights/averaged",
                 "see " + supervisor.LogPath("trainer"));
-  return WriteFileAtomic(
-      run.RlDone(), json{{"steps", recipe.trainer.steps}, {"seconds", static_cast<double>(clock.SteadyMs() - start_ms) / 1000}}.dump());
+  CANDOR_TRY(WriteFileAtomic(
+      run.RlDone(), json{{"steps", recipe.trainer.steps}, {"seconds", static_cast<double>(clock.SteadyMs() - start_ms) / 1000}}.dump()));
+  if (CatchStopSignals::Caught() != 0) return Fail(ErrorCode::kCancelled, "stopped behind the last step", run.path, "go on with --resume");
+  return {};
 }
 
 }  // namespace candor::cli

@@ -23,10 +23,14 @@ int RunRole(const std::string& role, const std::string& about, bool indexed, int
   CLI::App app{about, "candor " + role};
   app.add_option("--run-dir", arguments.run_dir, "the run's folder")->required();
   if (indexed) app.add_option("--index", arguments.index, "which worker of this role, from 0")->check(CLI::Range(0, 1 << 20));
+  if (role == "rollout")
+    app.add_option("--idle-exit-min", arguments.idle_exit_min, "leave after so many minutes without work; 0 = never")
+        ->check(CLI::Range(0, 100000));
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   struct sigaction action {};
   action.sa_handler = OnStop;
   ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGUSR1, &action, nullptr);  // what srun and mpirun pass on to their ranks, and what Slurm sends before a job's end
   ::sigaction(SIGINT, &action, nullptr);
   Status served = body(arguments);
   if (served) return 0;

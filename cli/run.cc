@@ -1,28 +1,17 @@
 // `candor run RECIPE...`: prepares, runs the stages in order (SFT and its like by a child each; RL as coordinator, reward, rollout and
 // mpirun trainer processes that are supervised and restarted), evaluates before and after, and leaves summary.json, report.html and the
 // final model in the run's folder.
-#include <fmt/format.h>
-#include <signal.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/done_record.h"
 #include "cli/dry_run.h"
-#include "cli/lint.h"
 #include "cli/recipe.h"
-#include "cli/recipe_check.h"
 #include "cli/results.h"
-#include "cli/rl_stage.h"
 #include "cli/run_dir.h"
-#include "cli/stages.h"
-#include "cli/supervisor.h"
-#include "core/fs.h"
+#include "cli/run_recipe.h"
 
 namespace candor::cli {
 
@@ -41,60 +30,13 @@ constexpr char kExamples[] = R"(Examples:
   candor run base.toml mine.toml --run-dir runs/second  files merge left to right
   candor run recipes/cities.toml --resume               go on where it stopped)";
 
-Status Prepare(const Recipe& recipe) {
-  if (!NeedsPreparing(recipe)) return {};
-  std::fprintf(stderr, "preparing: %s\n", fmt::format("{}", fmt::join(recipe.prepare.command, " ")).c_str());
-  CANDOR_ASSIGN(int code, RunToEnd(recipe.prepare.command));
-  if (code == 0) return {};
-  return Fail(ErrorCode::kNotFound, fmt::format("the recipe's prepare.command ended with {}", code), recipe.prepare.command[0],
-              "its own words stand above");
-}
-
-// What is known to miscalibrate is not trained by oversight.
-Status RefuseByLint(const Recipe& recipe) {
-  for (const Finding& finding : Lint(recipe)) {
-    if (finding.refuses && !finding.allowed)
-      return Fail(ErrorCode::kInvalidInput, finding.what + ": " + finding.why, finding.name,
-                  fmt::format("{}; or, if it is meant: allow = [\"{}\"]", finding.fix, finding.name));
-    if (!finding.allowed) std::fprintf(stderr, "%s\n", Describe(finding).c_str());
-  }
-  return {};
-}
-
-Status OpenRunDir(const RunDir& run, Recipe& recipe, bool resume) {
-  const bool exists = FileExists(run.Recipe());
-  if (exists && !resume)
-    return Fail(ErrorCode::kInvalidInput, "the folder already holds a run that has not finished", run.path,
-                "add --resume to go on, or choose another folder with --run-dir");
-  CANDOR_TRY(MakeFolders(run.Logs()));
-  CANDOR_TRY(MakeFolders(run.path + "/eval"));
-  const std::string text = ResolvedText(recipe);
-  if (exists) {
-    CANDOR_ASSIGN(std::string before, ReadFile(run.Recipe()));
-    if (before != text)
-      std::fprintf(stderr, "note: the recipe differs from the one the run began with (%s); going on with the new one\n",
-                   run.Recipe().c_str());
-  }
-  return WriteFileAtomic(run.Recipe(), text);
-}
-
-Status RunAll(Recipe& recipe, const RunDir& run, const RunArguments& arguments) {
-  CANDOR_TRY(Prepare(recipe));
-  CANDOR_TRY(CheckInputs(recipe));
-  CANDOR_TRY(OpenRunDir(run, recipe, arguments.resume));
-  CANDOR_ASSIGN(const StartPolicies start, RunStagesBeforeRl(recipe, run, arguments.quiet));
-  Recipe resolved = recipe;
-  resolved.run.model = start.rl;
-  CANDOR_TRY(WriteFileAtomic(run.Resolved(), ResolvedText(resolved)));
-  const bool rl = std::find(recipe.run.stages.begin(), recipe.run.stages.end(), "rl") != recipe.run.stages.end();
-  CANDOR_TRY(Evaluate(resolved, run, "before", start.shared, arguments.quiet));
-  if (start.shared != start.rl) CANDOR_TRY(Evaluate(resolved, run, "warm_up", start.rl, arguments.quiet));
-  if (rl) {
-    CANDOR_TRY(RunRl(resolved, run, arguments.quiet));
-    CANDOR_TRY(Evaluate(resolved, run, "after", run.FinalModel(), arguments.quiet));
-  }
-  CANDOR_TRY(WriteResults(resolved, run));
-  return WriteFileAtomic(run.Done(), nlohmann::json{{"name", recipe.run.name}}.dump());
+// Inside an allocation of several nodes the roles are spread over them.
+Status RunHere(Recipe& recipe, const RunDir& run, const RunArguments& arguments) {
+  RunMode mode{arguments.resume, {}};
+  mode.rl.quiet = arguments.quiet;
+  CANDOR_TRY(SpreadOverAllocation(recipe, mode.rl));
+  CANDOR_TRY(PrepareRun(recipe, run, mode));
+  return RunRecipe(recipe, run, mode);
 }
 
 }  // namespace
@@ -121,8 +63,8 @@ int RunRun(int argc, const char* const* argv) {
   if (Status allowed = RefuseByLint(*recipe); !allowed) return ReportFailure("run", allowed.error());
   if (arguments.dry_run) return PrintDryRun(*recipe);
   RunDir run{arguments.run_dir.empty() ? "runs/" + recipe->run.name : arguments.run_dir};
-  if (!FileExists(run.Done())) {
-    if (Status status = RunAll(*recipe, run, arguments); !status) return ReportFailure("run", status.error());
+  if (!IsRunDone(run)) {
+    if (Status status = RunHere(*recipe, run, arguments); !status) return ReportFailure("run", status.error());
   } else {
     std::printf("%s holds a finished run; here is its result.\n", run.path.c_str());
   }

@@ -19,7 +19,9 @@ struct RunDir {
   std::string Summary() const { return path + "/summary.json"; }
   std::string Report() const { return path + "/report.html"; }
   std::string RlDone() const { return path + "/rl-done.json"; }
+  std::string TrainerDone() const { return path + "/trainer-done.json"; }  // signed, as done.json is (done_record.h)
   std::string Done() const { return path + "/done.json"; }
+  std::string Jobs() const { return path + "/jobs"; }  // scripts, fences and numbers of its Slurm jobs
 };
 
 // The folder that holds this program, with a slash: candor-torch stands there too.

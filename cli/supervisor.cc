@@ -19,6 +19,7 @@
 #include <fstream>
 #include <set>
 
+#include "core/fs.h"
 #include "core/log.h"
 
 extern char** environ;
@@ -267,6 +268,41 @@ Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std
   while (::waitpid(pid, &status, 0) < 0)
     if (errno != EINTR) return Fail(ErrorCode::kIo, std::string("waitpid: ") + std::strerror(errno), command[0]);
   return CodeOf(status);
+}
+
+namespace {
+
+// A file without a name, which a child can open by its path while we live.
+class Scratch {
+ public:
+  Scratch() {
+    char name[] = "/tmp/candor-output-XXXXXX";
+    fd_ = ::mkostemp(name, O_CLOEXEC);
+    if (fd_ >= 0) ::unlink(name);
+  }
+  ~Scratch() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  std::string path() const { return fmt::format("/proc/{}/fd/{}", ::getpid(), fd_); }
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace
+
+Result<std::string> RunForOutput(const std::vector<std::string>& command) {
+  const Scratch output, errors;
+  std::vector<std::string> shell = {"sh", "-c", "exec \"$@\" 2>\"$0\"", errors.path()};
+  shell.insert(shell.end(), command.begin(), command.end());
+  CANDOR_ASSIGN(const int code, RunToEnd(shell, {}, output.path()));
+  CANDOR_ASSIGN(std::string text, ReadFile(code == 0 ? output.path() : errors.path()));
+  while (text.ends_with('\n')) text.pop_back();
+  if (code == 0) return text;
+  return Fail(ErrorCode::kUnavailable, fmt::format("{} ended with exit code {}: {}", command[0], code, text),
+              fmt::format("{}", fmt::join(command, " ")));
 }
 
 std::string TailOfFile(const std::string& path, size_t lines) {

@@ -92,6 +92,8 @@ std::vector<std::string> MpirunCommand(int64_t ranks);
 // Runs one command to its end; the exit code. Its standard output is ours, or goes to the file `output`.
 Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {},
                      const std::string& output = "");
+// Runs one command to its end and returns what it wrote to standard output; kUnavailable with its standard error when it fails.
+Result<std::string> RunForOutput(const std::vector<std::string>& command);
 // The last `lines` lines of a log, for error messages.
 std::string TailOfFile(const std::string& path, size_t lines);
 

@@ -16,6 +16,7 @@ struct CoordinatorOptions {
   double hang_timeout_s = 15;
   double start_timeout_s = 600;
   std::string listen = "tcp://127.0.0.1:0";
+  std::string host;
   std::string http_host = "127.0.0.1";
   int64_t http_port = 0;
   int64_t http_threads = 8;
@@ -48,6 +49,10 @@ inline void Declare(OptionTable& t, CoordinatorOptions& o) {
   t.Double("start_timeout_s", &o.start_timeout_s,
            {.min = 1, .max = 86400, .unit = "s", .help = "likewise a role that was started so long ago and has not joined the run"});
   t.String("listen", &o.listen, {.help = "address of the control socket; tcp://0.0.0.0:0 for workers on other hosts"});
+  t.String(
+      "host", &o.host,
+      {.help = "name or address by which workers on other hosts reach the coordinator; empty = loopback on one machine, the node's name in "
+               "a Slurm job"});
   t.String("http_host", &o.http_host,
            {.help = "address of the HTTP interface; anything but loopback lets other hosts ask (with the run's token)"});
   t.Int("http_port", &o.http_port,

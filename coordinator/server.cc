@@ -303,7 +303,8 @@ Status ServeCoordinator(const RunPlan& plan, const CoordinatorOptions& options, 
   if (!hooks.transport) {
     CANDOR_ASSIGN(own, MakeZmqTransport(keys));
   }
-  CANDOR_ASSIGN(std::unique_ptr<Ledger> ledger, Ledger::Open(run_dir, plan, fmt::format("pid {}\n", ::getpid())));
+  CANDOR_ASSIGN(std::unique_ptr<Ledger> ledger,
+                Ledger::Open(hooks.state_dir.empty() ? run_dir : hooks.state_dir, plan, fmt::format("pid {}\n", ::getpid())));
   CoordinatorServer server(plan, options, run_dir, hooks, *ledger);
   CANDOR_TRY(server.Recover());
   CANDOR_TRY(server.Open(hooks.transport ? *hooks.transport : *own, keys.run_token));

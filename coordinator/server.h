@@ -15,6 +15,7 @@ namespace candor {
 struct ServeHooks {
   const std::atomic<bool>* stop = nullptr;  // set by SIGTERM: finish what is at hand and return
   Transport* transport = nullptr;           // null: ZeroMQ with the run's keys
+  std::string state_dir = "";               // of the ledger and the epochs; "" = the run's folder
 };
 
 // Runs until stopped, or until the run is finished and nobody has spoken for linger_s. RUN_DIR must hold keys/ (core/transport.h). Writes

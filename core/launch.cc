@@ -1,6 +1,9 @@
 #include "core/launch.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
+#include <string_view>
 
 namespace candor {
 
@@ -18,7 +21,18 @@ std::optional<std::string> LauncherOfThisProcess() {
 
 std::string HostForPeers() {
   const char* host = std::getenv("CANDOR_HOST");
-  return host ? host : "";
+  if (!host) return "";
+  if (std::string(host) != "auto") return host;
+  if (const char* node = std::getenv("SLURMD_NODENAME")) return node;
+  char self[256] = "localhost";
+  ::gethostname(self, sizeof self - 1);
+  return self;
+}
+
+std::string ListenAddress(const std::string& asked) {
+  constexpr std::string_view kLoopback = "tcp://127.0.0.1:";
+  if (!asked.starts_with(kLoopback) || HostForPeers().empty()) return asked;
+  return "tcp://0.0.0.0:" + asked.substr(kLoopback.size());
 }
 
 }  // namespace candor

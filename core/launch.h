@@ -11,6 +11,9 @@ namespace candor {
 std::optional<std::string> LauncherOfThisProcess();
 // This machine as others reach it, when the run is spread over several: CANDOR_HOST, which the job that starts a role sets. "" = the run
 // lives on one machine and nothing needs to leave its loopback.
+// "auto" there stands for the name of this node, as Slurm or the system says it.
 std::string HostForPeers();
+// `asked`, unless it is the loopback of one machine and others must reach this process: then every interface of it.
+std::string ListenAddress(const std::string& asked);
 
 }  // namespace candor

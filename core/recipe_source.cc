@@ -266,7 +266,9 @@ Status RecipeSource::AddOverride(std::string_view override_text) {
   std::string key(override_text.substr(0, equals)), value(override_text.substr(equals + 1));
   std::string name = "override " + std::string(override_text);
   try {
-    return Merge(impl_->root, toml::parse(key + " = " + value, name));
+    toml::table parsed = toml::parse(key + " = " + value, name);
+    const auto given = parsed.at_path(key);  // no key is a date or a time, and 04:00:00 is a time limit as people write it
+    if (!given.is_time() && !given.is_date() && !given.is_date_time()) return Merge(impl_->root, std::move(parsed));
   } catch (const toml::parse_error&) {  // not TOML as it stands: a bare word
   }
   try {

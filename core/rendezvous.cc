@@ -1,6 +1,7 @@
 #include "core/rendezvous.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <filesystem>
@@ -20,7 +21,9 @@ std::string FinishedPath(const std::string& run_dir) { return run_dir + "/rl-fin
 }  // namespace
 
 Status AnnounceCoordinator(const std::string& run_dir, const CoordinatorAddress& address, const std::string& http) {
-  const nlohmann::json body = {{"epoch", address.epoch}, {"endpoint", address.endpoint}, {"http", http}};
+  char node[256] = "";
+  ::gethostname(node, sizeof node - 1);
+  const nlohmann::json body = {{"epoch", address.epoch}, {"endpoint", address.endpoint}, {"http", http}, {"node", node}};
   return WriteFileAtomic(fmt::format("{}/{}{}", run_dir, kEndpointPrefix, address.epoch), body.dump() + "\n");
 }
 
@@ -44,6 +47,7 @@ Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir) {
   if (!body.is_object() || !body.contains("endpoint") || !body["endpoint"].is_string())
     return Fail(ErrorCode::kInvalidInput, "this is no coordinator's address", path);
   newest.endpoint = body["endpoint"].get<std::string>();
+  if (body.contains("node") && body["node"].is_string()) newest.node = body["node"].get<std::string>();
   return newest;
 }
 

@@ -12,6 +12,7 @@ namespace candor {
 struct CoordinatorAddress {
   uint64_t epoch = 0;
   std::string endpoint;
+  std::string node = {};  // the host name of the machine it runs on; "" where an older announcement does not say it
 };
 
 // `http` is for people; peers read the endpoint.

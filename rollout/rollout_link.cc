@@ -37,8 +37,20 @@ Status RolloutLink::Run(const std::atomic<bool>& engine_ended) {
     if (ending && (book_.unspooled() == 0 || clock_.SteadyMs() >= leave_ms)) return {};
     ServeRewards();
     if (!ending) CANDOR_TRY(ServeCoordinator());
+    if (!ending && IdleForTooLong()) finished_ = true;
     std::this_thread::sleep_for(std::chrono::milliseconds(kNapMs));
   }
+}
+
+// Learners that wait in a queue need nobody; when they start they call the rollouts back.
+bool RolloutLink::IdleForTooLong() {
+  const int64_t now = clock_.SteadyMs();
+  if (setup_.idle_exit_ms == 0) return false;
+  if (last_work_ms_ == 0 || book_.unspooled() > 0 || !book_.Open().empty()) last_work_ms_ = now;
+  if (now - last_work_ms_ < setup_.idle_exit_ms) return false;
+  spdlog::info("leaves after {} s without a lease; last heard: {}", setup_.idle_exit_ms / 1000,
+               waiting_for_.empty() ? "nothing from a coordinator" : "waiting for " + waiting_for_);
+  return true;
 }
 
 void RolloutLink::ServeRewards() {

@@ -31,19 +31,29 @@ class RolloutWorker {
     while (!setup_.stop->load() && !link_.finished() && !link_ended) {
       for (GroupId group : book_.TakeCancelled()) engine_.Cancel(group);
       CANDOR_TRY(ObeyBook());
-      if (engine_.busy()) {
-        CANDOR_TRY(engine_.Step());
-        FaultPoint("rollout.generate");
-        for (TraceGroup& group : engine_.TakeFinished()) TakeFinished(std::move(group));
-      } else {
-        std::this_thread::sleep_for(std::chrono::milliseconds(kIdleMs));
-      }
+      CANDOR_ASSIGN(const bool stepped, Step());
+      if (!stepped) std::this_thread::sleep_for(std::chrono::milliseconds(kIdleMs));
       Report();
     }
     return {};
   }
 
  private:
+  // False: nothing to do, or a learner has the device.
+  Result<bool> Step() {
+    if (!engine_.busy()) return false;
+    std::optional<Turn::Hold> hold;
+    if (setup_.turn) {
+      CANDOR_ASSIGN(std::optional<Turn::Hold> shared, setup_.turn->TryShare());
+      if (!shared) return false;
+      hold.emplace(std::move(*shared));
+    }
+    CANDOR_TRY(engine_.Step());
+    FaultPoint("rollout.generate");
+    for (TraceGroup& group : engine_.TakeFinished()) TakeFinished(std::move(group));
+    return true;
+  }
+
   Status ObeyBook() {
     for (;;) {
       const auto loaded = engine_.loaded() ? std::optional<PolicyVersion>(engine_.version()) : std::nullopt;
@@ -166,6 +176,7 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
   to_peers.run_dir = setup.run_dir, to_peers.run_id = setup.run_id, to_peers.worker = "rollout-" + std::to_string(setup.index);
   to_peers.incarnation = NewIncarnation(), to_peers.transport = setup.transport, to_peers.stop = setup.stop;
   to_peers.backoff_first_ms = setup.backoff_first_ms;
+  to_peers.idle_exit_ms = int64_t{60'000} * setup.idle_exit_min;
   std::atomic<bool> engine_ended = false, link_ended = false;
   RolloutLink link(to_peers, book);
   RolloutWorker worker(options, setup, prompts, SingleTurn(std::move(format)), *engine, book, link);

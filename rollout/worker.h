@@ -12,6 +12,7 @@
 
 #include "core/result.h"
 #include "core/transport.h"
+#include "core/turn.h"
 #include "rollout/options.h"
 #include "text/data_options.h"
 #include "text/rows.h"
@@ -29,6 +30,8 @@ struct RolloutSetup {
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: hand over what is finished, then return
   int backoff_first_ms = 1000;              // tests hurry
+  int idle_exit_min = 0;                    // leave after so long without a lease; 0 = never
+  const Turn* turn = nullptr;               // taken for each engine step where learners use the same device
 };
 
 // Until stop, or until the coordinator says that the run is finished. options.engine.dtype and .deterministic are the run's. Errors: a

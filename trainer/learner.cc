@@ -11,6 +11,7 @@
 #include "core/fs.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
+#include "model/device.h"
 #include "trainer/checkpoint.h"
 #include "trainer/exchange.h"
 #include "trainer/links.h"
@@ -25,6 +26,7 @@ namespace {
 constexpr int kPlanTryMs = 5000;    // ranks wait for each other that long at most while rank 0 asks for a plan
 constexpr int kFetchTryMs = 5000;   // one group; well below the collective's deadline
 constexpr int64_t kVoteMs = 40000;  // likewise, while rank 0 votes
+constexpr int kTurnMs = 30000;      // rollouts hold the device for one engine step; below the collective's deadline
 constexpr int kPollFirstMs = 20, kPollLastMs = 250;
 
 class Learner {
@@ -51,6 +53,8 @@ class Learner {
   Result<StepPlan> NextPlan(int64_t step);
   Result<std::optional<std::vector<ScoredGroup>>> FetchAndVote(const StepPlan& plan);
   Result<std::vector<ScoredGroup>> GroupsOf(int64_t step, StepPlan& plan);
+  Result<StepResult> Learn(int64_t step, const std::vector<ScoredGroup>& groups);
+  Status CheckFence();
   Status Publish(int64_t version);
   Status Report(const StepPlan& plan, StepResult& result);
   Status Checkpoint(int64_t step, int64_t deadline_ms);
@@ -169,7 +173,20 @@ Result<std::vector<ScoredGroup>> Learner::GroupsOf(int64_t step, StepPlan& plan)
   }
 }
 
+// Beside rollouts on the same device: one rank of each machine takes the turn for all of them.
+Result<StepResult> Learner::Learn(int64_t step, const std::vector<ScoredGroup>& groups) {
+  if (!setup_.turn) return stepper_.Run(step, groups);
+  Result<Turn::Hold> hold = Fail(ErrorCode::kInternal, "not asked");
+  const bool asks = LocalRank(0) == 0;
+  if (asks) hold = setup_.turn->TakeWhole(kTurnMs);
+  CANDOR_TRY(AgreeOn(collective_, hold || !asks ? Status{} : Status(Fail(hold.error()))));
+  return stepper_.Run(step, groups);
+}
+
+Status Learner::CheckFence() { return AgreeOn(collective_, setup_.fence ? setup_.fence->CheckStillOurs() : Status{}); }
+
 Status Learner::Publish(int64_t version) {
+  CANDOR_TRY(CheckFence());
   CANDOR_ASSIGN(version_, PublishWeights(policy_, setup_.run_dir, version, setup_.options.keep_versions));
   FaultPoint("learner.publish");
   return Tell(VersionAnnounce{version_, {static_cast<uint64_t>(version)}}, fmt::format("announcement of version {}", version),
@@ -190,6 +207,7 @@ Status Learner::Report(const StepPlan& plan, StepResult& result) {
 }
 
 Status Learner::Checkpoint(int64_t step, int64_t deadline_ms) {
+  CANDOR_TRY(CheckFence());
   CANDOR_ASSIGN(const CheckpointInfo info, WriteCheckpoint(policy_, setup_.run_dir + "/checkpoints", step, setup_.options.keep_last));
   if (first()) spdlog::info("checkpoint step={} path={}", step, info.path);
   return TellCheckpoint(info, deadline_ms);
@@ -222,7 +240,7 @@ Status Learner::Run() {
     if (!groups) return Fail(groups.error());
     if (plan.finished) break;
     const double fetched = Seconds();
-    CANDOR_ASSIGN(StepResult result, stepper_.Run(++step, *groups));
+    CANDOR_ASSIGN(StepResult result, Learn(++step, *groups));
     const double learned = Seconds();
     CANDOR_TRY(Publish(step));
     result.metrics["time/wait_for_batch"] = fetched - start;

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "core/collective.h"
+#include "core/epoch.h"
 #include "core/transport.h"
+#include "core/turn.h"
 #include "text/data_options.h"
 #include "trainer/options.h"
 
@@ -28,6 +30,8 @@ struct TrainerSetup {
   TrainerOptions options;
   std::vector<ObjectiveOptions> objectives;
   Transport* transport = nullptr;
+  const Turn* turn = nullptr;  // taken for each step where rollouts use the same device; every rank has it, the first of a machine takes it
+  const Epoch* fence = nullptr;             // rank 0's: asked before anything is published or kept; a newer incarnation ends this one
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: a checkpoint is written between two steps, then kCancelled
 };
 

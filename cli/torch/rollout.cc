@@ -3,6 +3,7 @@
 #include "cli/role.h"
 #include "cli/torch/commands.h"
 #include "core/transport.h"
+#include "core/turn.h"
 #include "rollout/worker.h"
 
 namespace candor::cli {
@@ -25,6 +26,12 @@ Status Serve(const RoleArguments& arguments) {
   for (const auto& [name, set] : data) setup.data[name] = &set;
   setup.transport = transport.get();
   setup.stop = arguments.stop;
+  setup.idle_exit_min = arguments.idle_exit_min;
+  std::optional<Turn> turn;
+  if (recipe.placement.colocate) {
+    CANDOR_ASSIGN(turn, Turn::Open(arguments.run_dir));
+    setup.turn = &*turn;
+  }
   return ServeRollout(recipe.rollout, setup);
 }
 

@@ -1,10 +1,18 @@
 // candor trainer: the learner's ranks. Started by `candor run` (under mpirun when there are several), or by hand or Slurm on machines that
 // see the run's folder.
+#include <unistd.h>
+
+#include "cli/done_record.h"
 #include "cli/recipe.h"
 #include "cli/role.h"
+#include "cli/state_dir.h"
 #include "cli/torch/commands.h"
+#include "core/epoch.h"
+#include "core/fs.h"
 #include "core/launch.h"
+#include "core/log.h"
 #include "core/transport.h"
+#include "core/turn.h"
 #include "trainer/learner.h"
 
 namespace candor::cli {
@@ -41,7 +49,21 @@ Status Serve(const RoleArguments& arguments) {
   setup.objectives = recipe.objectives;
   setup.transport = transport.get();
   setup.stop = arguments.stop;
+  std::optional<Turn> turn;
+  if (recipe.placement.colocate) {
+    CANDOR_ASSIGN(turn, Turn::Open(run_dir));
+    setup.turn = &*turn;
+  }
+  std::optional<Epoch> fence;
+  if (collective->rank() == 0) {
+    const std::string checkpoints = StateDirOf(recipe, {run_dir}) + "/checkpoints";
+    CANDOR_TRY(MakeFolders(checkpoints));
+    CANDOR_ASSIGN(fence, Epoch::Take(checkpoints, "pid " + std::to_string(::getpid()) + "\n"));
+    setup.fence = &*fence;
+    spdlog::info("trainer epoch={}", fence->number());
+  }
   Status served = ServeTrainer(setup, *collective);
+  if (served && collective->rank() == 0) CANDOR_TRY(RecordTrainerDone({run_dir}, recipe.trainer.steps));
   if (!served && served.error().code != ErrorCode::kCancelled) collective->Abort();  // the other ranks need not wait for the deadline
   return served;
 }

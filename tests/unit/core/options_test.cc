@@ -52,6 +52,12 @@ std::string ErrorOf(const std::string& text, const std::vector<std::string>& ove
   return status ? "no error" : status.error().Message();
 }
 
+TEST(Recipe, ATimeLimitOfTheCommandLineIsText) {
+  Settings s;
+  ASSERT_TRUE(BindText(s, "", {"name=04:00:00"}));
+  EXPECT_EQ(s.name, "04:00:00");
+}
+
 TEST(Recipe, BindsEveryKindAndKeepsDefaults) {
   Settings s;
   ASSERT_TRUE(BindText(

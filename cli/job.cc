@@ -1,0 +1,135 @@
+// `candor job ROLE`: what a Slurm job of a run does on its node. Job scripts call it (deploy/slurm/job.sbatch), people call `candor
+// submit`.
+#include <fmt/format.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "cli/command_line.h"
+#include "cli/commands.h"
+#include "cli/done_record.h"
+#include "cli/run_recipe.h"
+#include "cli/slurm_client.h"
+#include "cli/workers.h"
+#include "core/clock.h"
+#include "core/epoch.h"
+#include "core/fs.h"
+#include "core/log.h"
+#include "core/rendezvous.h"
+
+namespace candor::cli {
+
+namespace {
+
+struct JobArguments {
+  std::string role, run_dir;
+  int64_t index = -1;
+};
+
+// A job may be run twice at once (a controller that lost its memory): the later one goes on, the earlier one notices within a second.
+Result<std::shared_ptr<Epoch>> TakeJobFence(const RunDir& run, const std::string& name) {
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  const char* id = std::getenv("SLURM_JOB_ID");
+  CANDOR_TRY(MakeFolders(run.Jobs()));
+  CANDOR_ASSIGN(Epoch epoch, Epoch::Take(run.Jobs(), fmt::format("job {} on {}, pid {}\n", id ? id : "-", host, ::getpid()), name + "."));
+  return std::make_shared<Epoch>(std::move(epoch));
+}
+
+// Asked ten times a second, looks once a second.
+std::function<Status()> StillOurs(std::shared_ptr<Epoch> fence) {
+  auto next_ms = std::make_shared<int64_t>(0);
+  return [fence, next_ms, clock = SystemClock()]() -> Status {
+    if (clock.SteadyMs() < *next_ms) return {};
+    *next_ms = clock.SteadyMs() + 1000;
+    return fence->CheckStillOurs();
+  };
+}
+
+int GraceMs(const Recipe& recipe) { return static_cast<int>(std::max<int64_t>(5, recipe.slurm.warn_s - 10) * 1000); }
+
+// A fenced job leaves without a fuss, so that its script does not put it back into the queue.
+int ExitOfJob(const Status& status, const Epoch& fence) {
+  if (!status && !fence.CheckStillOurs()) {
+    std::fprintf(stderr, "candor job: %s\n", fence.CheckStillOurs().error().Message().c_str());
+    return 0;
+  }
+  if (!status && status.error().code == ErrorCode::kCancelled) return static_cast<int>(ExitCode::kInterrupted);
+  return ExitWith("job", status);
+}
+
+int RunLearnersJob(const JobArguments& arguments, Recipe& recipe, const RunDir& run) {
+  auto fence = TakeJobFence(run, arguments.role);
+  if (!fence) return ReportFailure("job", fence.error());
+  ForgetFailure(run);
+  RunMode mode;
+  mode.resume = true;
+  mode.rl.still_ours = StillOurs(*fence);
+  mode.rl.stop_grace_ms = GraceMs(recipe);
+  Status status;
+  if (arguments.role == "learners") {
+    mode.rl.spread = Spread::kLearners;
+    if (Status called = CallBack(run); !called) LogError(called.error(), "looking for the other jobs of the run");
+  } else {
+    status = SpreadOverAllocation(recipe, mode.rl);
+  }
+  if (status) status = RunRecipe(recipe, run, mode);
+  const bool for_good = !status && status.error().code != ErrorCode::kCancelled && status.error().code != ErrorCode::kCollective;
+  if (for_good && (*fence)->CheckStillOurs()) (void)RecordFailure(run, status.error());
+  return ExitOfJob(status, **fence);
+}
+
+Status ServeWorkerJob(const JobArguments& arguments, const Recipe& asked, const RunDir& run, std::shared_ptr<Epoch> fence) {
+  CANDOR_TRY(WaitForRun(run, arguments.role == "rollouts" ? asked.slurm.idle_exit_min : 0));
+  CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(run.path));
+  ChildSpec spec = arguments.role == "coordinator"
+                       ? PlaceCoordinator(recipe, run)
+                       : PlaceWorker(recipe, run, arguments.role == "rollouts" ? "rollout" : "reward", arguments.index);
+  if (arguments.role == "rollouts")
+    spec.command.insert(spec.command.end(), {"--idle-exit-min", std::to_string(recipe.slurm.idle_exit_min)});
+  if (arguments.role == "coordinator")  // it ends well when it is told to end, too
+    spec.proof = [run, steps = static_cast<uint64_t>(recipe.trainer.steps)] { return IsRunFinished(run.path, steps); };
+  WorkersRun how{arguments.role, StillOurs(std::move(fence)), GraceMs(recipe)};
+  return SuperviseWorkers({std::move(spec)}, run, how);
+}
+
+int PrintVerdict(const RunDir& run) {
+  const Status done = CheckRunDone(run);
+  std::printf("%s\n", done ? "done" : ("unfinished: " + done.error().Message()).c_str());
+  return 0;
+}
+
+}  // namespace
+
+int RunJob(int argc, const char* const* argv) {
+  JobArguments arguments;
+  CLI::App app{
+      "What a Slurm job of a run does on its node: starts its role, starts it again when it dies, and ends with the run. Job scripts call "
+      "it; `candor submit` writes those. `candor job verdict` prints \"done\" when the run's signed record says so.",
+      "candor job"};
+  app.add_option("ROLE", arguments.role, "learners, coordinator, rollouts, rewards, all (one job for everything), or verdict")
+      ->required()
+      ->check(CLI::IsMember({"learners", "coordinator", "rollouts", "rewards", "all", "verdict"}));
+  app.add_option("--run-dir", arguments.run_dir, "the run's folder")->required();
+  app.add_option("--index", arguments.index, "which worker, from 0")->check(CLI::Range(0, 1 << 20));
+  app.footer("Example:\n  candor job verdict --run-dir runs/tiny");
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  const RunDir run{arguments.run_dir};
+  if (arguments.role == "verdict") return PrintVerdict(run);
+  if (!FileExists(run.Recipe()))
+    return ReportFailure("job",
+                         Error{ErrorCode::kNotFound, "this is not a run: it has no recipe.toml", run.path, "use candor submit", false});
+  Result<Recipe> recipe = LoadSettings({run.Recipe()}, {});
+  if (!recipe) return ReportFailure("job", recipe.error());
+  if (arguments.role == "learners" || arguments.role == "all") return RunLearnersJob(arguments, *recipe, run);
+  if (arguments.role != "coordinator") arguments.index = std::max<int64_t>(arguments.index, 0);
+  auto fence = TakeJobFence(run, arguments.index < 0 ? arguments.role : fmt::format("{}-{}", arguments.role, arguments.index));
+  if (!fence) return ReportFailure("job", fence.error());
+  return ExitOfJob(ServeWorkerJob(arguments, *recipe, run, *fence), **fence);
+}
+
+}  // namespace candor::cli

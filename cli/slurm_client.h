@@ -1,0 +1,31 @@
+// Slurm's own programs, asked and read: sbatch, squeue, scancel, sinfo.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/run_dir.h"
+#include "cli/slurm_plan.h"
+#include "core/result.h"
+
+namespace candor::cli {
+
+// One job as it was submitted; RUN_DIR/jobs/submitted.json lists them.
+struct SubmittedJob {
+  std::string role, id, file;
+};
+Result<std::vector<SubmittedJob>> ReadSubmitted(const RunDir& run);
+Status WriteSubmitted(const RunDir& run, const std::vector<SubmittedJob>& jobs);
+
+// The job's number. `after`: the number of a job that must have started before, or "".
+Result<std::string> SubmitScript(const std::string& file, const std::string& after);
+// Waiting or running. False for a number that Slurm has forgotten.
+Result<bool> IsJobAlive(const std::string& id);
+Status CancelJob(const std::string& id);
+// What one node of the partition ("" = the default one) holds; nothing where sinfo says nothing.
+NodeSize AskLargestNode(const std::string& partition);
+
+// The jobs of a run that have left (rollouts that found the learners queueing) are submitted again. Called by learners that start.
+Status CallBack(const RunDir& run);
+
+}  // namespace candor::cli

@@ -1,0 +1,128 @@
+// `candor submit RECIPE...`: the run as jobs of a Slurm cluster.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "cli/command_line.h"
+#include "cli/commands.h"
+#include "cli/deploy_files.h"
+#include "cli/done_record.h"
+#include "cli/run_recipe.h"
+#include "cli/slurm_client.h"
+#include "cli/slurm_plan.h"
+#include "cli/supervisor.h"
+#include "core/fs.h"
+
+namespace candor::cli {
+
+namespace {
+
+struct SubmitArguments {
+  std::vector<std::string> recipes;
+  std::string run_dir;
+  bool resume = false, dry_run = false;
+};
+
+constexpr char kExamples[] = R"(Examples:
+  candor submit recipes/cities.toml                             coordinator, learners, rollouts and rewards as jobs of their own
+  candor submit recipes/cities.toml --dry-run                   the plan and every script; nothing is written or submitted
+  candor submit recipes/cities.toml slurm.partition=gpu slurm.time=04:00:00 'slurm.extra=["learners: --nodes=2"]'
+  candor submit recipes/cities.toml --resume                    go on after all jobs are gone
+Then: squeue --me; tail -f RUN_DIR/logs/job-learners.log; candor job verdict --run-dir RUN_DIR)";
+
+void Print(const SlurmPlan& plan, const RunDir& run) {
+  std::printf("layout %s: %s\nrun folder %s\n", plan.layout.c_str(), plan.why.c_str(), run.path.c_str());
+  for (const SlurmJob& job : plan.jobs)
+    std::printf("job %-12s %s%s\n", job.role.c_str(),
+                job.role == "rollouts" || job.role == "rewards" ? fmt::format("array of {}", job.count).c_str() : "one",
+                job.after.empty() ? "" : (", after the " + job.after + " has started").c_str());
+  for (const SlurmJob& job : plan.jobs) std::printf("\n--- %s\n%s", job.file.c_str(), job.script.c_str());
+}
+
+Result<SlurmSite> SiteOf(const Recipe& recipe, const RunDir& run) {
+  SlurmSite site{ProgramFolder() + "candor", run.path, std::filesystem::current_path().string(), kJobTemplate};
+  if (!recipe.slurm.template_file.empty()) {
+    CANDOR_ASSIGN(site.template_text, ReadFile(recipe.slurm.template_file, size_t{1} << 20));
+  }
+  return site;
+}
+
+Status RefuseIfAlive(const RunDir& run) {
+  CANDOR_ASSIGN(const std::vector<SubmittedJob> before, ReadSubmitted(run));
+  for (const SubmittedJob& job : before) {
+    CANDOR_ASSIGN(const bool alive, IsJobAlive(job.id));
+    if (alive)
+      return Fail(ErrorCode::kInvalidInput, fmt::format("job {} ({}) of this run is still there", job.id, job.role), run.path,
+                  "wait for it, or end it: scancel " + job.id);
+  }
+  return {};
+}
+
+// All of them or none.
+Status SubmitAll(const SlurmPlan& plan, const RunDir& run) {
+  std::vector<SubmittedJob> submitted;
+  std::map<std::string, std::string> id_of;
+  for (const SlurmJob& job : plan.jobs) {
+    Status written = WriteFileAtomic(job.file, job.script);
+    Result<std::string> id = written ? SubmitScript(job.file, job.after.empty() ? "" : id_of[job.after]) : Fail(written.error());
+    if (id) {
+      submitted.push_back({job.role, *id, job.file});
+      written = WriteSubmitted(run, submitted);
+    }
+    if (!id || !written) {
+      for (const SubmittedJob& one : submitted) (void)CancelJob(one.id);
+      return Fail(id ? written.error() : id.error());
+    }
+    id_of[job.role] = *id;
+    std::printf("%-12s job %s\n", job.role.c_str(), id->c_str());
+  }
+  return {};
+}
+
+Status Submit(const SubmitArguments& arguments) {
+  CANDOR_ASSIGN(const RecipeArguments given, SplitRecipeArguments(arguments.recipes));
+  CANDOR_ASSIGN(Recipe recipe, LoadRecipe(given.files, given.overrides));
+  CANDOR_TRY(RefuseByLint(recipe));
+  const std::string folder = arguments.run_dir.empty() ? "runs/" + recipe.run.name : arguments.run_dir;
+  const RunDir run{std::filesystem::absolute(folder).lexically_normal().string()};
+  CANDOR_ASSIGN(const SlurmSite site, SiteOf(recipe, run));
+  CANDOR_ASSIGN(const SlurmPlan plan, PlanSlurm(recipe, site, AskLargestNode(recipe.slurm.partition)));
+  if (arguments.dry_run) {
+    Print(plan, run);
+    return {};
+  }
+  if (IsRunDone(run)) {
+    std::printf("%s holds a finished run.\n", run.path.c_str());
+    return {};
+  }
+  CANDOR_TRY(RefuseIfAlive(run));
+  CANDOR_TRY(PrepareRun(recipe, run, {arguments.resume, {}}));
+  CANDOR_TRY(MakeFolders(run.Jobs()));
+  CANDOR_TRY(SubmitAll(plan, run));
+  std::printf("run folder   %s\nwatch        tail -f %s/job-%s.log\n", run.path.c_str(), run.Logs().c_str(),
+              plan.layout == "one_job" ? "all" : "learners");
+  return {};
+}
+
+}  // namespace
+
+int RunSubmit(int argc, const char* const* argv) {
+  SubmitArguments arguments;
+  CLI::App app{
+      "Submits a recipe to Slurm: the coordinator, the learners (one MPI job), an array of rollouts and one of rewards as separate jobs, "
+      "so "
+      "that the loss of a node costs what ran on it and no more. [prepare] runs here, all else in the jobs.",
+      "candor submit"};
+  app.add_option("RECIPE", arguments.recipes, "recipe files (merged left to right) and overrides such as slurm.partition=gpu")->required();
+  app.add_option("--run-dir", arguments.run_dir, "the run's folder, which every node must see (default runs/<name>)");
+  app.add_flag("--resume", arguments.resume, "go on with the run in that folder");
+  app.add_flag("--dry-run", arguments.dry_run, "print the resolved plan and every script, and submit nothing");
+  app.footer(kExamples);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  return ExitWith("submit", Submit(arguments));
+}
+
+}  // namespace candor::cli
