@@ -25,6 +25,8 @@ namespace candor::cli {
 
 namespace {
 
+constexpr int64_t kLearnersLookMs = 15'000;
+
 struct JobArguments {
   std::string role, run_dir;
   int64_t index = -1;
@@ -47,6 +49,30 @@ std::function<Status()> StillOurs(std::shared_ptr<Epoch> fence) {
     if (clock.SteadyMs() < *next_ms) return {};
     *next_ms = clock.SteadyMs() + 1000;
     return fence->CheckStillOurs();
+  };
+}
+
+// Nobody needs the coordinator of learners whose job is gone (cancelled, failed); learners that are submitted again call it back.
+std::function<bool()> LearnersGone(const RunDir& run, int64_t idle_exit_min) {
+  struct Memory {
+    int64_t next_ms = 0, gone_since_ms = -1;
+  };
+  auto memory = std::make_shared<Memory>();
+  return [run, idle_exit_min, memory, clock = SystemClock()] {
+    const int64_t now = clock.SteadyMs();
+    if (idle_exit_min == 0 || now < memory->next_ms) return false;
+    memory->next_ms = now + kLearnersLookMs;
+    const auto jobs = ReadSubmitted(run);
+    if (!jobs) return false;
+    const auto learners = std::find_if(jobs->begin(), jobs->end(), [](const SubmittedJob& job) { return job.role == "learners"; });
+    if (learners == jobs->end()) return false;
+    const Result<bool> alive = IsJobAlive(learners->id);
+    if (!alive) return false;  // a controller that is away says nothing about jobs
+    if (*alive) memory->gone_since_ms = -1;
+    if (!*alive && memory->gone_since_ms < 0) memory->gone_since_ms = now;
+    if (*alive || now - memory->gone_since_ms < idle_exit_min * 60'000) return false;
+    std::fprintf(stderr, "the learners' job %s has been gone for %ld minutes\n", learners->id.c_str(), static_cast<long>(idle_exit_min));
+    return true;
   };
 }
 
@@ -93,7 +119,7 @@ Status ServeWorkerJob(const JobArguments& arguments, const Recipe& asked, const 
     spec.command.insert(spec.command.end(), {"--idle-exit-min", std::to_string(recipe.slurm.idle_exit_min)});
   if (arguments.role == "coordinator")  // it ends well when it is told to end, too
     spec.proof = [run, steps = static_cast<uint64_t>(recipe.trainer.steps)] { return IsRunFinished(run.path, steps); };
-  WorkersRun how{arguments.role, StillOurs(std::move(fence)), GraceMs(recipe)};
+  WorkersRun how{arguments.role, StillOurs(std::move(fence)), GraceMs(recipe), LearnersGone(run, recipe.slurm.idle_exit_min)};
   return SuperviseWorkers({std::move(spec)}, run, how);
 }
 

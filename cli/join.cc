@@ -86,7 +86,7 @@ Status JoinHere(const JoinArguments& arguments, const Recipe& recipe, const RunD
     specs.push_back(PlaceWorker(recipe, run, "rollout", i));
     std::fprintf(stderr, "%s joins; log: %s/%s.log\n", specs.back().name.c_str(), run.Logs().c_str(), specs.back().name.c_str());
   }
-  return SuperviseWorkers(std::move(specs), run, {"rollouts", {}, 20'000});
+  return SuperviseWorkers(std::move(specs), run, {"rollouts", {}, 20'000, {}});
 }
 
 Status Join(const JoinArguments& arguments) {

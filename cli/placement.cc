@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include "cli/done_record.h"
+#include "cli/slurm_client.h"
 #include "cli/slurm_plan.h"
 #include "core/rendezvous.h"
 
@@ -75,6 +77,7 @@ ChildSpec Trainer(const Recipe& recipe, const RunDir& run, const std::vector<std
   ChildSpec spec = Role(recipe, run, "candor-torch", "trainer", -1, recipe.trainer.threads);
   if (!launcher.empty()) {
     spec.command.insert(spec.command.begin(), launcher.begin(), launcher.end());
+    if (launcher[0] == "srun") spec.clear = [] { CancelSteps("trainer"); };
     spec.stop_signal = SIGUSR1, spec.stop_group = false;  // TERM makes srun and mpirun kill the ranks before they have written a thing
   }
   spec.proof = [run, steps = recipe.trainer.steps] { return IsTrainerDone(run, steps); };
@@ -90,6 +93,7 @@ void OnNode(ChildSpec& spec, const std::string& node, int64_t cpus, const std::v
     command.insert(command.end(), {"env", "CUDA_VISIBLE_DEVICES=" + devices->second});
   command.insert(command.end(), spec.command.begin(), spec.command.end());
   spec.command = std::move(command);
+  spec.clear = [name = spec.name] { CancelSteps(name); };
   spec.stop_signal = SIGUSR1, spec.stop_group = false;
 }
 

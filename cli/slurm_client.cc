@@ -1,10 +1,13 @@
 #include "cli/slurm_client.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/supervisor.h"
 #include "core/fs.h"
+#include "core/log.h"
 
 namespace candor::cli {
 
@@ -48,6 +51,17 @@ Result<bool> IsJobAlive(const std::string& id) {
 Status CancelJob(const std::string& id) {
   CANDOR_TRY(RunForOutput({"scancel", id}));
   return {};
+}
+
+void CancelSteps(const std::string& name) {
+  const char* job = std::getenv("SLURM_JOB_ID");
+  if (!job) return;
+  const Result<std::string> steps = RunForOutput({"squeue", "--noheader", "--steps", "--format=%i %j", "--jobs=" + std::string(job)});
+  if (!steps) return LogError(steps.error(), "looking for steps that were left");
+  std::istringstream lines(*steps);
+  for (std::string id, step_name; lines >> id >> step_name;)
+    if (step_name == name)
+      if (Status ended = CancelJob(id); !ended) LogError(ended.error(), "ending step " + id);
 }
 
 NodeSize AskLargestNode(const std::string& partition) {

@@ -22,6 +22,9 @@ Result<std::string> SubmitScript(const std::string& file, const std::string& aft
 // Waiting or running. False for a number that Slurm has forgotten.
 Result<bool> IsJobAlive(const std::string& id);
 Status CancelJob(const std::string& id);
+// Ends the steps of this process's job that have this name, whatever has become of the srun that started them: ranks outlive an srun that
+// was killed, and would keep the CPUs that the next step needs.
+void CancelSteps(const std::string& name);
 // What one node of the partition ("" = the default one) holds; nothing where sinfo says nothing.
 NodeSize AskLargestNode(const std::string& partition);
 

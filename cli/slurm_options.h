@@ -59,7 +59,8 @@ inline void Declare(OptionTable& t, SlurmOptions& o) {
         {.min = 0,
          .max = 100000,
          .unit = "min",
-         .help = "a rollout without work for so long (learners that queue) leaves; learners that start call them back; 0 = never"});
+         .help = "a rollout that finds no work for so long (learners that queue) leaves, and so does every job whose learners are gone; "
+                 "learners that start call them back; 0 = never"});
 }
 
 }  // namespace candor::cli

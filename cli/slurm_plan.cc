@@ -167,8 +167,8 @@ Result<SlurmJob> PlanMoreRollouts(const Recipe& recipe, const SlurmSite& site, i
 }
 
 std::vector<std::string> SrunLearners(int64_t ranks, int64_t threads, bool overlap) {
-  std::vector<std::string> srun = {"srun",     "--mpi=pmix",          "--kill-on-bad-exit=1", "--wait=30",
-                                   "--ntasks", std::to_string(ranks), "--cpus-per-task",      std::to_string(threads)};
+  std::vector<std::string> srun = {"srun",     "--job-name=trainer",  "--mpi=pmix",      "--kill-on-bad-exit=1", "--wait=30",
+                                   "--ntasks", std::to_string(ranks), "--cpus-per-task", std::to_string(threads)};
   if (overlap) srun.insert(srun.begin() + 1, "--overlap");
   return srun;
 }

@@ -171,9 +171,10 @@ std::vector<ChildEvent> Supervisor::Poll() {
   for (Child& child : children_) {
     int status = 0;
     if (child.pid > 0 && ::waitpid(child.pid, &status, WNOHANG) == child.pid) events.push_back(Ended(child, status));
-    if (child.pid < 0 && child.restart_at_ms >= 0 && clock_.SteadyMs() >= child.restart_at_ms)
-      if (Status started = Spawn(child); !started)
-        LogError(started.error(), "restarting " + child.spec.name), child.restart_at_ms = clock_.SteadyMs() + 1000;
+    if (child.pid > 0 || child.restart_at_ms < 0 || clock_.SteadyMs() < child.restart_at_ms) continue;
+    if (child.spec.clear) child.spec.clear();
+    if (Status started = Spawn(child); !started)
+      LogError(started.error(), "restarting " + child.spec.name), child.restart_at_ms = clock_.SteadyMs() + 1000;
   }
   return events;
 }

@@ -77,7 +77,7 @@ Status SuperviseWorkers(std::vector<ChildSpec> specs, const RunDir& run, const W
     }
     if (clock.SteadyMs() < next_look_ms) continue;
     next_look_ms = clock.SteadyMs() + kLookMs;
-    if (IsRunDone(run)) break;
+    if (IsRunDone(run) || (how.left_alone && how.left_alone())) break;
     CANDOR_TRY(CheckNotFailed(run));
     CANDOR_TRY(how.still_ours ? how.still_ours() : Status{});
   }

@@ -14,6 +14,7 @@ struct WorkersRun {
   std::string what;                    // for messages: "rollouts"
   std::function<Status()> still_ours;  // asked every second; an error ends the workers
   int stop_grace_ms = 20'000;
+  std::function<bool()> left_alone = {};  // asked every second: nobody needs these workers any more, and they leave
 };
 
 // Waits until the run has a recipe for its roles (the stages before RL may still be at work), for idle_exit_min at most (0: for ever).

@@ -90,8 +90,9 @@ def learner_node_rebooted_unnoticed(row):
     a, b, c = row.nodes
     run = row.run(row.extra(["--nodes=2", "--ntasks-per-node=1", row.away_from(a, b)], c), "trainer.steps=60")
     run.wait_for_step(6)
-    row.on.kill_node(b)
-    row.on.boot_node(b)
+    second = b if row.on.job(run.jobs["learners"])["BatchHost"] == a else a
+    row.on.kill_node(second)
+    row.on.boot_node(second)
     before = run.steps()
     run.wait_for_step(before + 1)
     row.finish()
@@ -112,15 +113,43 @@ def stale_pmix_socket(row):
     expect("starting it again" in (row.folder / "logs" / "job-learners.log").read_text(), "no second launch")
 
 
+def silent_for_eight_seconds(row):
+    """A short cut of the network between the learners' nodes: they wait, and nobody is started again."""
+    a, b, c = row.nodes
+    run = row.run(row.extra(["--nodes=2", "--ntasks-per-node=1", row.away_from(a, b)], c))
+    run.wait_for_step(6)
+    second = b if row.on.job(run.jobs["learners"])["BatchHost"] == a else a
+    row.on.freeze_node(second)
+    before = run.steps()
+    time.sleep(8)
+    expect(run.steps() <= before + 1, "the learners went on without their peer: the fault did not bite")
+    row.on.thaw_node(second)
+    row.finish()
+    expect(row.launches() == 1 and row.restarts("learners") == 0, "the learners were restarted")
+
+
 def requeued(row):
     """`scontrol requeue` of the learners: the next life goes on where the checkpoint is."""
     a, _, c = row.nodes
     run = row.run(row.extra(a, c), "trainer.steps=60")
     run.wait_for_step(7)
+    row.on.run("scancel", run.jobs["rollouts"])  # as if they had found nobody for idle_exit_min
     row.on.run("scontrol", "requeue", run.jobs["learners"])
     run.wait_for("the second life", lambda: row.restarts("learners") == 1, 30)
     row.finish()
     expect(row.launches() >= 2, "no second launch")
+    expect("calling the rollouts back" in (row.folder / "logs" / "job-learners.log").read_text(), "nobody called the rollouts back")
+
+
+def learners_cancelled(row):
+    """Nobody stays for learners that are gone: every other job leaves after idle_exit_min."""
+    a, _, c = row.nodes
+    run = row.run(row.extra(a, c), "slurm.idle_exit_min=1", "trainer.steps=400")
+    run.wait_for_step(3)
+    row.on.run("scancel", run.jobs["learners"])
+    for role in ("rollouts", "coordinator", "rewards"):
+        run.wait_for(f"the {role} to leave", lambda job=run.jobs[role]: row.on.job(job).get("JobState") == "COMPLETED", ROW_S)
+    expect(run.verdict() != "done", "the run is not done")
 
 
 def preempted(row):
@@ -247,7 +276,7 @@ def one_job(row):
     expect({a, b, c} <= used, f"steps ran on {used} only")
 
 
-ROWS = [rollout_node_lost, learner_node_lost, learner_node_rebooted_unnoticed, stale_pmix_socket, requeued, preempted, time_limit, task_cancelled, rank_killed_in_a_collective,
+ROWS = [learners_cancelled, rollout_node_lost, learner_node_lost, learner_node_rebooted_unnoticed, silent_for_eight_seconds, stale_pmix_socket, requeued, preempted, time_limit, task_cancelled, rank_killed_in_a_collective,
         slurmd_killed_alone, two_incarnations, rollouts_join, one_job]
 ALONE = [controller_killed_early]  # on a cluster of its own
 
