@@ -8,6 +8,7 @@
 #include <sstream>
 #include <unordered_map>
 
+#include "core/json_depth.h"
 #include "core/rng.h"
 
 namespace candor::calibration {
@@ -58,6 +59,8 @@ Status ReadNames(const Json& json, const std::string& where, Row& row) {
 
 // nullopt: its label is unknown.
 Result<std::optional<Row>> ParseRow(std::string_view line, const std::string& where) {
+  if (BracketDepth(line) > kMaxJsonDepth)
+    return Fail(ErrorCode::kInvalidInput, "the row is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels", where, kRowForm);
   // NaN and Infinity are no JSON; name them, since other tools write them.
   const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
   if (json.is_discarded()) {

@@ -10,9 +10,9 @@
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "core/fs.h"
+#include "core/json_depth.h"
 #include "core/result.h"
 #include "text/chat_template.h"
-#include "text/json_depth.h"
 #include "text/tokenizer.h"
 
 namespace candor::cli {
@@ -54,6 +54,9 @@ Result<Loaded> Load(const std::string& model) {
 
 Result<Json> ParseLine(const std::string& line, const std::string& where) {
   if (BracketDepth(line) > kMaxJsonDepth) return Fail(ErrorCode::kInvalidInput, "the row is nested too deeply", where, "flatten it");
+  if (MostKeys(line) > kMaxJsonKeys)
+    return Fail(ErrorCode::kInvalidInput, "an object of the row has more than " + std::to_string(kMaxJsonKeys) + " keys", where,
+                "split it");
   Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!row.is_object())
     return Fail(ErrorCode::kInvalidInput, "the line is not a JSON object", where, "write one JSON object per line (JSONL)");

@@ -21,7 +21,8 @@ Examples:
   candor verifier test --kind numeric --rows rows.jsonl
   candor verifier test --command python3 my_reward.py --rows rows.jsonl
   candor verifier test --command python3 reward/adapters/verl_compute_score.py my_module:compute_score --rows rows.jsonl
-  candor verifier test --url http://127.0.0.1:8000/grade --rows rows.jsonl --n 100
+  candor verifier test --url http://127.0.0.1:8000/grade --allow-host 127.0.0.1 --rows rows.jsonl --n 100
+  candor verifier test --kind python_tests --rows problems.jsonl        (rows: "answer" = reference code, "tests" = asserts)
 
 A verifier reads one JSON line {"id", "prompt", "completion", "answer", "row"} per completion and writes one
   {"id": the same, "label": "correct" | "wrong" | "unknown" | 0..1, "rewards": {"name": 0.5}, "reason": "why"}
@@ -83,10 +84,15 @@ int RunVerifier(int argc, const char* const* argv) {
   app.footer(kExamples);
   test->footer(kExamples);
   auto* recipe = test->add_option("RECIPE", arguments.recipes, "recipe files, merged left to right, and overrides a.b=c");
-  auto* kind = test->add_option("--kind", arguments.verifier.kind, "a built-in one: exact_match, accepted_set, f1, numeric, choice, math");
+  auto* kind = test->add_option("--kind", arguments.verifier.kind,
+                                "a built-in one: exact_match, accepted_set, f1, numeric, choice, math, python_tests");
   auto* command = test->add_option("--command", arguments.verifier.command, "a program and its arguments")->expected(-1)->excludes(recipe);
   auto* url = test->add_option("--url", arguments.verifier.url, "an HTTP service")->excludes(recipe)->excludes(command);
   kind->excludes(recipe)->excludes(url);
+  test->add_option("--allow-host", arguments.verifier.allow_hosts, "a host of --url that may lie on a loopback or private address")
+      ->needs(url);
+  test->add_option("--tests-field", arguments.verifier.tests_field, "the row's field with the tests of python_tests")
+      ->capture_default_str();
   test->add_option("--rows", arguments.rows, "JSONL of rows (default: the recipe's training data)");
   test->add_option("--n", arguments.n, "how many rows")->check(CLI::PositiveNumber)->capture_default_str();
   test->add_option("--timeout", arguments.verifier.timeout_s, "seconds for one completion")

@@ -37,5 +37,5 @@ candor_package(icu PkgConfig::icu_pc)
 find_package(Protobuf REQUIRED)
 candor_package(protobuf protobuf::libprotobuf)
 
-include(cmake/Torch.cmake)
+include(cmake/Torch.cmake)  # also where nccl.h is
 include(cmake/TokenizerRust.cmake)

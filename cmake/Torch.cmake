@@ -13,13 +13,15 @@ endif()
 get_filename_component(_site "${CANDOR_TORCH_DIR}" DIRECTORY)
 set(CANDOR_SITE_PACKAGES "${_site}")
 set(_cuda_lib "${_site}/nvidia/cu13/lib")
-find_package(OpenMP REQUIRED)
 
 add_library(pkg_torch INTERFACE)
-target_compile_options(pkg_torch INTERFACE
-  "SHELL:-idirafter ${CANDOR_TORCH_DIR}/include" "SHELL:-idirafter ${CANDOR_TORCH_DIR}/include/torch/csrc/api/include")
-target_link_libraries(pkg_torch INTERFACE ${CANDOR_TORCH_DIR}/lib/libtorch_cpu.so ${CANDOR_TORCH_DIR}/lib/libc10.so OpenMP::OpenMP_CXX)
-target_link_options(pkg_torch INTERFACE "LINKER:-rpath,${CANDOR_TORCH_DIR}/lib" "LINKER:-rpath,${_cuda_lib}" "LINKER:-rpath-link,${_cuda_lib}" "LINKER:--allow-shlib-undefined")
+if(NOT CANDOR_TORCH_FREE)
+  find_package(OpenMP REQUIRED)
+  target_compile_options(pkg_torch INTERFACE
+    "SHELL:-idirafter ${CANDOR_TORCH_DIR}/include" "SHELL:-idirafter ${CANDOR_TORCH_DIR}/include/torch/csrc/api/include")
+  target_link_libraries(pkg_torch INTERFACE ${CANDOR_TORCH_DIR}/lib/libtorch_cpu.so ${CANDOR_TORCH_DIR}/lib/libc10.so OpenMP::OpenMP_CXX)
+  target_link_options(pkg_torch INTERFACE "LINKER:-rpath,${CANDOR_TORCH_DIR}/lib" "LINKER:-rpath,${_cuda_lib}" "LINKER:-rpath-link,${_cuda_lib}" "LINKER:--allow-shlib-undefined")
+endif()
 
 # NCCL's header from its wheel and the CUDA run-time headers that it includes; the libraries are opened by name.
 add_library(pkg_nccl INTERFACE)

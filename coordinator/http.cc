@@ -1,10 +1,14 @@
 #include "coordinator/http.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <httplib.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -15,7 +19,7 @@ namespace candor {
 namespace {
 
 constexpr size_t kMaxRequestBytes = 1 << 16;
-constexpr int kReadTimeoutS = 5, kWriteTimeoutS = 10;
+constexpr int kReadTimeoutS = 2, kWriteTimeoutS = 10;
 constexpr size_t kQueuedRequestsMax = 1024;
 
 void SendError(httplib::Response& response, int status, const std::string& type, const std::string& message) {
@@ -37,6 +41,27 @@ bool Authorized(const httplib::Request& request, const std::string& token) {
   const std::string bearer = "Bearer ", header = request.get_header_value("Authorization");
   if (header.starts_with(bearer)) return SameSecret(header.substr(bearer.size()), token);
   return request.has_param("token") && SameSecret(request.get_param_value("token"), token);
+}
+
+// The Host of a request, without its port. A page elsewhere whose name was pointed at this address (DNS rebinding) sends its own name here.
+std::string HostOf(const httplib::Request& request) {
+  std::string host = request.get_header_value("Host");
+  if (const size_t colon = host.rfind(':'); colon != std::string::npos && host.find(']', colon) == std::string::npos) host.resize(colon);
+  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return host;
+}
+
+bool IsAddress(std::string host) {
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  in6_addr ignored{};
+  return ::inet_pton(AF_INET, host.c_str(), &ignored) == 1 || ::inet_pton(AF_INET6, host.c_str(), &ignored) == 1;
+}
+
+bool IsOurName(const std::string& host, const std::string& configured) {
+  char self[256] = "";
+  ::gethostname(self, sizeof self - 1);
+  const std::string own = self, candidates[] = {"localhost", configured, own, own.substr(0, own.find('.'))};
+  return IsAddress(host) || std::find(std::begin(candidates), std::end(candidates), host) != std::end(candidates);
 }
 
 // A number parameter; absent: `otherwise`.
@@ -82,6 +107,12 @@ struct HttpServer::Impl {
   }
 
   void Routes() {
+    server.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
+      if (IsOurName(HostOf(request), host)) return httplib::Server::HandlerResponse::Unhandled;
+      SendError(response, 421, "misdirected",
+                "this is not the host that the request names: use an address, localhost or the machine's own name");
+      return httplib::Server::HandlerResponse::Handled;
+    });
     server.Get("/healthz", [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
     Guarded("/metrics", [this](const httplib::Request&, httplib::Response& response) -> Status {
       response.set_content(source.prometheus(), "text/plain; version=0.0.4");

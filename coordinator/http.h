@@ -1,6 +1,7 @@
 // The HTTP interface: /healthz for anybody who can reach it; /metrics, /api/status, /api/metrics?from= and
-// /api/calibration?stream=&signal=&slice=&from=&to= for holders of the run's token (Authorization: Bearer, or ?token=). Own threads; it
-// only reads, through the functions it is given, which must be safe to call from any thread.
+// /api/calibration?stream=&signal=&slice=&from=&to= for holders of the run's token (Authorization: Bearer, or ?token=). A request whose
+// Host is neither an address nor a name of this machine is refused (421). Own threads; it only reads, through the functions it is given,
+// which must be safe to call from any thread.
 #pragma once
 #include <functional>
 #include <memory>

@@ -100,6 +100,7 @@ class CoordinatorServer {
   std::vector<PendingReply> replies_;
   std::vector<StepId> steps_done_;
   std::vector<GroupId> evals_done_;
+  uint64_t refused_ = 0;  // messages that were none
   int64_t next_tick_ms_ = 0, next_snapshot_ms_ = 0, last_step_ms_ = -1, last_heard_ms_ = 0;
 };
 
@@ -172,7 +173,8 @@ void CoordinatorServer::Take(const IncomingMessage& incoming) {
   if (incoming.role != Role::kObserver) last_heard_ms_ = clock_.SteadyMs();
   Result<Message> message = Decode(incoming.body);
   if (!message) {
-    spdlog::warn("a {} sent a message that is refused: {}", Name(incoming.role), message.error().Message());
+    if (++refused_ <= 10 || refused_ % 100 == 0)  // a broken peer repeats itself
+      spdlog::warn("a {} sent a message that is refused, the {}. so far: {}", Name(incoming.role), refused_, message.error().Message());
     return Answer(incoming, 0, message.error());
   }
   if (message->run_id != state_.plan().run_id)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -115,6 +116,13 @@ Status RemoveTree(const std::string& path) {
   std::filesystem::remove_all(path, error);
   if (error) return Fail(ErrorCode::kIo, "cannot remove: " + error.message(), path);
   return {};
+}
+
+bool IsPlainFileName(std::string_view name) {
+  constexpr size_t kMaxName = 255;
+  const bool sound =
+      std::none_of(name.begin(), name.end(), [](char c) { return c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return sound && !name.empty() && name.size() <= kMaxName && name != "." && name != "..";
 }
 
 bool FileExists(const std::string& path) {

@@ -17,6 +17,8 @@ Status MakeFolders(const std::string& path);
 Status SyncFolder(const std::string& path);
 Status RemoveTree(const std::string& path);
 bool FileExists(const std::string& path);
+// A name that stays in its folder, whoever wrote it: not empty, not . or .., at most 255 bytes, without / and control characters.
+bool IsPlainFileName(std::string_view name);
 // XXH3-128 of the bytes, 32 hex digits.
 std::string HashHex(std::string_view bytes);
 Result<std::string> HashFileHex(const std::string& path);

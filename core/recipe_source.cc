@@ -1,12 +1,25 @@
 // RecipeSource: the one file that owns toml++. Files and overrides are merged into one tree whose nodes remember where they came from; Bind
 // walks the option table over it.
 #include <fmt/format.h>
+
+#include <stdexcept>
+
+namespace candor {
+// What toml++ meets in its own assertions: some malformed texts end there, and a bad recipe must be an error, not an abort.
+struct TomlAssertion : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+[[noreturn]] static void ThrowTomlAssertion(const char* what) { throw TomlAssertion(what); }
+}  // namespace candor
+#define TOML_ASSERT(expression) (static_cast<bool>(expression) ? void() : ::candor::ThrowTomlAssertion(#expression))
 #include <toml++/toml.h>
 
+#include <cctype>
 #include <charconv>
 #include <filesystem>
 #include <set>
 
+#include "core/fs.h"
 #include "core/options.h"
 
 namespace candor {
@@ -49,7 +62,8 @@ Status Merge(toml::table& into, toml::table&& from) {
     } else if (sub && existing && existing->is_array()) {
       CANDOR_TRY(MergeIntoList(key.str(), *existing->as_array(), std::move(*sub)));
     } else {
-      node.visit([&](auto&& concrete) { into.insert_or_assign(key.str(), std::move(concrete)); });
+      const std::string_view name = key.str();
+      node.visit([&](auto&& concrete) { into.insert_or_assign(name, std::move(concrete)); });
     }
   }
   return {};
@@ -221,11 +235,47 @@ RecipeSource::RecipeSource(RecipeSource&&) noexcept = default;
 RecipeSource& RecipeSource::operator=(RecipeSource&&) noexcept = default;
 
 namespace {
-tl::unexpected<Error> ParseError(const toml::parse_error& error, const std::string& name) {
-  return Fail(ErrorCode::kInvalidInput, std::string(error.description()),
-              fmt::format("{}:{}:{}", name, error.source().begin.line, error.source().begin.column),
-              "recipes are TOML: see docs/recipe-reference.md");
+
+constexpr size_t kMaxRecipeBytes = size_t{1} << 20;
+constexpr int kMaxKeyParts = 64;  // toml++ limits nested values but not dotted keys, and tables are walked and freed recursively
+
+// The line of the first key with too many parts; 0 when there is none. A part needs a character, so that "....." in a text is none.
+int LineOfDeepKey(std::string_view text) {
+  int line = 1, parts = 0;
+  char before = '\n';
+  for (char c : text) {
+    line += c == '\n';
+    const bool key_character =
+        std::isalnum(static_cast<unsigned char>(c)) || std::string_view("_-\"' \t").find(c) != std::string_view::npos;
+    if (c == '.')
+      parts += before != '.';
+    else if (!key_character)
+      parts = 0;
+    if (parts >= kMaxKeyParts) return line;
+    before = c;
+  }
+  return 0;
 }
+
+Result<toml::table> Parse(std::string_view text, const std::string& name) {
+  constexpr const char* kFix = "recipes are TOML: see docs/recipe-reference.md";
+  if (text.size() > kMaxRecipeBytes)
+    return Fail(ErrorCode::kInvalidInput, fmt::format("the recipe has {} bytes, more than {}", text.size(), kMaxRecipeBytes), name, kFix);
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos)
+    return Fail(ErrorCode::kInvalidInput, "the recipe holds a zero byte", fmt::format("{}: byte {}", name, zero), kFix);
+  if (const int line = LineOfDeepKey(text); line > 0)
+    return Fail(ErrorCode::kInvalidInput, fmt::format("a key has more than {} parts", kMaxKeyParts), fmt::format("{}:{}", name, line),
+                kFix);
+  try {
+    return toml::parse(text, name);
+  } catch (const toml::parse_error& error) {
+    return Fail(ErrorCode::kInvalidInput, std::string(error.description()),
+                fmt::format("{}:{}:{}", name, error.source().begin.line, error.source().begin.column), kFix);
+  } catch (const TomlAssertion&) {
+    return Fail(ErrorCode::kInvalidInput, "this is not TOML: a key, a value or a bracket is missing its end", name, kFix);
+  }
+}
+
 }  // namespace
 
 Status RecipeSource::AddFile(const std::string& path) {
@@ -234,28 +284,22 @@ Status RecipeSource::AddFile(const std::string& path) {
   if (!std::filesystem::is_regular_file(path, ignored))
     return Fail(ErrorCode::kNotFound, "there is no recipe file " + path, "", "recipes/ holds the ones that come with Candor");
   if (!impl_->open_files.insert(canonical).second) return Fail(ErrorCode::kInvalidInput, "the recipe is its own base", path);
-  try {
-    toml::table parsed = toml::parse_file(path);
-    if (const toml::node* base = parsed.get("base")) {
-      auto name = base->value_exact<std::string>();
-      if (!name) return Fail(ErrorCode::kInvalidInput, "`base` must be the path of another recipe, in quotes", Place(*base));
-      CANDOR_TRY(AddFile((std::filesystem::path(path).parent_path() / *name).string()));
-      parsed.erase("base");
-    }
-    CANDOR_TRY(Merge(impl_->root, std::move(parsed)));
-  } catch (const toml::parse_error& error) {
-    return ParseError(error, path);
+  CANDOR_ASSIGN(const std::string text, ReadFile(path, kMaxRecipeBytes));
+  CANDOR_ASSIGN(toml::table parsed, Parse(text, path));
+  if (const toml::node* base = parsed.get("base")) {
+    auto name = base->value_exact<std::string>();
+    if (!name) return Fail(ErrorCode::kInvalidInput, "`base` must be the path of another recipe, in quotes", Place(*base));
+    CANDOR_TRY(AddFile((std::filesystem::path(path).parent_path() / *name).string()));
+    parsed.erase("base");
   }
+  CANDOR_TRY(Merge(impl_->root, std::move(parsed)));
   impl_->open_files.erase(canonical);
   return {};
 }
 
 Status RecipeSource::AddText(std::string_view text, const std::string& name) {
-  try {
-    return Merge(impl_->root, toml::parse(text, name));
-  } catch (const toml::parse_error& error) {
-    return ParseError(error, name);
-  }
+  CANDOR_ASSIGN(toml::table parsed, Parse(text, name));
+  return Merge(impl_->root, std::move(parsed));
 }
 
 Status RecipeSource::AddOverride(std::string_view override_text) {
@@ -265,17 +309,14 @@ Status RecipeSource::AddOverride(std::string_view override_text) {
                 "write key.key=value, for example trainer.lr=1e-5");
   std::string key(override_text.substr(0, equals)), value(override_text.substr(equals + 1));
   std::string name = "override " + std::string(override_text);
-  try {
-    toml::table parsed = toml::parse(key + " = " + value, name);
-    const auto given = parsed.at_path(key);  // no key is a date or a time, and 04:00:00 is a time limit as people write it
-    if (!given.is_time() && !given.is_date() && !given.is_date_time()) return Merge(impl_->root, std::move(parsed));
-  } catch (const toml::parse_error&) {  // not TOML as it stands: a bare word
+  Result<toml::table> parsed = Parse(key + " = " + value, name);
+  if (parsed) {  // no key is a date or a time, and 04:00:00 is a time limit as people write it
+    const auto given = parsed->at_path(key);
+    if (given.is_time() || given.is_date() || given.is_date_time()) parsed = Fail(ErrorCode::kInvalidInput, "a time");
   }
-  try {
-    return Merge(impl_->root, toml::parse(key + " = '''" + value + "'''", name));
-  } catch (const toml::parse_error& error) {
-    return ParseError(error, name);
-  }
+  if (!parsed) parsed = Parse(key + " = '''" + value + "'''", name);  // not TOML as it stands: a bare word
+  if (!parsed) return Fail(parsed.error());
+  return Merge(impl_->root, std::move(*parsed));
 }
 
 Status RecipeSource::Bind(OptionTable& table) const { return Binder().Table(table, impl_->root, ""); }

@@ -3,6 +3,8 @@
 // the server's role, which the ZAP domain names. At start a stranger's key must be refused and our own accepted, else there is no
 // transport.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -13,6 +15,7 @@
 #include <map>
 
 #include "core/check.h"
+#include "core/fault_point.h"
 #include "core/launch.h"
 #include "core/thread.h"
 #include "core/transport.h"
@@ -94,6 +97,7 @@ class Context {
     for (size_t i = 0; i < keys_.by_role.size(); ++i) role_of_key_.emplace(Decoded(keys_.by_role[i].public_key), static_cast<Role>(i));
   }
   ~Context() {
+    closing_ = true;
     zmq_ctx_shutdown(handle_);  // ends the handler's wait
     handler_.Join();
     zmq_ctx_term(handle_);
@@ -105,10 +109,16 @@ class Context {
     if (!zmq_has("curve")) return Fail(ErrorCode::kInternal, "this libzmq was built without CURVE", "libzmq", "install Debian's libzmq5");
     if (role_of_key_.size() != kRoleCount || role_of_key_.count(""))
       return Fail(ErrorCode::kInvalidInput, "the run's keys are not five different keys", "keys");
+    if (FaultPoint("transport.zap_missing")) return {};        // the self-test must notice
     auto socket = std::make_shared<Socket>(handle_, ZMQ_REP);  // shared only because std::function must be copyable
     if (zmq_bind(socket->get(), "inproc://zeromq.zap.01") != 0) return ZmqError("cannot bind the authentication handler", "zap");
     handler_ = NamedThread("zap", [this, socket]() mutable {
-      while (Answer(socket->get())) {
+      while (!FaultPoint("transport.zap_dies") && Answer(socket->get())) {
+      }
+      if (!closing_) {  // from here on libzmq would let everybody in
+        spdlog::critical("the authentication handler ended: {}; this process ends with it", zmq_strerror(zmq_errno()));
+        spdlog::default_logger()->flush();
+        ::_exit(static_cast<int>(ExitCode::kFailed));
       }
       socket.reset();
     });
@@ -149,6 +159,7 @@ class Context {
   void* const handle_;
   std::map<std::string, Role> role_of_key_;  // public key, 32 bytes
   std::atomic<uint64_t> refused_{0};
+  std::atomic<bool> closing_{false};
   NamedThread handler_;
 };
 
@@ -343,7 +354,17 @@ std::string CurvePublicKey(const std::string& secret_key) {
   return public_key;
 }
 
+// Every peer is a descriptor, a stranger's for the five seconds that its handshake may take; the usual soft limit of 1024 is a thousand
+// strangers who keep a ledger from opening its files.
+static void RaiseFileLimit() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= files.rlim_max) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
 Result<std::unique_ptr<Transport>> MakeZmqTransport(const RunKeys& keys) {
+  RaiseFileLimit();
   if (keys.by_role.size() != kRoleCount) return Fail(ErrorCode::kInvalidInput, "a run has one key pair for each role", "keys");
   auto context = std::make_shared<Context>(keys);
   CANDOR_TRY(context->StartHandler());

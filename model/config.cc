@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/json_depth.h"
 #include "model/family.h"
 
 namespace candor {
@@ -122,6 +123,9 @@ void ReadCommon(FieldReader& reader, ModelConfig& config) {
 }
 
 Result<nlohmann::json> ParseObject(const std::string& text, const std::string& where) {
+  if (BracketDepth(text) > kMaxJsonDepth)
+    return Fail(ErrorCode::kInvalidInput, "nested deeper than " + std::to_string(kMaxJsonDepth) + " levels", where,
+                "the file is damaged or not a Hugging Face config");
   nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object())
     return Fail(ErrorCode::kInvalidInput, "not a JSON object", where, "the file is damaged or not a Hugging Face config");

@@ -4,6 +4,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "core/check.h"
@@ -21,22 +22,70 @@ using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
 constexpr int kMaxWireDepth = 16;
+// Traces bring 8 bytes of log-probability and entropy with each token, so that they grow less than half; only a bomb grows much.
+constexpr size_t kPackedGrowth = 2, kPackedSlack = size_t{1} << 20;
 
-bool CountFields(CodedInputStream& in, const Descriptor& type, int depth, size_t& left) {
+// What a message may still hold: nested fields, and bytes in memory of packed numbers (one byte on the wire may be eight in memory).
+struct Budget {
+  size_t fields;
+  size_t packed_bytes;
+  bool Take(size_t& from, size_t amount) {
+    if (from < amount) return false;
+    from -= amount;
+    return true;
+  }
+};
+
+// Bytes in memory of one number of a repeated field; 0 for texts and messages.
+size_t NumberBytes(const FieldDescriptor& field) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT64:
+    case FieldDescriptor::CPPTYPE_UINT64:
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return 8;
+    case FieldDescriptor::CPPTYPE_STRING:
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return 0;
+    default:
+      return field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL ? 1 : 4;
+  }
+}
+
+// `length` bytes of packed numbers: takes what they will need from the budget and skips them. A varint ends at a byte below 0x80.
+bool CountPacked(CodedInputStream& in, const FieldDescriptor& field, uint32_t length, Budget& left) {
+  const bool fixed = field.cpp_type() == FieldDescriptor::CPPTYPE_FLOAT || field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
+  if (fixed) return left.Take(left.packed_bytes, length) && in.Skip(static_cast<int>(length));
+  const size_t each = NumberBytes(field);
+  while (length > 0) {
+    const void* bytes = nullptr;
+    int size = 0;
+    if (!in.GetDirectBufferPointer(&bytes, &size) || size <= 0) return false;
+    const size_t now = std::min<size_t>(static_cast<size_t>(size), length);
+    const auto* at = static_cast<const uint8_t*>(bytes);
+    const auto numbers = static_cast<size_t>(std::count_if(at, at + now, [](uint8_t byte) { return byte < 0x80; }));
+    if (!left.Take(left.packed_bytes, numbers * each) || !in.Skip(static_cast<int>(now))) return false;
+    length -= static_cast<uint32_t>(now);
+  }
+  return true;
+}
+
+bool CountFields(CodedInputStream& in, const Descriptor& type, int depth, Budget& left) {
   if (depth > kMaxWireDepth) return false;
   while (uint32_t tag = in.ReadTag()) {
-    if (left-- == 0) return false;
+    if (!left.Take(left.fields, 1)) return false;
     const FieldDescriptor* field = type.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
-    bool nested = field && field->type() == FieldDescriptor::TYPE_MESSAGE &&
-                  WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
-    if (!nested) {
+    const bool long_field = field && WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+    const bool nested = long_field && field->type() == FieldDescriptor::TYPE_MESSAGE;
+    const bool packed = long_field && field->is_packable();
+    if (!nested && !packed) {
       if (!WireFormatLite::SkipField(&in, tag)) return false;
       continue;
     }
     uint32_t length = 0;
     if (!in.ReadVarint32(&length) || length > static_cast<uint32_t>(std::numeric_limits<int>::max())) return false;
     CodedInputStream::Limit limit = in.PushLimit(static_cast<int>(length));
-    if (!CountFields(in, *field->message_type(), depth + 1, left) || in.BytesUntilLimit() != 0) return false;
+    const bool whole = packed ? CountPacked(in, *field, length, left) : CountFields(in, *field->message_type(), depth + 1, left);
+    if (!whole || in.BytesUntilLimit() != 0) return false;
     in.PopLimit(limit);
   }
   return in.ConsumedEntireMessage();
@@ -46,9 +95,11 @@ bool CountFields(CodedInputStream& in, const Descriptor& type, int depth, size_t
 
 Status CheckWireSize(const Descriptor& type, const std::string& bytes, size_t max_fields) {
   CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size()));
-  size_t left = max_fields;
+  Budget left{max_fields, kPackedSlack + kPackedGrowth * bytes.size()};
   if (!CountFields(in, type, 0, left))
-    return Fail(ErrorCode::kInvalidInput, fmt::format("the bytes of a {} are broken or hold more than {} fields", type.name(), max_fields));
+    return Fail(ErrorCode::kInvalidInput,
+                fmt::format("the bytes of a {} are broken, hold more than {} fields, or packed numbers that would grow more than {} times",
+                            type.name(), max_fields, kPackedGrowth));
   return {};
 }
 

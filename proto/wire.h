@@ -81,8 +81,9 @@ void ToWire(const ScoredGroup& from, wire::ScoredGroup* to);
 TraceGroup FromWire(const wire::TraceGroup& from, Checks& checks);
 ScoredGroup FromWire(const wire::ScoredGroup& from, Checks& checks);
 
-// Refuses bytes whose nested messages hold more than `max_fields` fields, before the parser allocates for them: two bytes on the wire may
-// be a message of 200 bytes in memory.
+// Refuses bytes whose nested messages hold more than `max_fields` fields, or whose packed numbers would take more than twice their size on
+// the wire (and 1 MiB), before the parser allocates for them: two bytes on the wire may be a message of 200 bytes in memory, and 64 MiB of
+// packed varints 512 MiB.
 Status CheckWireSize(const google::protobuf::Descriptor& type, const std::string& bytes, size_t max_fields);
 
 }  // namespace candor::proto

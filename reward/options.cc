@@ -7,14 +7,25 @@ void Declare(OptionTable& t, VerifierOptions& o) {
            {.help = "what [reward] verifier and the channels call it; its own label becomes a channel of this name", .required = true});
   t.String("kind", &o.kind,
            {.help = "how answers are compared; may be left out beside command or url",
-            .choices = {"", "exact_match", "accepted_set", "f1", "numeric", "choice", "math", "command", "http"}});
+            .choices = {"", "exact_match", "accepted_set", "f1", "numeric", "choice", "math", "command", "http", "python_tests"}});
   t.StringList("command", &o.command,
                {.help = "kind command (or another Python for math): program and arguments, run without a shell; reads one JSON line per "
                         "completion, writes one"});
-  t.String(
-      "url", &o.url,
+  t.String("url", &o.url,
+           {.help = "kind http: where each completion is posted as JSON; only public addresses unless allowed below; redirects and proxies "
+                    "are not followed"});
+  t.StringList(
+      "allow_hosts", &o.allow_hosts,
       {.help =
-           "kind http: where each completion is posted as JSON; loopback and private addresses are allowed, redirects are not followed"});
+           "kind http: hosts, as written in url, that may lie on loopback or private addresses (a judge of your own: [\"127.0.0.1\"])"});
+  t.Bool(
+      "allow_private", &o.allow_private,
+      {.help = "kind http: every host may lie on loopback or private addresses (link-local ones only when allow_hosts names the address)"});
+  t.String("tests_field", &o.tests_field,
+           {.help = "kind python_tests: the row's field with the tests: Python that asserts, or a list of {\"input\", \"output\"}"});
+  t.String("sandbox", &o.sandbox,
+           {.help = "kind python_tests: bwrap, or none where user namespaces are forbidden and the code is trusted",
+            .choices = {"bwrap", "none"}});
   t.Double("timeout_s", &o.timeout_s,
            {.min = 0.01,
             .max = 3600,
@@ -42,7 +53,8 @@ void Declare(OptionTable& t, VerifierOptions& o) {
 void Declare(OptionTable& t, RewardOptions& o) {
   t.Section("reward", "How completions are verified, scored and kept until a checkpoint covers them.");
   t.String("verifier", &o.verifier,
-           {.help = "whose label counts: the name of a [[verifier]], or exact_match, accepted_set, f1, numeric, choice or math with their "
+           {.help = "whose label counts: the name of a [[verifier]], or exact_match, accepted_set, f1, numeric, choice, math or "
+                    "python_tests with their "
                     "defaults; empty = the first [[verifier]], else "
                     "exact_match"});
   t.String("filter", &o.filter,

@@ -14,6 +14,10 @@ struct VerifierOptions {
   std::string kind;                  // "" = by the other keys: command → "command", url → "http"
   std::vector<std::string> command;  // program and arguments; run without a shell
   std::string url;
+  std::vector<std::string> allow_hosts;
+  bool allow_private = false;
+  std::string tests_field = "tests";
+  std::string sandbox = "bwrap";
   double timeout_s = 10.0;
   double startup_s = 60.0;
   int64_t processes = 2;

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "text/json_depth.h"
+#include "core/json_depth.h"
 
 namespace candor {
 namespace {
@@ -189,9 +189,11 @@ std::string NotJson(std::string_view line) {
     const Json parsed = Json::parse(line);
   } catch (const Json::parse_error& error) {
     words = error.what(), byte = error.byte;
+  } catch (const Json::exception& error) {  // a number that no double holds
+    words = error.what();
   }
   if (const size_t colon = words.find(": "); colon != std::string::npos) words = words.substr(colon + 2);
-  return "not JSON at byte " + std::to_string(byte) + ": " + words;
+  return byte == 0 ? "not JSON: " + words : "not JSON at byte " + std::to_string(byte) + ": " + words;
 }
 
 }  // namespace
@@ -206,6 +208,9 @@ Result<DataRow> ParseRow(std::string_view line, const std::string& where, const 
     return Fail(ErrorCode::kInvalidInput, "the row is nested deeper than " + std::to_string(kMaxJsonDepth) + " levels", where,
                 "flatten it");
   }
+  if (MostKeys(line) > kMaxJsonKeys)
+    return Fail(ErrorCode::kInvalidInput, "an object of the row has more than " + std::to_string(kMaxJsonKeys) + " keys", where,
+                "is the file really one JSON object per line?");
   const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return Fail(ErrorCode::kInvalidInput, NotJson(line), where, "write one JSON object per line (JSONL)");
   if (!json.is_object())

@@ -6,6 +6,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/result.h"
@@ -22,5 +23,7 @@ struct TensorEntry {
 
 // Sorted by begin. Any thread. Reads only the header, whatever the file's size.
 Result<std::vector<TensorEntry>> ReadSafetensorsIndex(const std::string& path);
+// The same of a whole file in memory; `name` is used in errors.
+Result<std::vector<TensorEntry>> ParseSafetensorsIndex(std::string_view file, const std::string& name);
 
 }  // namespace candor

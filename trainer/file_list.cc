@@ -1,5 +1,6 @@
 #include "trainer/file_list.h"
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -23,6 +24,20 @@ Result<std::vector<FileChunk>> HashChunks(const std::string& path) {
     offset += got;
     if (got < buffer.size()) return chunks;
   }
+}
+
+// Chunks cover the file in order, and each has a hash.
+Status CheckChunks(const ListedFile& file, const std::string& where) {
+  uint64_t end = 0;
+  for (const FileChunk& chunk : file.chunks) {
+    const bool hashed = chunk.hash.size() == 32 && chunk.hash.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (!hashed) return Fail(ErrorCode::kInvalidInput, "lists a hash that is not 32 hex digits for " + file.name, where);
+    if (chunk.offset != end || chunk.bytes > file.bytes - std::min(end, file.bytes))
+      return Fail(ErrorCode::kInvalidInput, "lists chunks that do not cover " + file.name + " in order", where);
+    end += chunk.bytes;
+  }
+  if (end != file.bytes) return Fail(ErrorCode::kInvalidInput, "lists chunks that do not cover " + file.name + " in order", where);
+  return {};
 }
 
 }  // namespace
@@ -60,10 +75,10 @@ Result<ListedFile> ListedFileFromJson(const std::string& text, const std::string
   try {
     nlohmann::json object = nlohmann::json::parse(text);
     ListedFile file{object.at("name").get<std::string>(), object.at("bytes").get<uint64_t>(), {}};
-    if (file.name.empty() || file.name.find('/') != std::string::npos)
-      return Fail(ErrorCode::kInvalidInput, "lists a file outside its folder", where);
+    if (!IsPlainFileName(file.name)) return Fail(ErrorCode::kInvalidInput, "lists a file outside its folder", where);
     for (const nlohmann::json& chunk : object.at("chunks"))
       file.chunks.push_back({chunk.at("offset").get<uint64_t>(), chunk.at("bytes").get<uint64_t>(), chunk.at("hash").get<std::string>()});
+    CANDOR_TRY(CheckChunks(file, where));
     return file;
   } catch (const nlohmann::json::exception& error) {
     return Fail(ErrorCode::kInvalidInput, std::string("lists a file in another form: ") + error.what(), where);

@@ -8,10 +8,10 @@
 #include "cli/command_line.h"
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
+#include "core/json_depth.h"
 #include "model/device.h"
 #include "model/policy_pass.h"
 #include "text/chat_template.h"
-#include "text/json_depth.h"
 #include "text/tokenizer.h"
 
 namespace candor::cli {

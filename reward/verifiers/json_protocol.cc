@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/channel_expression.h"
-#include "text/json_depth.h"
+#include "core/json_depth.h"
 
 namespace candor {
 

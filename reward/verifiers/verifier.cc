@@ -6,6 +6,7 @@
 #include "reward/verifiers/command_verifier.h"
 #include "reward/verifiers/http_verifier.h"
 #include "reward/verifiers/json_protocol.h"
+#include "reward/verifiers/python_tests.h"
 
 namespace candor {
 
@@ -77,9 +78,10 @@ Result<std::unique_ptr<Verifier>> MakeVerifier(const VerifierOptions& given) {
   if (options.kind == "command") return MakeCommandVerifier(options);
   if (options.kind == "http") return MakeHttpVerifier(options);
   if (options.kind == "math") return MakeMathVerifier(options);
+  if (options.kind == "python_tests") return MakePythonTestsVerifier(options);
   if (std::unique_ptr<Verifier> verifier = MakeBuiltinVerifier(options)) return verifier;
   return Fail(ErrorCode::kInvalidInput, "no such kind of verifier: '" + options.kind + "'", "verifier " + options.name,
-              "use exact_match, accepted_set, f1, numeric, choice, math, command or http");
+              "use exact_match, accepted_set, f1, numeric, choice, math, command, http or python_tests");
 }
 
 Result<std::unique_ptr<Verifier>> MakeVerifiers(const RewardOptions& options) {
@@ -104,7 +106,7 @@ Result<std::unique_ptr<Verifier>> MakeVerifiers(const RewardOptions& options) {
     VerifierOptions builtin;
     builtin.name = builtin.kind = options.verifier.empty() ? "exact_match" : options.verifier;
     std::vector<std::string> known = names;
-    for (const char* kind : {"exact_match", "accepted_set", "f1", "numeric", "choice", "math"}) known.push_back(kind);
+    for (const char* kind : {"exact_match", "accepted_set", "f1", "numeric", "choice", "math", "python_tests"}) known.push_back(kind);
     if (std::find(known.begin(), known.end(), builtin.kind) == known.end()) {
       std::string nearest = NearestName(builtin.kind, known);
       return Fail(ErrorCode::kInvalidInput, "no verifier is called '" + builtin.kind + "'", "[reward] verifier",

@@ -79,3 +79,20 @@ class RunCase(unittest.TestCase):
         answer = subprocess.run([CANDOR, "ledger", str(self.run), "--json"], capture_output=True, text=True)
         self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
         return json.loads(answer.stdout)
+
+    def assert_no_secret_is_seen(self):
+        """Call it while the run is on: no key and no token in anybody's arguments or environment, nor in a file outside keys/."""
+        secrets = [(self.run / "keys" / "token").read_bytes().strip()]
+        secrets += [path.read_bytes().split(b"secret ")[1].strip() for path in (self.run / "keys").glob("*.key")]
+        self.assertEqual(len(secrets), 6)
+        places = [path for pattern in ("[0-9]*/cmdline", "[0-9]*/environ") for path in pathlib.Path("/proc").glob(pattern)]
+        places += [path for path in self.run.rglob("*") if path.is_file() and "keys" not in path.parts]
+        seen = 0
+        for path in places:
+            try:
+                text = path.read_bytes()
+            except OSError:
+                continue
+            seen += 1
+            self.assertFalse(any(secret in text for secret in secrets), f"{path} holds a secret of the run")
+        print(f"candor-figure R11 secrets_of_a_run_found=0 in {seen} places (arguments, environments, files)")

@@ -37,6 +37,7 @@ class TinyRun(RunCase):
     def test_stops_cleanly_and_resumes(self):
         process = self.start()
         self.wait_for_step(process, 15)
+        self.assert_no_secret_is_seen()
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, output)

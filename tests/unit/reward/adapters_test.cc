@@ -157,6 +157,8 @@ TEST(HttpVerifier, GradesAndTurnsEveryFailureIntoUnknown) {
   VerifierOptions options;
   options.name = "service";
   options.url = "http://127.0.0.1:" + server.port + "/grade";
+  EXPECT_EQ(MakeVerifier(options).error().code, ErrorCode::kInvalidInput) << "loopback must be allowed by name";
+  options.allow_hosts = {"127.0.0.1"};
   options.timeout_s = 0.5;
   Result<std::unique_ptr<Verifier>> verifier = MakeVerifier(options);
   ASSERT_TRUE(verifier.has_value());

@@ -4,7 +4,8 @@
 //! prints a marker; the markers are cut out of
 //! the result and give the spans.
 
-use crate::ffi::{guard, put, slice, text, with_large_stack, Bytes, Ids};
+use crate::ffi::{guard, put, slice, text, Bytes, Ids};
+use crate::limits::{with_limits, LIMIT_REACHED};
 use crate::python_json::tojson;
 use crate::python_values::str_of;
 use crate::strftime::format_now;
@@ -12,6 +13,8 @@ use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 use serde_json::{Map, Value as Json};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 /// Instructions a template may execute: under a second of work, enough for conversations of thousands of messages.
 const FUEL: u64 = 2_000_000;
@@ -24,7 +27,8 @@ const OPEN: &str = "__candor_generation_open";
 const CLOSE: &str = "__candor_generation_close";
 
 pub struct Chat {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
+    refused: AtomicBool, // it reached the limit of memory once
 }
 
 #[repr(C)]
@@ -49,7 +53,7 @@ pub struct Request {
 pub unsafe extern "C" fn candor_chat_new(source: *const u8, len: usize, out: *mut *mut Chat, error: *mut Bytes) -> i32 {
     guard(error, || {
         let source = text(source, len)?.to_string();
-        let chat = with_large_stack(move || compile(&source))?;
+        let chat = with_limits(move || compile(&source))?;
         out.write(Box::into_raw(Box::new(chat)));
         Ok(())
     })
@@ -74,7 +78,15 @@ pub unsafe extern "C" fn candor_chat_render(
     guard(error, || {
         let (chat, request) = (&*chat, &*request);
         let context = build_context(request)?;
-        let (rendered, markers) = with_large_stack(|| render(chat, context))?;
+        if chat.refused.load(Ordering::Relaxed) {
+            return Err(LIMIT_REACHED.to_string());
+        }
+        let environment = chat.environment.clone();
+        let result = with_limits(move || render(&environment, context));
+        if matches!(&result, Err(error) if error == LIMIT_REACHED) {
+            chat.refused.store(true, Ordering::Relaxed);
+        }
+        let (rendered, markers) = result?;
         let (plain, ranges) = cut_markers(&rendered, &markers)?;
         put(out, plain.into_bytes());
         put(spans, ranges);
@@ -107,7 +119,7 @@ fn compile(source: &str) -> Result<Chat, String> {
     environment.set_formatter(|out, _, value| out.write_str(&str_of(value)?).map_err(Error::from));
     let source = mark_generation(&source.replace("\r\n", "\n").replace('\r', "\n"));
     environment.add_template_owned(TEMPLATE, source).map_err(|e| describe(&e))?;
-    Ok(Chat { environment })
+    Ok(Chat { environment: Arc::new(environment), refused: AtomicBool::new(false) })
 }
 
 /// The error with its causes and, where known, the template's line.
@@ -211,11 +223,11 @@ impl Write for Limited {
     }
 }
 
-fn render(chat: &Chat, mut context: Map<String, Json>) -> Result<(String, [String; 2]), String> {
+fn render(environment: &Environment<'static>, mut context: Map<String, Json>) -> Result<(String, [String; 2]), String> {
     let markers = unused_markers(&context)?;
     context.insert(OPEN.to_string(), Json::from(markers[0].as_str()));
     context.insert(CLOSE.to_string(), Json::from(markers[1].as_str()));
-    let template = chat.environment.get_template(TEMPLATE).map_err(|e| describe(&e))?;
+    let template = environment.get_template(TEMPLATE).map_err(|e| describe(&e))?;
     let mut out = Limited(Vec::new());
     template.render_captured_to(minijinja::value::Serde(&context), &mut out).map_err(|e| describe(&e))?;
     Ok((String::from_utf8(out.0).map_err(|_| "the template printed bytes that are not UTF-8")?, markers))

@@ -89,19 +89,9 @@ pub unsafe fn guard(error: *mut Bytes, work: impl FnOnce() -> Result<(), String>
     }
 }
 
-/// Runs `work` on a thread with a large stack (reserved, not used): values nested deeply by a template are printed and dropped recursively.
-pub fn with_large_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
-    const STACK_BYTES: usize = 512 << 20;
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || {
-                catch_unwind(AssertUnwindSafe(work))
-                    .unwrap_or_else(|_| Err(LAST_PANIC.with(|last| std::mem::take(&mut *last.borrow_mut()))))
-            })
-            .map_err(|e| format!("cannot start a thread: {e}"))?;
-        thread.join().map_err(|_| "a thread panicked".to_string())?
-    })
+/// What the last panic of this thread said.
+pub fn panic_message() -> String {
+    LAST_PANIC.with(|last| std::mem::take(&mut *last.borrow_mut()))
 }
 
 #[no_mangle]

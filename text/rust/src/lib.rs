@@ -7,6 +7,7 @@
 
 mod chat;
 mod ffi;
+mod limits;
 mod python_json;
 mod python_values;
 mod safetensors_index;

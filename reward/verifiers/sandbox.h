@@ -1,0 +1,38 @@
+// Two processes for code that a model wrote: one runs it, in a sandbox; the other judges it and never runs a line of it. The judge's only
+// words to us come through a pipe that the code's process does not have, with a nonce of this run.
+//
+// bwrap gives each of them a user, pid, network, mount, ipc and uts namespace of its own: read-only system folders, an empty /tmp of 16
+// MiB, no network, no environment, no capabilities, no further user namespaces. Limits: time, memory (each process's address space, and the
+// sum of what all of them hold, looked at every 50 ms), processes, size of a file. As root the sandbox runs under a user id of its own,
+// since root is exempt from the limit of processes. Thread rule: any thread, one pair per call; the calling thread waits.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+
+namespace candor {
+
+struct SandboxLimits {
+  double seconds = 10.0;
+  int64_t memory_mb = 512;
+  int64_t processes = 64;
+  int64_t file_mb = 16;
+};
+
+struct SandboxSetup {
+  std::string python = "python3";
+  std::string server_script, tester_script;  // texts
+  bool isolated = true;                      // false: sandbox = "none"
+  SandboxLimits limits;
+};
+
+// The judge's line for one request line. Errors: kUnavailable (time, memory, a process that died), kInvalidInput (too much output); the
+// message says which. Nothing of either process is left when it returns.
+Result<std::string> RunSandboxed(const SandboxSetup& setup, const std::string& request);
+
+// Can this machine do it? The error holds what bwrap said, and the way out.
+Status ProbeSandbox(const SandboxSetup& setup);
+
+}  // namespace candor
