@@ -34,7 +34,7 @@ def safetensors():
     yield "data_missing", safetensors_file(good, bytes(23))
     yield "data_trailing", safetensors_file(good, bytes(25))
     yield "hole", safetensors_file(one(data_offsets=[4, 28]), bytes(28))
-    yield "overlap", safetensors_file({**good, "b": good["a"]}, bytes(24))
+    yield "overlap", safetensors_file({**good, "b": {**good["a"], "data_offsets": [12, 36]}}, bytes(36))
     yield "offsets_backwards", safetensors_file(one(data_offsets=[24, 0]), bytes(24))
     yield "offsets_huge", safetensors_file(one(data_offsets=[0, 2**63]), bytes(24))
     yield "offsets_negative", safetensors_file(one(data_offsets=[-4, 20]), bytes(24))

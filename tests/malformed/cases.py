@@ -76,7 +76,7 @@ def recipes(root):
     yield "deep_array", b"stages = " + b"[" * 100000 + b"\n"
     yield "deep_inline_table", b"a = " + b"{a=" * 100000 + b"\n"
     yield "deep_dotted_key", b"a" + b".a" * 100000 + b" = 1\n"
-    yield "many_keys", head + b"".join(b"k%d = 1\n" % i for i in range(60000))
+    yield "many_keys", head + b"".join(b"namf%d = 1\n" % i for i in range(60000))
     yield "too_large", b"# " + b"x" * (2 << 20) + b"\n"
     yield "control_character", b'name = "a\x07b"\n'
     yield "carriage_returns", b'name = "a"\rseed = 3\r'
