@@ -70,6 +70,17 @@ class Commands(unittest.TestCase):
             self.assertEqual(answer.returncode, 1, f"{words} {answer.stderr}")
             self.assertIn("cannot write to standard output", answer.stderr)
 
+    def test_a_verifier_of_code_and_a_judge_behind_a_url(self):
+        rows = self.folder / "problems.jsonl"
+        problems = [{"prompt": "Write add.", "answer": "def add(a, b):\n    return a + b", "tests": "assert add(2, 3) == 5"},
+                    {"prompt": "Sum.", "answer": "print(sum(map(int, input().split())))", "tests": [{"input": "3 4", "output": "7"}]}]
+        rows.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+        tried = candor("verifier", "test", "--kind", "python_tests", "--rows", rows)
+        if "does not work here" not in tried.stderr:  # user namespaces are forbidden: refused by name
+            self.assertEqual(tried.returncode, 0, tried.stdout + tried.stderr)
+            self.assertIn("accepted answers called correct: 2 of 2    other answers called correct: 0 of 6    unknown: 0", tried.stdout)
+        self.refused(3, ["verifier", "test", "--url", "http://127.1:1/", "--rows", rows], "not public", "allow_hosts")
+
     def test_a_mistyped_folder_is_not_made(self):
         missing = self.folder / "missing"
         for role in ROLES:
