@@ -131,7 +131,7 @@ std::vector<ChildSpec> OverAllocation(const Recipe& recipe, const RunDir& run, c
   }
   std::string nodes;
   for (const size_t node : places.trainer) nodes += (nodes.empty() ? "" : ",") + allocation.nodes[node];
-  std::vector<std::string> srun = SrunLearners(recipe.trainer.ranks, recipe.trainer.threads, true);
+  std::vector<std::string> srun = SrunLearners(recipe.trainer.ranks, recipe.trainer.threads);
   srun.insert(srun.end(), {"--nodes", std::to_string(trainer_nodes), "--nodelist", nodes});
   ChildSpec trainer = Trainer(recipe, run, {});
   PlaceOnDevices(recipe, trainer, "trainer", 0, trainer_gpus);
@@ -189,7 +189,7 @@ NodesOfRoles SpreadOverNodes(const Recipe& recipe, const Allocation& allocation)
 }
 
 std::vector<ChildSpec> PlaceRoles(const Recipe& recipe, const RunDir& run, Spread spread, const Allocation& allocation) {
-  if (spread == Spread::kLearners) return {Trainer(recipe, run, SrunLearners(recipe.trainer.ranks, recipe.trainer.threads, false))};
+  if (spread == Spread::kLearners) return {Trainer(recipe, run, SrunLearners(recipe.trainer.ranks, recipe.trainer.threads))};
   if (spread == Spread::kAllocation) return OverAllocation(recipe, run, allocation);
   return OnThisMachine(recipe, run);
 }

@@ -166,11 +166,9 @@ Result<SlurmJob> PlanMoreRollouts(const Recipe& recipe, const SlurmSite& site, i
   return job;
 }
 
-std::vector<std::string> SrunLearners(int64_t ranks, int64_t threads, bool overlap) {
-  std::vector<std::string> srun = {"srun",     "--job-name=trainer",  "--mpi=pmix",      "--kill-on-bad-exit=1", "--wait=30",
-                                   "--ntasks", std::to_string(ranks), "--cpus-per-task", std::to_string(threads)};
-  if (overlap) srun.insert(srun.begin() + 1, "--overlap");
-  return srun;
+std::vector<std::string> SrunLearners(int64_t ranks, int64_t threads) {
+  return {"srun",      "--job-name=trainer", "--overlap",           "--mpi=pmix",      "--kill-on-bad-exit=1",
+          "--wait=10", "--ntasks",           std::to_string(ranks), "--cpus-per-task", std::to_string(threads)};
 }
 
 }  // namespace candor::cli

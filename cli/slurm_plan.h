@@ -41,9 +41,10 @@ Result<SlurmPlan> PlanSlurm(const Recipe& recipe, const SlurmSite& site, const N
 // One more array of rollouts for a run that is under way: indices first .. first + count - 1.
 Result<SlurmJob> PlanMoreRollouts(const Recipe& recipe, const SlurmSite& site, int64_t first, int64_t count);
 
-// What starts the learners' ranks inside their job. A lost rank ends all (-K), and the rest follow within a minute when srun hears of one
-// that ended (--wait).
-std::vector<std::string> SrunLearners(int64_t ranks, int64_t threads, bool overlap);
+// What starts the learners' ranks inside their job. A lost rank ends all (--kill-on-bad-exit), and srun waits 10 s for ranks that nobody
+// can reach (--wait). A step on a node that was rebooted before Slurm noticed is never over for Slurm: --overlap lets the next one start
+// beside that ghost.
+std::vector<std::string> SrunLearners(int64_t ranks, int64_t threads);
 
 // 'it'\''s': one word for the shell.
 std::string ShellQuoted(const std::string& text);

@@ -234,7 +234,13 @@ class Cluster:
             for left in (self.folder / "spool" / name).glob("*pmix*"):
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
         self._spawn_node(name)
-        self.wait_for(f"{name} to answer", lambda: self.states()[name] in ("idle", "mixed", "allocated"), 60)
+        self.wait_for(f"{name} to answer", lambda: self._answers(name), 60)
+
+    def _answers(self, name):
+        state = self.states()[name]
+        if state.startswith(("down", "drain")):  # a node that was found dead while it booted stays marked
+            self.run("scontrol", "update", f"nodename={name}", "state=resume", check=False)
+        return state.split("*")[0] in ("idle", "mixed", "allocated", "completing") and "*" not in state
 
     def kill_slurmd(self, name):
         """slurmd alone; what it started lives on."""

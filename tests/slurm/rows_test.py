@@ -307,8 +307,7 @@ def play_all(rows, root, at_once):
                 return play(on, root, function, nodes)
             finally:
                 for name in nodes:
-                    if on.states()[name] not in ("idle", "mixed", "allocated") or name not in on.daemons:
-                        on.kill_node(name)
+                    if name not in on.daemons:
                         on.boot_node(name)
                 free.append(nodes)
 
