@@ -15,6 +15,7 @@
 
 #include "cli/supervisor.h"
 #include "core/fs.h"
+#include "core/launch.h"
 #include "core/rng.h"
 #include "text/rows.h"
 
@@ -202,7 +203,8 @@ namespace {
 Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before,
                                 bool quiet, const std::function<Status(const StageJob&)>& work) {
   CANDOR_ASSIGN(std::string hash, StageHash(stage, recipe, model, rows_before));
-  const std::string folder = recipe.run.stage_cache + "/" + stage + "-" + hash, part = folder + fmt::format(".part.{}", ::getpid());
+  const std::string folder = recipe.run.stage_cache + "/" + stage + "-" + hash,
+                    part = folder + fmt::format(".part.{}.{}", ProcessToken(), ::getpid());
   if (FileExists(folder + "/done.json")) {
     if (!quiet) std::fprintf(stderr, "stage %s: reusing %s\n", stage.c_str(), folder.c_str());
     return folder;
@@ -217,9 +219,14 @@ Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, 
     return Fail(done.error());
   }
   CANDOR_TRY(WriteFileAtomic(part + "/done.json", json{{"stage", stage}, {"model", model}}.dump()));
+  if (FileExists(folder + "/done.json")) {  // another run made the same meanwhile, and may be reading it
+    CANDOR_TRY(RemoveTree(part));
+    return folder;
+  }
   CANDOR_TRY(RemoveTree(folder));
   std::error_code error;
   std::filesystem::rename(part, folder, error);
+  if (error && FileExists(folder + "/done.json")) return folder;
   if (error) return Fail(ErrorCode::kIo, "cannot keep the stage's result: " + error.message(), folder);
   return folder;
 }

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "core/launch.h"
+
 namespace candor {
 
 namespace {
@@ -51,7 +53,9 @@ Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
   return {};
 }
 
-std::string TemporaryName(const std::string& path) { return fmt::format("{}.tmp.{}.{}", path, ::getpid(), ::gettid()); }
+std::string TemporaryName(const std::string& path) {
+  return fmt::format("{}.tmp.{}.{}.{}", path, ProcessToken(), ::getpid(), ::gettid());  // a forked child has our token
+}
 
 Status WriteTemporary(const std::string& temporary, std::string_view bytes, bool durable) {
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <random>
 #include <string_view>
 
 namespace candor {
@@ -17,6 +19,15 @@ std::optional<std::string> LauncherOfThisProcess() {
   for (const Sign& sign : kSigns)
     if (std::getenv(sign.variable)) return sign.launcher;
   return std::nullopt;
+}
+
+const std::string& ProcessToken() {
+  static const std::string token = [] {
+    char digits[9];
+    std::snprintf(digits, sizeof digits, "%08x", std::random_device{}());
+    return std::string(digits);
+  }();
+  return token;
 }
 
 std::string HostForPeers() {

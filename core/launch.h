@@ -9,6 +9,10 @@ namespace candor {
 // nullopt: a plain process, alone. Otherwise what launched it, for messages. A batch script or a role that `srun --mpi=none` started is a
 // plain process, although Slurm's own variables (SLURM_PROCID) stand in its environment.
 std::optional<std::string> LauncherOfThisProcess();
+// 8 random hex digits, the same for all of this process's life: names of temporary files. A process id is no name where machines share a
+// folder: each of them counts its own.
+const std::string& ProcessToken();
+
 // This machine as others reach it, when the run is spread over several: CANDOR_HOST, which the job that starts a role sets. "" = the run
 // lives on one machine and nothing needs to leave its loopback.
 // "auto" there stands for the name of this node, as Slurm or the system says it.

@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "core/fs.h"
+#include "core/launch.h"
 
 namespace candor {
 
@@ -55,7 +56,7 @@ bool AnotherProcessSeesLock(int fd) {
 
 class Probing {
  public:
-  Probing(std::string folder, const ProbeCalls& calls) : base_(fmt::format("{}/.candor-probe-{}", folder, ::getpid())), calls_(calls) {}
+  Probing(std::string folder, const ProbeCalls& calls) : base_(fmt::format("{}/.candor-probe-{}", folder, ProcessToken())), calls_(calls) {}
   ~Probing() {
     for (const std::string& path : {First(), Second(), Third()}) ::unlink(path.c_str());
   }
