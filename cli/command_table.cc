@@ -34,6 +34,7 @@ const std::vector<Command>& Commands() {
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
       {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},
       {"bench", Group::kTools, "speed and exactness of engine and learner on this machine", nullptr},
+      {"simulate", Group::kTools, "the control plane of a cluster in one process, from one seed, with faults", RunSimulate},
       {"doctor", Group::kTools, "open every library that a run may need and name what is missing", RunDoctor},
       {"job", Group::kRole, "what a Slurm job of a run does on its node", RunJob},
       {"coordinator", Group::kRole, "role: leases, ledger, calibration record of a run", RunCoordinatorRole},

@@ -4,6 +4,7 @@
 
 namespace candor::cli {
 
+int RunBenchCoordinator(int argc, const char* const* argv);  // `candor bench coordinator`, called by bench
 int RunCalibration(int argc, const char* const* argv);
 int RunCheck(int argc, const char* const* argv);
 int RunCompare(int argc, const char* const* argv);
@@ -16,6 +17,7 @@ int RunLedger(int argc, const char* const* argv);
 int RunReport(int argc, const char* const* argv);
 int RunRewardRole(int argc, const char* const* argv);
 int RunRun(int argc, const char* const* argv);
+int RunSimulate(int argc, const char* const* argv);
 int RunSubmit(int argc, const char* const* argv);
 int RunTokenize(int argc, const char* const* argv);
 int RunVerifier(int argc, const char* const* argv);

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fault_point.h"
-#include "core/fs.h"
 
 namespace candor {
 
@@ -27,11 +26,11 @@ std::string StoresOf(const std::string& run_dir) { return run_dir + "/ledger"; }
 std::string StoreOf(const std::string& run_dir, uint64_t epoch) { return fmt::format("{}/{}", StoresOf(run_dir), epoch); }
 
 // The newest store below `before` whose clone was finished.
-Result<std::unique_ptr<Store>> NewestComplete(const std::string& run_dir, uint64_t before, uint64_t& epoch) {
-  std::vector<uint64_t> epochs = NumberedEntries(StoresOf(run_dir), "");
+Result<std::unique_ptr<Store>> NewestComplete(StoreHome& stores, const std::string& run_dir, uint64_t before, uint64_t& epoch) {
+  std::vector<uint64_t> epochs = stores.Numbers(StoresOf(run_dir));
   for (auto at = epochs.rbegin(); at != epochs.rend(); ++at) {
     if (*at >= before) continue;
-    Result<std::unique_ptr<Store>> store = Store::OpenAsReader(StoreOf(run_dir, *at));
+    Result<std::unique_ptr<Store>> store = stores.OpenAsReader(StoreOf(run_dir, *at));
     if (!store && store.error().code == ErrorCode::kNotFound) continue;  // its maker died before it made anything
     if (!store) return Fail(store.error());
     CANDOR_ASSIGN(auto complete, (*store)->Get(kCompleteKey));
@@ -93,14 +92,15 @@ Status CheckSamePlan(const RunPlan& now, const std::string& stored) {
 
 }  // namespace
 
-Result<std::unique_ptr<Ledger>> Ledger::Open(const std::string& run_dir, const RunPlan& plan, const std::string& who) {
+Result<std::unique_ptr<Ledger>> Ledger::Open(const std::string& run_dir, const RunPlan& plan, const std::string& who, StoreHome& stores,
+                                             Disk& disk) {
   CANDOR_TRY(CheckRunPlan(plan));
-  CANDOR_TRY(MakeFolders(StoresOf(run_dir)));
-  CANDOR_ASSIGN(Epoch epoch, Epoch::Take(run_dir, who));
+  CANDOR_TRY(disk.MakeFolders(StoresOf(run_dir)));
+  CANDOR_ASSIGN(Epoch epoch, Epoch::Take(run_dir, who, "epoch.", disk));
   uint64_t source = 0;
-  Result<std::unique_ptr<Store>> last = NewestComplete(run_dir, epoch.number(), source);
+  Result<std::unique_ptr<Store>> last = NewestComplete(stores, run_dir, epoch.number(), source);
   if (!last && last.error().code != ErrorCode::kNotFound) return Fail(last.error());
-  CANDOR_ASSIGN(std::unique_ptr<Store> store, Store::OpenForWriting(StoreOf(run_dir, epoch.number())));
+  CANDOR_ASSIGN(std::unique_ptr<Store> store, stores.OpenForWriting(StoreOf(run_dir, epoch.number())));
   if (last) {
     CANDOR_ASSIGN(auto stored, (*last)->Get(kPlanKey));
     CANDOR_TRY(CheckSamePlan(plan, stored.value_or("")));
@@ -108,8 +108,8 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(const std::string& run_dir, const R
     CANDOR_TRY(Clone(**last, *store));
     FaultPoint("coordinator.cloned");
     last->reset();
-    for (uint64_t old : NumberedEntries(StoresOf(run_dir), ""))
-      if (old < source) CANDOR_TRY(RemoveTree(StoreOf(run_dir, old)));
+    for (uint64_t old : stores.Numbers(StoresOf(run_dir)))
+      if (old < source) CANDOR_TRY(stores.Remove(StoreOf(run_dir, old)));
   }
   StoreBatch first;
   first.puts = {{kPlanKey, PlanToJson(plan)}, {kCompleteKey, "1"}};
@@ -136,7 +136,7 @@ Status LedgerReader::ForEach(const std::function<Status(const LedgerRecord&)>& v
 
 Result<LedgerReader> OpenNewestLedger(const std::string& run_dir) {
   LedgerReader reader;
-  CANDOR_ASSIGN(reader.store, NewestComplete(run_dir, UINT64_MAX, reader.epoch));
+  CANDOR_ASSIGN(reader.store, NewestComplete(RocksStores(), run_dir, UINT64_MAX, reader.epoch));
   CANDOR_ASSIGN(auto text, reader.store->Get(kPlanKey));
   CANDOR_ASSIGN(reader.plan, PlanFromJson(text.value_or("")));
   return reader;

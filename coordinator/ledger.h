@@ -17,13 +17,16 @@ namespace candor {
 class Ledger {
  public:
   // Takes an epoch, clones, and checks that the ledger belongs to this plan.
-  static Result<std::unique_ptr<Ledger>> Open(const std::string& run_dir, const RunPlan& plan, const std::string& who);
+  static Result<std::unique_ptr<Ledger>> Open(const std::string& run_dir, const RunPlan& plan, const std::string& who,
+                                              StoreHome& stores = RocksStores(), Disk& disk = SystemDisk());
 
   uint64_t epoch() const { return epoch_.number(); }
   uint64_t records() const { return next_; }
   Status ForEach(const std::function<Status(const LedgerRecord&)>& visit) const;
   // Records, and what else belongs to the same moment (the calibration record), in one batch.
   Status Commit(const std::vector<LedgerRecord>& records, StoreBatch with = {});
+  // kUnavailable once a newer incarnation has taken over; Commit asks too.
+  Status CheckStillOurs() const { return epoch_.CheckStillOurs(); }
   Store& store() { return *store_; }
 
  private:

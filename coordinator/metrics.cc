@@ -119,26 +119,17 @@ Result<std::vector<std::string>> ReadLines(const Store& store, const std::string
   return lines;
 }
 
-Status ProjectLines(const Store& store, const std::string& file, const std::string& path) {
+Status ProjectLines(const Store& store, const std::string& file, const std::string& path, Disk& disk) {
   CANDOR_ASSIGN(std::vector<std::string> lines, ReadLines(store, file, 0));
   std::string text;
   for (const std::string& line : lines) text += line + "\n";
-  if (FileExists(path)) {
-    CANDOR_ASSIGN(std::string present, ReadFile(path));
+  if (disk.Exists(path)) {
+    CANDOR_ASSIGN(std::string present, disk.Read(path, size_t{1} << 32));
     if (present == text) return {};
   } else if (text.empty()) {
     return {};
   }
-  return WriteFileAtomic(path, text);
-}
-
-Status AppendLine(const std::string& path, const std::string& json) {
-  std::FILE* file = std::fopen(path.c_str(), "ab");
-  if (!file) return Fail(ErrorCode::kIo, "cannot open for appending", path);
-  const std::string line = json + "\n";
-  const bool ok = std::fwrite(line.data(), 1, line.size(), file) == line.size();
-  if (std::fclose(file) != 0 || !ok) return Fail(ErrorCode::kIo, "cannot append a line", path, "free some space on this file system");
-  return {};
+  return WriteFileAtomic(disk, path, text);
 }
 
 }  // namespace candor

@@ -7,6 +7,7 @@
 
 #include "coordinator/record.h"
 #include "coordinator/state.h"
+#include "core/disk.h"
 
 namespace candor {
 
@@ -27,7 +28,6 @@ void PutLine(const std::string& file, uint64_t segment, uint64_t number, const s
 // Lines of a file in order, from `from_step` on.
 Result<std::vector<std::string>> ReadLines(const Store& store, const std::string& file, uint64_t from_step);
 // Makes RUN_DIR/<file> hold exactly the store's lines.
-Status ProjectLines(const Store& store, const std::string& file, const std::string& path);
-Status AppendLine(const std::string& path, const std::string& json);
+Status ProjectLines(const Store& store, const std::string& file, const std::string& path, Disk& disk = SystemDisk());
 
 }  // namespace candor

@@ -10,7 +10,6 @@
 #include "coordinator/http.h"
 #include "coordinator/ledger.h"
 #include "coordinator/status.h"
-#include "core/clock.h"
 #include "core/fault_point.h"
 #include "core/fs.h"
 #include "core/log.h"
@@ -23,6 +22,7 @@ namespace {
 
 constexpr int kPollMs = 50;           // how soon a stop is noticed
 constexpr int64_t kTickMs = 100;      // how soon a silent worker is noticed
+constexpr int64_t kFenceMs = 1000;    // how soon a replaced coordinator that has nothing to commit ends
 constexpr int64_t kSnapshotMs = 250;  // age of what HTTP shows
 constexpr size_t kBatchMax = 256;     // messages under one sync of the log
 const std::string kMetricsFile = "metrics.jsonl", kEvalsFile = "evals.jsonl";
@@ -89,7 +89,6 @@ class CoordinatorServer {
   Ledger& ledger_;
   CalibrationRecord record_;
   CoordinatorState state_;
-  SystemClock clock_;
   Snapshot snapshot_;
   StatusExtras extras_;
   std::unique_ptr<MessageServer> socket_;
@@ -101,7 +100,7 @@ class CoordinatorServer {
   std::vector<StepId> steps_done_;
   std::vector<GroupId> evals_done_;
   uint64_t refused_ = 0;  // messages that were none
-  int64_t next_tick_ms_ = 0, next_snapshot_ms_ = 0, last_step_ms_ = -1, last_heard_ms_ = 0;
+  int64_t next_tick_ms_ = 0, next_fence_ms_ = 0, next_snapshot_ms_ = 0, last_step_ms_ = -1, last_heard_ms_ = 0;
 };
 
 // The state from the ledger, and the lines that a crash kept from being written.
@@ -111,13 +110,13 @@ Status CoordinatorServer::Recover() {
     if (auto* step = std::get_if<StepDone>(&record)) done.push_back(step->report.step);
     return state_.Replay(record);
   }));
-  extras_.started_ms = last_heard_ms_ = clock_.SteadyMs();
-  if (ledger_.records() > 0) state_.HoldLeasesUntil(clock_.SteadyMs() + static_cast<int64_t>(options_.restart_grace_s * 1000));
+  extras_.started_ms = last_heard_ms_ = hooks_.clock->SteadyMs();
+  if (ledger_.records() > 0) state_.HoldLeasesUntil(hooks_.clock->SteadyMs() + static_cast<int64_t>(options_.restart_grace_s * 1000));
   CANDOR_ASSIGN(std::vector<std::string> lines, ReadLines(ledger_.store(), kMetricsFile, 0));
   if (lines.size() < done.size() && state_.last_done().value > 0)
     CANDOR_TRY(WriteStepLine(state_.last_done(), -1));  // a step and its line are two commits: at most one lacks
-  CANDOR_TRY(ProjectLines(ledger_.store(), kMetricsFile, run_dir_ + "/" + kMetricsFile));
-  CANDOR_TRY(ProjectLines(ledger_.store(), kEvalsFile, run_dir_ + "/" + kEvalsFile));
+  CANDOR_TRY(ProjectLines(ledger_.store(), kMetricsFile, run_dir_ + "/" + kMetricsFile, *hooks_.disk));
+  CANDOR_TRY(ProjectLines(ledger_.store(), kEvalsFile, run_dir_ + "/" + kEvalsFile, *hooks_.disk));
   spdlog::info("ledger of {} records: step {} of {}, version {}, segment {}", ledger_.records(), state_.last_done().value,
                state_.plan().steps, state_.newest_version().value, state_.segment().value);
   return {};
@@ -155,12 +154,14 @@ HttpSource CoordinatorServer::SourceOf(const std::string& token) {
 
 Status CoordinatorServer::Open(Transport& transport, const std::string& token) {
   CANDOR_ASSIGN(socket_, transport.Listen(options_.listen, Role::kCoordinator, kMaxControlBytes));
-  CANDOR_ASSIGN(http_, HttpServer::Start(options_.http_host, static_cast<int>(options_.http_port), static_cast<int>(options_.http_threads),
-                                         SourceOf(token)));
   extras_.endpoint = socket_->endpoint();
-  extras_.http = http_->url();
+  if (hooks_.http) {
+    CANDOR_ASSIGN(http_, HttpServer::Start(options_.http_host, static_cast<int>(options_.http_port),
+                                           static_cast<int>(options_.http_threads), SourceOf(token)));
+    extras_.http = http_->url();
+  }
   Refresh(true);
-  CANDOR_TRY(AnnounceCoordinator(run_dir_, {ledger_.epoch(), extras_.endpoint}, extras_.http));
+  CANDOR_TRY(AnnounceCoordinator(run_dir_, {ledger_.epoch(), extras_.endpoint}, extras_.http, *hooks_.disk));
   spdlog::info("coordinator ready: epoch {} at {}, {}", ledger_.epoch(), extras_.endpoint, extras_.http);
   return {};
 }
@@ -170,7 +171,7 @@ void CoordinatorServer::Answer(const IncomingMessage& incoming, uint64_t sequenc
 }
 
 void CoordinatorServer::Take(const IncomingMessage& incoming) {
-  if (incoming.role != Role::kObserver) last_heard_ms_ = clock_.SteadyMs();
+  if (incoming.role != Role::kObserver) last_heard_ms_ = hooks_.clock->SteadyMs();
   Result<Message> message = Decode(incoming.body);
   if (!message) {
     if (++refused_ <= 10 || refused_ % 100 == 0)  // a broken peer repeats itself
@@ -182,9 +183,9 @@ void CoordinatorServer::Take(const IncomingMessage& incoming) {
                   Error{ErrorCode::kUnauthorized, fmt::format("this is run {}, not {}", state_.plan().run_id, message->run_id),
                         "coordinator", "", false});
   if (std::holds_alternative<StatusRequest>(message->body))
-    return Answer(incoming, message->sequence, StatusReply{StatusJson(state_, extras_, clock_.SteadyMs())});
+    return Answer(incoming, message->sequence, StatusReply{StatusJson(state_, extras_, hooks_.clock->SteadyMs())});
   const uint64_t request_id = SplitMix64(std::hash<std::string>{}(incoming.peer)) ^ message->sequence;
-  Actions actions = state_.Receive(incoming.role, request_id, message->body, clock_.SteadyMs());
+  Actions actions = state_.Receive(incoming.role, request_id, message->body, hooks_.clock->SteadyMs());
   if (actions.reply) Answer(incoming, message->sequence, std::move(*actions.reply));
   Gather(std::move(actions));
 }
@@ -220,7 +221,7 @@ Status CoordinatorServer::CommitBatch() {
 Status CoordinatorServer::WriteStepLine(StepId step, double seconds) {
   FaultPoint("coordinator.line");
   CANDOR_ASSIGN(auto merged, record_.MergeStep("train", step));
-  MetricLine line = StepLine(state_, step, merged, seconds, clock_.WallMs());
+  MetricLine line = StepLine(state_, step, merged, seconds, hooks_.clock->WallMs());
   StoreBatch batch;
   CalibrationRecord::PutMerged(merged, step, state_.segment(), batch);
   const std::string json = ToJsonLine(line);
@@ -228,21 +229,21 @@ Status CoordinatorServer::WriteStepLine(StepId step, double seconds) {
   CANDOR_TRY(ledger_.Commit({}, std::move(batch)));
   extras_.last_line = line;
   extras_.last_step_seconds = seconds;
-  return AppendLine(run_dir_ + "/" + kMetricsFile, json);
+  return hooks_.disk->Append(run_dir_ + "/" + kMetricsFile, json + "\n");
 }
 
 Status CoordinatorServer::WriteEvalLine(GroupId any) {
   const std::string& name = state_.plan().evals.at(EvalIndexOf(any)).name;
   CANDOR_ASSIGN(auto merged, record_.MergeStep("eval/" + name, {EvalVersionOf(any).value}));
   StoreBatch batch;
-  const std::string json = ToJsonLine(EvalLine(name, EvalVersionOf(any), merged, clock_.WallMs()));
+  const std::string json = ToJsonLine(EvalLine(name, EvalVersionOf(any), merged, hooks_.clock->WallMs()));
   PutLine(kEvalsFile, 0, EvalVersionOf(any).value, name, json, batch);
   CANDOR_TRY(ledger_.Commit({}, std::move(batch)));
-  return AppendLine(run_dir_ + "/" + kEvalsFile, json);
+  return hooks_.disk->Append(run_dir_ + "/" + kEvalsFile, json + "\n");
 }
 
 Status CoordinatorServer::WriteLines() {
-  const int64_t now = clock_.SteadyMs();
+  const int64_t now = hooks_.clock->SteadyMs();
   for (StepId step : steps_done_) {
     const double seconds = last_step_ms_ < 0 ? -1 : static_cast<double>(now - last_step_ms_) / 1000.0;
     CANDOR_TRY(WriteStepLine(step, seconds));
@@ -261,11 +262,16 @@ Status CoordinatorServer::Turn() {
     Take(*incoming);
     if (!steps_done_.empty()) break;  // its line shows the state of this moment
   }
-  if (int64_t now = clock_.SteadyMs(); now >= next_tick_ms_) {
+  if (int64_t now = hooks_.clock->SteadyMs(); now >= next_tick_ms_) {
     Gather(state_.Tick(now));
     next_tick_ms_ = now + kTickMs;
   }
+  if (int64_t now = hooks_.clock->SteadyMs(); now >= next_fence_ms_) {  // one that has nothing to commit must hear of its end too
+    CANDOR_TRY(ledger_.CheckStillOurs());
+    next_fence_ms_ = now + kFenceMs;
+  }
   CANDOR_TRY(CommitBatch());
+  if (hooks_.observe) hooks_.observe(state_);
   CANDOR_TRY(WriteLines());
   if (!replies_.empty()) FaultPoint("coordinator.reply");
   for (PendingReply& reply : replies_)
@@ -277,22 +283,23 @@ Status CoordinatorServer::Turn() {
 }
 
 void CoordinatorServer::Refresh(bool force) {
-  const int64_t now = clock_.SteadyMs();
-  if (!force && now < next_snapshot_ms_) return;
+  const int64_t now = hooks_.clock->SteadyMs();
+  if (!hooks_.http || (!force && now < next_snapshot_ms_)) return;
   snapshot_.Set(StatusJson(state_, extras_, now), PrometheusText(state_, extras_, now));
-  next_snapshot_ms_ = now + kSnapshotMs;
+  // Of ten thousand workers it is long: at most a twentieth of the time goes into it.
+  next_snapshot_ms_ = now + std::max(kSnapshotMs, 20 * (hooks_.clock->SteadyMs() - now));
 }
 
 // Workers leave once they hear of the end, and the learner may still have a checkpoint to report: when nobody speaks any more, it is over.
 bool CoordinatorServer::Over() const {
   if (!state_.finished()) return false;
-  const double silent_s = static_cast<double>(clock_.SteadyMs() - last_heard_ms_) / 1000.0;
+  const double silent_s = static_cast<double>(hooks_.clock->SteadyMs() - last_heard_ms_) / 1000.0;
   return silent_s >= options_.linger_s;
 }
 
 Status CoordinatorServer::Run() {
   while (!Stopping() && !Over()) CANDOR_TRY(Turn());
-  if (state_.finished()) CANDOR_TRY(RecordRunFinished(run_dir_, state_.plan().steps));
+  if (state_.finished()) CANDOR_TRY(RecordRunFinished(run_dir_, state_.plan().steps, *hooks_.disk));
   spdlog::info(state_.finished() ? "coordinator ends: the run is finished" : "coordinator stops on request; the run can go on later");
   return {};
 }
@@ -300,13 +307,16 @@ Status CoordinatorServer::Run() {
 }  // namespace
 
 Status ServeCoordinator(const RunPlan& plan, const CoordinatorOptions& options, const std::string& run_dir, const ServeHooks& hooks) {
-  CANDOR_ASSIGN(RunKeys keys, ReadRunKeys(run_dir));
+  RunKeys keys;
+  if (!hooks.transport || hooks.http) {
+    CANDOR_ASSIGN(keys, ReadRunKeys(run_dir));
+  }
   std::unique_ptr<Transport> own;
   if (!hooks.transport) {
     CANDOR_ASSIGN(own, MakeZmqTransport(keys));
   }
-  CANDOR_ASSIGN(std::unique_ptr<Ledger> ledger,
-                Ledger::Open(hooks.state_dir.empty() ? run_dir : hooks.state_dir, plan, fmt::format("pid {}\n", ::getpid())));
+  CANDOR_ASSIGN(std::unique_ptr<Ledger> ledger, Ledger::Open(hooks.state_dir.empty() ? run_dir : hooks.state_dir, plan,
+                                                             fmt::format("pid {}\n", ::getpid()), *hooks.stores, *hooks.disk));
   CoordinatorServer server(plan, options, run_dir, hooks, *ledger);
   CANDOR_TRY(server.Recover());
   CANDOR_TRY(server.Open(hooks.transport ? *hooks.transport : *own, keys.run_token));

@@ -39,11 +39,11 @@ void CoordinatorState::SetPhase(GroupId id, GroupState& group, GroupPhase phase)
   if (group.phase == GroupPhase::kLeased && phase != GroupPhase::kLeased) Release(id, group);
   auto ended = [](GroupPhase p) { return p == GroupPhase::kTrained || p == GroupPhase::kDropped || p == GroupPhase::kEvaluated; };
   if (IsEvalGroup(id) && ended(phase) != ended(group.phase)) CountOpenEval(id, !ended(phase));
+  --by_phase_[static_cast<size_t>(group.phase)], ++by_phase_[static_cast<size_t>(phase)];
+  if (phase == GroupPhase::kDropped) ++dropped_[group.drop];
   group.phase = phase;
-  if (phase == GroupPhase::kOpen)
-    open_.insert(id);
-  else
-    open_.erase(id);
+  phase == GroupPhase::kOpen ? void(open_.insert(id)) : void(open_.erase(id));
+  phase == GroupPhase::kScored ? void(scored_.insert(id)) : void(scored_.erase(id));
 }
 
 void CoordinatorState::CountOpenEval(GroupId id, bool open) {
@@ -68,6 +68,7 @@ void CoordinatorState::IssueWaves() {
       group.prompt = order_.At(issued_, position);
       group.wave = issued_;
       open_.insert(id);
+      ++by_phase_[static_cast<size_t>(GroupPhase::kOpen)];
     }
   }
 }
@@ -83,6 +84,7 @@ void CoordinatorState::IssueEvals(PolicyVersion version) {
       at->second.prompt = {eval.name, row};
       at->second.wave = {version.value};
       open_.insert(id);
+      ++by_phase_[static_cast<size_t>(GroupPhase::kOpen)];
       CountOpenEval(id, true);
     }
   }
@@ -162,6 +164,7 @@ struct RecordApplier {
       at->second.prompt = {s.plan_.evals.at(EvalIndexOf(id)).name, static_cast<uint32_t>(id.value)};
       at->second.wave = {EvalVersionOf(id).value};
       s.CountOpenEval(id, true);
+      ++s.by_phase_[static_cast<size_t>(GroupPhase::kOpen)];
     }
     return at->second;
   }

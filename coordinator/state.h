@@ -8,6 +8,7 @@
 //   ledger; a step's plan names exactly the kept groups of its wave, in id order, and steps are done in order, each under the plan logged
 //   last.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -99,6 +100,9 @@ class CoordinatorState {
   const std::map<PolicyVersion, VersionInfo>& versions() const { return versions_; }
   const std::map<std::string, Waiting>& waiting() const { return waiting_; }
   const std::map<StepId, StepDone>& reports() const { return reports_; }
+  // How many groups are in a phase, and were dropped for a reason.
+  uint64_t CountOf(GroupPhase phase) const { return by_phase_[static_cast<size_t>(phase)]; }
+  const std::map<DropReason, uint64_t>& dropped() const { return dropped_; }
   StepId last_done() const { return last_done_; }
   StepId covered() const { return covered_; }
   SegmentId segment() const { return segment_; }
@@ -143,7 +147,7 @@ class CoordinatorState {
   Lease LeaseOf(GroupId id, const GroupState& group) const;
   // "" when this group may be leased now, else what it waits for.
   std::string LeaseObstacle(GroupId id, const GroupState& group) const;
-  std::vector<std::string> RewardEndpoints() const;
+  const std::vector<std::string>& RewardEndpoints();
   void LoseMember(const std::string& worker, Actions& actions);
   void ExpireLeases(int64_t now_ms, Actions& actions);
 
@@ -182,9 +186,12 @@ class CoordinatorState {
   uint64_t open_evals_ = 0;                    // evaluation groups that have not ended
   std::map<uint64_t, uint32_t> open_by_eval_;  // the same by id >> 32
   bool finished_ = false;
+  std::array<uint64_t, 6> by_phase_{};  // how many groups are in each
+  std::map<DropReason, uint64_t> dropped_;
 
   // Soft:
-  std::set<GroupId> open_;  // phase kOpen
+  std::set<GroupId> open_, scored_;                           // by phase
+  std::optional<std::vector<std::string>> reward_endpoints_;  // of the members, ascending; empty when it must be found again
   std::map<std::string, MemberState> members_;
   std::map<std::string, std::set<Incarnation>> superseded_;
   std::map<std::string, Waiting> waiting_;

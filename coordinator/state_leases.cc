@@ -37,6 +37,7 @@ Result<MemberState*> CoordinatorState::Join(Role role, const std::string& worker
     fresh = true;
   }
   if (fresh) {
+    if (role == Role::kReward) reward_endpoints_.reset();
     member.role = role;
     member.incarnation = incarnation;
     member.joined_ms = now_ms;
@@ -51,6 +52,7 @@ CoordinatorState::RuleResult CoordinatorState::OnHello(Role role, const Hello& h
   auto before = members_.find(hello.worker);
   const bool known = before != members_.end() && before->second.incarnation == hello.incarnation;
   CANDOR_ASSIGN(MemberState * member, Join(role, hello.worker, hello.incarnation, now_ms));
+  if (role == Role::kReward && member->endpoint != hello.endpoint) reward_endpoints_.reset();
   member->endpoint = hello.endpoint;
   std::vector<GroupId> cancelled;  // heard with the next heartbeat
   AdoptLeases(hello.worker, *member, hello.open_leases, now_ms, cancelled);
@@ -64,22 +66,25 @@ CoordinatorState::RuleResult CoordinatorState::OnHello(Role role, const Hello& h
 void CoordinatorState::ReconcileSpool(const std::string& worker, const std::vector<GroupId>& spooled, Actions& actions) {
   const std::set<GroupId> held(spooled.begin(), spooled.end());
   std::set<GroupId> planned;
-  for (const auto& [step, logged] : plans_)
-    for (const PlannedGroup& group : logged.plan.groups) planned.insert(group.group);
+  for (auto logged = plans_.upper_bound(last_done_); logged != plans_.end(); ++logged)
+    for (const PlannedGroup& group : logged->second.plan.groups) planned.insert(group.group);
   std::vector<GroupId> lost;
-  for (const auto& [id, group] : groups_)
-    if (group.phase == GroupPhase::kScored && group.header && group.header->reward_worker == worker && !held.count(id) &&
-        !planned.count(id))
+  for (GroupId id : scored_)
+    if (const GroupState& group = groups_.at(id);
+        group.header && group.header->reward_worker == worker && !held.count(id) && !planned.count(id))
       lost.push_back(id);
   for (GroupId id : lost) Commit(actions, GroupReopened{id, worker + " came back without it"});
   if (!lost.empty()) actions.events.push_back(fmt::format("{} lost {} spooled groups: they are leased again", worker, lost.size()));
 }
 
-std::vector<std::string> CoordinatorState::RewardEndpoints() const {
-  std::vector<std::string> endpoints;
+// Asked for by every heartbeat and lease request, changed by few of them.
+const std::vector<std::string>& CoordinatorState::RewardEndpoints() {
+  if (reward_endpoints_) return *reward_endpoints_;
+  reward_endpoints_.emplace();
   for (const auto& [name, member] : members_)
-    if (member.role == Role::kReward && !member.endpoint.empty()) endpoints.push_back(member.endpoint);
-  return endpoints;
+    if (member.role == Role::kReward && !member.endpoint.empty()) reward_endpoints_->push_back(member.endpoint);
+  std::sort(reward_endpoints_->begin(), reward_endpoints_->end());
+  return *reward_endpoints_;
 }
 
 std::string CoordinatorState::LeaseObstacle(GroupId id, const GroupState& group) const {
@@ -129,7 +134,7 @@ CoordinatorState::RuleResult CoordinatorState::OnLeaseRequest(uint64_t request_i
   grant.finished = finished_;
   const bool doubled = member->lease_request == request_id && !member->last_granted.empty();
   std::vector<GroupId> granted;
-  const std::vector<std::string> rewards = RewardEndpoints();
+  const std::vector<std::string>& rewards = RewardEndpoints();
   if (doubled) {
     for (GroupId id : member->last_granted)
       if (member->leases.count(id)) granted.push_back(id);
@@ -238,6 +243,7 @@ void CoordinatorState::LoseMember(const std::string& worker, Actions& actions) {
   actions.events.push_back(fmt::format("{} is silent: {} leases go to others", worker, member.leases.size()));
   for (GroupId id : std::set<GroupId>(member.leases)) SetPhase(id, groups_.at(id), GroupPhase::kOpen);
   waiting_.erase(worker);
+  if (member.role == Role::kReward) reward_endpoints_.reset();
   members_.erase(worker);
 }
 
@@ -248,13 +254,13 @@ void CoordinatorState::ExpireLeases(int64_t now_ms, Actions& actions) {
     if (watched && now_ms - member.heard_ms > limits_.lease_timeout_ms) silent.push_back(name);
   }
   for (const std::string& name : silent) LoseMember(name, actions);
-  const std::vector<std::string> rewards = RewardEndpoints();
+  const std::vector<std::string>& rewards = RewardEndpoints();
   for (auto& [name, member] : members_) {
-    for (GroupId id : std::set<GroupId>(member.leases)) {
+    for (auto lease = member.leases.begin(); lease != member.leases.end();) {
+      const GroupId id = *lease++;  // the lease may go
       GroupState& group = groups_.at(id);
       // Its reward worker is gone or moved: a finished group cannot be handed over there.
-      const bool stranded =
-          !group.reward_endpoint.empty() && std::find(rewards.begin(), rewards.end(), group.reward_endpoint) == rewards.end();
+      const bool stranded = !group.reward_endpoint.empty() && !std::binary_search(rewards.begin(), rewards.end(), group.reward_endpoint);
       if (now_ms - group.progress_ms <= (stranded ? limits_.lease_timeout_ms : limits_.progress_timeout_ms)) continue;
       actions.events.push_back(fmt::format("group {} makes no progress at {} and is leased again", id.value, name));
       SetPhase(id, group, GroupPhase::kOpen);

@@ -7,6 +7,10 @@
 
 namespace candor {
 
+namespace {
+constexpr size_t kNamedMax = 8;  // workers that a wait lists by name
+}
+
 void BalanceOverRanks(std::vector<PlannedGroup>& groups, uint32_t ranks) {
   std::vector<size_t> by_size(groups.size());
   for (size_t i = 0; i < by_size.size(); ++i) by_size[i] = i;
@@ -33,7 +37,8 @@ std::string CoordinatorState::WaitingForStep(StepId step) const {
   if (open + leased == 0) return "";
   std::string text =
       fmt::format("step {}: {} of {} groups are not scored ({} leased", step.value, open + leased, plan_.prompts_per_step, leased);
-  if (!workers.empty()) text += fmt::format(" by {}", fmt::join(workers, ", "));
+  if (!workers.empty() && workers.size() <= kNamedMax) text += fmt::format(" by {}", fmt::join(workers, ", "));
+  if (workers.size() > kNamedMax) text += fmt::format(" by {} workers, {} first", workers.size(), *workers.begin());
   return text + fmt::format(", {} waiting for a worker)", open);
 }
 

@@ -15,10 +15,10 @@ struct Counts {
 
 Counts Count(const CoordinatorState& state) {
   Counts counts;
-  for (const auto& [id, group] : state.groups()) {
-    ++counts.by_phase[Name(group.phase)];
-    if (group.phase == GroupPhase::kDropped) ++counts.dropped_by_reason[Name(group.drop)];
-  }
+  for (GroupPhase phase :
+       {GroupPhase::kOpen, GroupPhase::kLeased, GroupPhase::kScored, GroupPhase::kTrained, GroupPhase::kDropped, GroupPhase::kEvaluated})
+    if (state.CountOf(phase) > 0) counts.by_phase[Name(phase)] = state.CountOf(phase);
+  for (const auto& [reason, count] : state.dropped()) counts.dropped_by_reason[Name(reason)] = count;
   return counts;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "core/epoch.h"
 #include "core/fs.h"
 
 namespace candor {
@@ -104,6 +105,21 @@ Result<std::unique_ptr<Store>> Store::OpenAsReader(const std::string& folder) {
     return StoreError("cannot read the store", status, folder);
   }
   return std::make_unique<RocksStore>(db, folder, scratch);
+}
+
+namespace {
+class RocksHome final : public StoreHome {
+ public:
+  Result<std::unique_ptr<Store>> OpenForWriting(const std::string& folder) override { return Store::OpenForWriting(folder); }
+  Result<std::unique_ptr<Store>> OpenAsReader(const std::string& folder) override { return Store::OpenAsReader(folder); }
+  Status Remove(const std::string& folder) override { return RemoveTree(folder); }
+  std::vector<uint64_t> Numbers(const std::string& parent) override { return NumberedEntries(parent, ""); }
+};
+}  // namespace
+
+StoreHome& RocksStores() {
+  static RocksHome home;
+  return home;
 }
 
 void AppendBigEndian(std::string& key, uint64_t value) {

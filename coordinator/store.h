@@ -36,6 +36,18 @@ class Store {
   static Result<std::unique_ptr<Store>> OpenAsReader(const std::string& folder);
 };
 
+// Where stores are opened: RocksDB on the file system, or the simulation's memory. `folder` is RUN_DIR/ledger/<epoch>.
+class StoreHome {
+ public:
+  virtual ~StoreHome() = default;
+  virtual Result<std::unique_ptr<Store>> OpenForWriting(const std::string& folder) = 0;
+  virtual Result<std::unique_ptr<Store>> OpenAsReader(const std::string& folder) = 0;
+  virtual Status Remove(const std::string& folder) = 0;
+  // Numbers N of the stores <parent>/N, ascending.
+  virtual std::vector<uint64_t> Numbers(const std::string& parent) = 0;
+};
+StoreHome& RocksStores();
+
 // Keys compare like the numbers they hold.
 void AppendBigEndian(std::string& key, uint64_t value);
 uint64_t ReadBigEndian(std::string_view bytes);  // the first eight

@@ -4,9 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
-
-#include "core/fs.h"
 
 namespace candor {
 
@@ -17,11 +14,11 @@ std::string EpochPath(const std::string& folder, const std::string& prefix, uint
 }
 }  // namespace
 
-std::vector<uint64_t> NumberedEntries(const std::string& folder, const std::string& prefix) {
+std::vector<uint64_t> NumberedEntries(const std::string& folder, const std::string& prefix, Disk& disk) {
   std::vector<uint64_t> numbers;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    std::string name = at->path().filename().string();
+  const Result<std::vector<std::string>> names = disk.List(folder);
+  if (!names) return numbers;
+  for (const std::string& name : *names) {
     uint64_t number = 0;
     if (!name.starts_with(prefix)) continue;
     auto [stop, bad] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), number);
@@ -31,12 +28,12 @@ std::vector<uint64_t> NumberedEntries(const std::string& folder, const std::stri
   return numbers;
 }
 
-Result<Epoch> Epoch::Take(const std::string& folder, const std::string& who, const std::string& prefix) {
+Result<Epoch> Epoch::Take(const std::string& folder, const std::string& who, const std::string& prefix, Disk& disk) {
   for (int attempt = 0; attempt < kTakeAttempts; ++attempt) {
-    std::vector<uint64_t> taken = NumberedEntries(folder, prefix);
+    std::vector<uint64_t> taken = NumberedEntries(folder, prefix, disk);
     uint64_t number = taken.empty() ? 1 : taken.back() + 1;
-    Status created = CreateExclusive(EpochPath(folder, prefix, number), who);
-    if (created) return Epoch(folder, prefix, number);
+    Status created = CreateExclusive(disk, EpochPath(folder, prefix, number), who);
+    if (created) return Epoch(disk, folder, prefix, number);
     if (created.error().code != ErrorCode::kUnavailable) return Fail(created.error());
   }
   return Fail(ErrorCode::kUnavailable, "many incarnations of one process start at once", folder + "/" + prefix + "*", "keep one");
@@ -44,7 +41,7 @@ Result<Epoch> Epoch::Take(const std::string& folder, const std::string& who, con
 
 Status Epoch::CheckStillOurs() const {
   const std::string next = EpochPath(folder_, prefix_, number_ + 1);
-  if (!FileExists(next)) return {};
+  if (!disk_->Exists(next)) return {};
   return Fail(ErrorCode::kUnavailable, fmt::format("a newer incarnation (epoch {}) has taken over from epoch {}", number_ + 1, number_),
               next, "this process ends; the newer one goes on");
 }

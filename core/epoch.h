@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/disk.h"
 #include "core/result.h"
 
 namespace candor {
@@ -14,19 +15,21 @@ namespace candor {
 class Epoch {
  public:
   // The next free number. `who` goes into the file, for people.
-  static Result<Epoch> Take(const std::string& folder, const std::string& who, const std::string& prefix = "epoch.");
+  static Result<Epoch> Take(const std::string& folder, const std::string& who, const std::string& prefix = "epoch.",
+                            Disk& disk = SystemDisk());
   uint64_t number() const { return number_; }
   // kUnavailable once a newer epoch exists.
   Status CheckStillOurs() const;
 
  private:
-  Epoch(std::string folder, std::string prefix, uint64_t number)
-      : folder_(std::move(folder)), prefix_(std::move(prefix)), number_(number) {}
+  Epoch(Disk& disk, std::string folder, std::string prefix, uint64_t number)
+      : disk_(&disk), folder_(std::move(folder)), prefix_(std::move(prefix)), number_(number) {}
+  Disk* disk_;
   std::string folder_, prefix_;
   uint64_t number_;
 };
 
 // Numbers N of the entries `<prefix>N` in a folder, ascending.
-std::vector<uint64_t> NumberedEntries(const std::string& folder, const std::string& prefix);
+std::vector<uint64_t> NumberedEntries(const std::string& folder, const std::string& prefix, Disk& disk = SystemDisk());
 
 }  // namespace candor

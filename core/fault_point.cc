@@ -138,6 +138,7 @@ bool Perform(const Rule& rule) {
 namespace internal {
 
 const bool g_faults_asked = std::getenv("CANDOR_FAULT") != nullptr;
+FaultVisitor g_fault_visitor = nullptr;
 
 bool VisitFaultPoint(const char* point) {
   Faults& faults = TheFaults();
@@ -158,6 +159,8 @@ bool VisitFaultPoint(const char* point) {
 }
 
 }  // namespace internal
+
+void SetFaultVisitor(FaultVisitor visitor) { internal::g_fault_visitor = visitor; }
 
 void SetProcessName(const std::string& name) {
   std::lock_guard lock(TheFaults().mutex);

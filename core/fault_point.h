@@ -18,12 +18,20 @@ namespace candor {
 // The name that rules match ("rollout-0"); the first call wins the place of "".
 void SetProcessName(const std::string& name);
 
+// For the simulation, which makes its processes die at these points: called instead of the rules; null takes it away. One thread.
+using FaultVisitor = bool (*)(const char* point);
+void SetFaultVisitor(FaultVisitor visitor);
+
 namespace internal {
 extern const bool g_faults_asked;
+extern FaultVisitor g_fault_visitor;
 bool VisitFaultPoint(const char* point);
 }  // namespace internal
 
 // True where the caller must act as if its operation had failed. Points are named <part>.<moment>.
-inline bool FaultPoint(const char* point) { return internal::g_faults_asked && internal::VisitFaultPoint(point); }
+inline bool FaultPoint(const char* point) {
+  if (internal::g_fault_visitor) return internal::g_fault_visitor(point);
+  return internal::g_faults_asked && internal::VisitFaultPoint(point);
+}
 
 }  // namespace candor

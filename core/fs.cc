@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "core/disk.h"
 #include "core/launch.h"
 
 namespace candor {
@@ -53,15 +54,11 @@ Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
   return {};
 }
 
-std::string TemporaryName(const std::string& path) {
-  return fmt::format("{}.tmp.{}.{}.{}", path, ProcessToken(), ::getpid(), ::gettid());  // a forked child has our token
-}
-
-Status WriteTemporary(const std::string& temporary, std::string_view bytes, bool durable) {
-  Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (fd.get() < 0) return SystemError("cannot create", temporary);
-  CANDOR_TRY(WriteAll(fd.get(), bytes, temporary));
-  if (durable && ::fsync(fd.get()) != 0) return SystemError("cannot sync", temporary);
+Status WriteWhole(const std::string& path, std::string_view bytes, bool durable) {
+  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (fd.get() < 0) return SystemError("cannot create", path);
+  CANDOR_TRY(WriteAll(fd.get(), bytes, path));
+  if (durable && ::fsync(fd.get()) != 0) return SystemError("cannot sync", path);
   return {};
 }
 
@@ -91,14 +88,66 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
   }
 }
 
-Status WriteFileAtomic(const std::string& path, std::string_view bytes, bool durable) {
-  std::string temporary = TemporaryName(path);
-  if (Status written = WriteTemporary(temporary, bytes, durable); !written) {
-    ::unlink(temporary.c_str());
+namespace {
+
+class SystemDiskImpl final : public Disk {
+ public:
+  Result<std::string> Read(const std::string& path, size_t max_bytes) override { return ReadFile(path, max_bytes); }
+  Status Write(const std::string& path, std::string_view bytes, bool sync) override { return WriteWhole(path, bytes, sync); }
+  Status Append(const std::string& path, std::string_view bytes) override {
+    Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    if (fd.get() < 0) return SystemError("cannot open for appending", path);
+    return WriteAll(fd.get(), bytes, path);
+  }
+  Status Rename(const std::string& from, const std::string& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) return SystemError("cannot rename onto", to);
+    return {};
+  }
+  Status Link(const std::string& from, const std::string& to) override {
+    if (::link(from.c_str(), to.c_str()) == 0) return {};
+    if (errno == EEXIST) return Fail(ErrorCode::kUnavailable, "somebody else created it first", to);
+    return SystemError("cannot link", to);
+  }
+  void Remove(const std::string& path) override { ::unlink(path.c_str()); }
+  Status SyncFolder(const std::string& folder) override { return candor::SyncFolder(folder); }
+  Status MakeFolders(const std::string& folder) override { return candor::MakeFolders(folder); }
+  bool Exists(const std::string& path) override { return FileExists(path); }
+  Result<std::vector<std::string>> List(const std::string& folder) override {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+      names.push_back(at->path().filename().string());
+    if (error && error != std::errc::no_such_file_or_directory)
+      return Fail(ErrorCode::kIo, "cannot list the folder: " + error.message(), folder);
+    return names;
+  }
+  std::string TemporaryName(const std::string& path) override {
+    return fmt::format("{}.tmp.{}.{}.{}", path, ProcessToken(), ::getpid(), ::gettid());  // a forked child has our token
+  }
+};
+
+}  // namespace
+
+Disk& SystemDisk() {
+  static SystemDiskImpl disk;
+  return disk;
+}
+
+Status WriteFileAtomic(Disk& disk, const std::string& path, std::string_view bytes, bool durable) {
+  const std::string temporary = disk.TemporaryName(path);
+  if (Status written = disk.Write(temporary, bytes, durable); !written) {
+    disk.Remove(temporary);
     return written;
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return SystemError("cannot rename onto", path);
-  return durable ? SyncFolder(Parent(path)) : Status{};
+  if (Status renamed = disk.Rename(temporary, path); !renamed) {
+    disk.Remove(temporary);
+    return renamed;
+  }
+  return durable ? disk.SyncFolder(Parent(path)) : Status{};
+}
+
+Status WriteFileAtomic(const std::string& path, std::string_view bytes, bool durable) {
+  return WriteFileAtomic(SystemDisk(), path, bytes, durable);
 }
 
 Status MakeFolders(const std::string& path) {
@@ -155,16 +204,17 @@ Result<std::string> HashFileHex(const std::string& path) {
   }
 }
 
-Status CreateExclusive(const std::string& path, std::string_view bytes) {
-  std::string temporary = TemporaryName(path);
-  CANDOR_TRY(WriteTemporary(temporary, bytes, true));
-  int result = ::link(temporary.c_str(), path.c_str());
-  int number = errno;
-  ::unlink(temporary.c_str());
-  if (result == 0) return SyncFolder(Parent(path));
-  errno = number;
-  if (number == EEXIST) return Fail(ErrorCode::kUnavailable, "somebody else created it first", path);
-  return SystemError("cannot link", path);
+Status CreateExclusive(Disk& disk, const std::string& path, std::string_view bytes) {
+  const std::string temporary = disk.TemporaryName(path);
+  if (Status written = disk.Write(temporary, bytes, true); !written) {
+    disk.Remove(temporary);
+    return written;
+  }
+  const Status linked = disk.Link(temporary, path);
+  disk.Remove(temporary);
+  return linked ? disk.SyncFolder(Parent(path)) : linked;
 }
+
+Status CreateExclusive(const std::string& path, std::string_view bytes) { return CreateExclusive(SystemDisk(), path, bytes); }
 
 }  // namespace candor

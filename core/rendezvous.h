@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/disk.h"
 #include "core/result.h"
 
 namespace candor {
@@ -16,13 +17,14 @@ struct CoordinatorAddress {
 };
 
 // `http` is for people; peers read the endpoint.
-Status AnnounceCoordinator(const std::string& run_dir, const CoordinatorAddress& address, const std::string& http);
+Status AnnounceCoordinator(const std::string& run_dir, const CoordinatorAddress& address, const std::string& http,
+                           Disk& disk = SystemDisk());
 // The newest announcement. kUnavailable where there is none yet.
-Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir);
+Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir, Disk& disk = SystemDisk());
 
 // The run is over after so many steps; a resume that asks for more steps goes beyond it.
-Status RecordRunFinished(const std::string& run_dir, uint64_t steps);
+Status RecordRunFinished(const std::string& run_dir, uint64_t steps, Disk& disk = SystemDisk());
 // False too where nothing is recorded.
-bool IsRunFinished(const std::string& run_dir, uint64_t steps);
+bool IsRunFinished(const std::string& run_dir, uint64_t steps, Disk& disk = SystemDisk());
 
 }  // namespace candor

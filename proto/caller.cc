@@ -1,8 +1,6 @@
 // One request and its reply. A reply to an earlier request of ours (late, or doubled because we asked twice) has another sequence number
 // and is skipped.
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 #include "core/transport.h"
 #include "proto/messages.h"
@@ -10,12 +8,9 @@
 namespace candor {
 
 Result<MessageBody> Caller::Call(MessageBody request, const std::string& what, int deadline_ms, int resend_ms) {
-  using Clock = std::chrono::steady_clock;
   const uint64_t sequence = next_sequence_++;
   const std::string bytes = Encode({run_id_, sequence, sender_, std::move(request)});
-  auto now_ms = [start = Clock::now()] {
-    return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count());
-  };
+  auto now_ms = [this, start = clock_.SteadyMs()] { return static_cast<int>(clock_.SteadyMs() - start); };
   int next_send_ms = 0;
   for (int now = 0; now < deadline_ms || now == 0; now = now_ms()) {
     if (now >= next_send_ms) {

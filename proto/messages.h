@@ -17,6 +17,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/ids.h"
 #include "core/result.h"
 #include "core/trace.h"
@@ -202,8 +203,8 @@ Result<ScoredGroup> DecodePayload(const std::string& bytes);
 class MessageClient;
 class Caller {
  public:
-  Caller(MessageClient& client, std::string run_id, std::string sender)
-      : client_(client), run_id_(std::move(run_id)), sender_(std::move(sender)) {}
+  Caller(MessageClient& client, std::string run_id, std::string sender, Clock& clock = SystemClock::Get())
+      : client_(client), clock_(clock), run_id_(std::move(run_id)), sender_(std::move(sender)) {}
   // Sends, waits for the reply with the same sequence number, re-sends every resend_ms. An Error body comes back as the error. kUnavailable
   // after deadline_ms, naming `what`.
   Result<MessageBody> Call(MessageBody request, const std::string& what, int deadline_ms, int resend_ms = 1000);
@@ -216,6 +217,7 @@ class Caller {
 
  private:
   MessageClient& client_;
+  Clock& clock_;
   std::string run_id_, sender_;
   uint64_t next_sequence_ = 1;
 };

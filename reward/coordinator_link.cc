@@ -1,10 +1,7 @@
 #include "reward/coordinator_link.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
-#include "core/clock.h"
 #include "core/fault_point.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
@@ -13,9 +10,7 @@
 namespace candor {
 
 namespace {
-constexpr int kPollMs = 20;        // how soon a new header or a stop is noticed
 constexpr int kLookEveryMs = 200;  // how soon a new coordinator is noticed: a look into the run's folder
-void Nap() { std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs)); }
 }  // namespace
 
 void CoordinatorLink::Announce(GroupScored header) {
@@ -38,7 +33,7 @@ void CoordinatorLink::Run() {
   int backoff_ms = setup_.backoff_first_ms;
   uint64_t tried_epoch = 0;
   while (!Stopping()) {
-    Result<CoordinatorAddress> address = FindCoordinator(setup_.run_dir);
+    Result<CoordinatorAddress> address = FindCoordinator(setup_.run_dir, *setup_.disk);
     if (address) {
       greeted_ = false;
       tried_epoch = address->epoch;
@@ -46,35 +41,54 @@ void CoordinatorLink::Run() {
       if (greeted_) backoff_ms = setup_.backoff_first_ms;
     }
     if (!Stopping()) spdlog::info("coordinator away: {} headers kept, next try within {} ms", unacknowledged(), backoff_ms);
-    SystemClock clock;
-    for (int64_t until = clock.SteadyMs() + backoff_ms; !Stopping() && clock.SteadyMs() < until; Nap()) {
-      Result<CoordinatorAddress> newer = FindCoordinator(setup_.run_dir);
+    const int64_t until = setup_.clock->SteadyMs() + backoff_ms;
+    for (; !Stopping() && setup_.clock->SteadyMs() < until; setup_.clock->SleepMs(setup_.nap_ms)) {
+      Result<CoordinatorAddress> newer = FindCoordinator(setup_.run_dir, *setup_.disk);
       if (newer && newer->epoch != tried_epoch) break;
     }
     backoff_ms = std::min(backoff_ms * 2, setup_.backoff_last_ms);
   }
 }
 
+void CoordinatorLink::TakeRefusal(const Error& error) {
+  if (error.code != ErrorCode::kUnauthorized && error.code != ErrorCode::kVersionSkew) return;
+  {
+    std::scoped_lock lock(mutex_);
+    refused_ = error;
+  }
+  stopped_ = true;
+}
+
+std::optional<Error> CoordinatorLink::refused() const {
+  std::scoped_lock lock(mutex_);
+  return refused_;
+}
+
 // One connection: until it breaks, a newer coordinator appears, or the end.
 void CoordinatorLink::Serve(uint64_t epoch, const std::string& endpoint) {
   Result<std::unique_ptr<MessageClient>> client = setup_.transport->Connect(endpoint, Role::kReward, Role::kCoordinator, kMaxControlBytes);
   if (!client) return LogError(client.error(), "connect to the coordinator");
-  Caller caller(**client, setup_.run_id, setup_.worker);
-  if (Status greeted = Greet(caller, epoch); !greeted) return LogError(greeted.error(), "hello to the coordinator");
-  SystemClock clock;
-  int64_t next_beat = clock.SteadyMs() + setup_.heartbeat_ms, next_look = clock.SteadyMs() + kLookEveryMs;
+  Caller caller(**client, setup_.run_id, setup_.worker, *setup_.clock);
+  if (Status greeted = Greet(caller, epoch); !greeted) {
+    TakeRefusal(greeted.error());
+    return LogError(greeted.error(), "hello to the coordinator");
+  }
+  int64_t next_beat = setup_.clock->SteadyMs() + setup_.heartbeat_ms, next_look = setup_.clock->SteadyMs() + kLookEveryMs;
   while (!Stopping()) {
     if (Status sent = SendHeaders(caller); !sent) return LogError(sent.error(), "headers to the coordinator");
-    if (clock.SteadyMs() >= next_beat) {
-      if (Status beat = Beat(caller); !beat) return LogError(beat.error(), "heartbeat to the coordinator");
-      next_beat = clock.SteadyMs() + setup_.heartbeat_ms;
+    if (setup_.clock->SteadyMs() >= next_beat) {
+      if (Status beat = Beat(caller); !beat) {
+        TakeRefusal(beat.error());
+        return LogError(beat.error(), "heartbeat to the coordinator");
+      }
+      next_beat = setup_.clock->SteadyMs() + setup_.heartbeat_ms;
     }
-    if (clock.SteadyMs() >= next_look) {
-      next_look = clock.SteadyMs() + kLookEveryMs;
-      Result<CoordinatorAddress> newest = FindCoordinator(setup_.run_dir);
+    if (setup_.clock->SteadyMs() >= next_look) {
+      next_look = setup_.clock->SteadyMs() + kLookEveryMs;
+      Result<CoordinatorAddress> newest = FindCoordinator(setup_.run_dir, *setup_.disk);
       if (newest && newest->epoch != epoch) return;
     }
-    Nap();
+    setup_.clock->SleepMs(setup_.nap_ms);
   }
 }
 

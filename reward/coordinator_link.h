@@ -8,8 +8,11 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 
+#include "core/clock.h"
+#include "core/disk.h"
 #include "core/transport.h"
 #include "proto/messages.h"
 #include "reward/spool.h"
@@ -25,6 +28,9 @@ struct LinkSetup {
   int backoff_last_ms = 32000;
   int call_deadline_ms = 2000;  // then the coordinator counts as gone
   int heartbeat_ms = 2000;
+  int nap_ms = 20;  // how soon a new header or a stop is noticed
+  Clock* clock = &SystemClock::Get();
+  Disk* disk = &SystemDisk();
 };
 
 class CoordinatorLink {
@@ -39,6 +45,8 @@ class CoordinatorLink {
   void Run();
   void Stop() { stopped_ = true; }
   bool finished() const { return finished_; }
+  // Why this worker may not go on (its name was taken by a newer process, another run, another protocol); nullopt while it may.
+  std::optional<Error> refused() const;
   // Groups that are spooled here and not acknowledged yet.
   size_t unacknowledged() const;
 
@@ -53,6 +61,7 @@ class CoordinatorLink {
   Status Beat(Caller& caller);
   void Apply(GroupId group, const Ack& ack);
   void Forget(const std::vector<GroupId>& groups);
+  void TakeRefusal(const Error& error);
   bool Stopping() const { return finished_ || stopped_ || setup_.stop->load(); }
 
   const LinkSetup setup_;
@@ -61,6 +70,7 @@ class CoordinatorLink {
   bool greeted_ = false;
   uint64_t greeted_epoch_ = 0;
   mutable std::mutex mutex_;
+  std::optional<Error> refused_;
   std::map<GroupId, Entry> headers_;
 };
 

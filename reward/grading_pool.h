@@ -17,16 +17,24 @@
 
 namespace candor {
 
-class GradingPool {
+// Somebody who scores groups: the pool below, or the simulation's stand-in.
+class Grader {
+ public:
+  virtual ~Grader() = default;
+  // `row` must outlive the job. The group has passed CheckTraceGroup.
+  virtual void Submit(TraceGroup group, const DataRow& row) = 0;
+  virtual std::optional<ScoredGroup> TakeScored() = 0;  // in order of completion; nullopt when none is ready
+};
+
+class GradingPool final : public Grader {
  public:
   // Verifier and rules must outlive the pool.
   GradingPool(const Verifier& verifier, const ScoreRules& rules, int threads);
   // Traces in hand are finished (each within its verifier's deadline), the rest is dropped.
-  ~GradingPool();
+  ~GradingPool() override;
 
-  // `row` must outlive the job. The group has passed CheckTraceGroup.
-  void Submit(TraceGroup group, const DataRow& row);
-  std::optional<ScoredGroup> TakeScored();  // in order of completion; nullopt when none is ready
+  void Submit(TraceGroup group, const DataRow& row) override;
+  std::optional<ScoredGroup> TakeScored() override;
 
  private:
   struct Job {

@@ -1,10 +1,6 @@
 #include "reward/spool.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <charconv>
-#include <filesystem>
 
 #include "core/fs.h"
 #include "core/log.h"
@@ -14,10 +10,10 @@ namespace candor {
 
 namespace {
 
-namespace fs = std::filesystem;
 constexpr std::string_view kMagic = "CNDSPL01";
 constexpr size_t kHashChars = 32;
 constexpr size_t kHeaderBytes = kMagic.size() + 3 * 8 + 2 * kHashChars;
+constexpr size_t kFileBytesMax = size_t{1} << 32;
 constexpr std::string_view kSuffix = ".group";
 
 void AppendU64(std::string& out, uint64_t value) {
@@ -55,9 +51,9 @@ Result<SpooledGroup> DecodeFile(const std::string& file, const std::string& path
 
 }  // namespace
 
-Result<std::unique_ptr<Spool>> Spool::Open(const std::string& folder, uint64_t limit_bytes) {
-  CANDOR_TRY(MakeFolders(folder));
-  std::unique_ptr<Spool> spool(new Spool(folder, limit_bytes));
+Result<std::unique_ptr<Spool>> Spool::Open(const std::string& folder, uint64_t limit_bytes, Disk& disk) {
+  CANDOR_TRY(disk.MakeFolders(folder));
+  std::unique_ptr<Spool> spool(new Spool(disk, folder, limit_bytes));
   CANDOR_TRY(spool->Scan());
   return spool;
 }
@@ -65,17 +61,15 @@ Result<std::unique_ptr<Spool>> Spool::Open(const std::string& folder, uint64_t l
 std::string Spool::PathOf(GroupId group) const { return fmt::format("{}/{:016x}{}", folder_, group.value, kSuffix); }
 
 Status Spool::Scan() {
-  std::error_code error;
-  std::vector<std::string> paths;
-  for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) paths.push_back(at->path().string());
-  if (error) return Fail(ErrorCode::kIo, "cannot list the spool: " + error.message(), folder_);
-  for (const std::string& path : paths) {
+  CANDOR_ASSIGN(const std::vector<std::string> names, disk_.List(folder_));
+  for (const std::string& name : names) {
+    const std::string path = folder_ + "/" + name;
     if (path.find(".tmp.") != std::string::npos) {  // a write that never finished: nobody was told of it
-      ::unlink(path.c_str());
+      disk_.Remove(path);
       continue;
     }
     if (!path.ends_with(kSuffix)) continue;
-    Result<std::string> file = ReadFile(path);
+    Result<std::string> file = disk_.Read(path, kFileBytesMax);
     Result<SpooledGroup> entry = file ? DecodeFile(*file, path) : Result<SpooledGroup>(Fail(file.error()));
     if (entry && PathOf(entry->group) != path) entry = Fail(ErrorCode::kIo, "spooled group: lies under another group's name", path);
     if (!entry) {
@@ -85,7 +79,8 @@ Status Spool::Scan() {
     bytes_ += entry->payload_bytes;
     groups_[entry->group] = *entry;
   }
-  return {};
+  // An earlier life may have died between the rename and this: what is found here is acknowledged, so its name must be on the medium.
+  return disk_.SyncFolder(folder_);
 }
 
 Result<SpooledGroup> Spool::Put(GroupId group, StepId wave, std::string_view payload) {
@@ -96,7 +91,7 @@ Result<SpooledGroup> Spool::Put(GroupId group, StepId wave, std::string_view pay
                 folder_, "it empties when a checkpoint covers its steps: write checkpoints more often or raise [reward] spool_limit_mb");
   SpooledGroup entry{group, wave, HashHex(payload), payload.size()};
   std::string path = PathOf(group);
-  if (Status written = WriteFileAtomic(path, EncodeFile(entry, payload)); !written) {
+  if (Status written = WriteFileAtomic(disk_, path, EncodeFile(entry, payload)); !written) {
     Error problem = written.error();
     problem.what = "cannot spool group " + ToString(group) + ": " + problem.what;
     if (problem.fix.empty()) problem.fix = "free space or repair the disk; nothing is acknowledged until then";
@@ -110,12 +105,12 @@ Result<SpooledGroup> Spool::Put(GroupId group, StepId wave, std::string_view pay
 void Spool::SetAside(const std::string& path, const Error& error) {
   LogError(error, "set aside");
   ++set_aside_;
-  ::rename(path.c_str(), (path + ".bad").c_str());
+  (void)disk_.Rename(path, path + ".bad");
 }
 
 Result<std::string> Spool::ReadPayload(const SpooledGroup& entry) const {
   std::string path = PathOf(entry.group);
-  CANDOR_ASSIGN(std::string file, ReadFile(path));
+  CANDOR_ASSIGN(std::string file, disk_.Read(path, kFileBytesMax));
   CANDOR_ASSIGN(SpooledGroup stored, DecodeFile(file, path));
   if (stored.hash != entry.hash) return Fail(ErrorCode::kIo, "spooled group: changed on disk", path);
   file.erase(0, kHeaderBytes);
@@ -153,7 +148,7 @@ std::vector<SpooledGroup> Spool::List() const {
 }
 
 void Spool::Remove(std::map<GroupId, SpooledGroup>::iterator entry) {
-  ::unlink(PathOf(entry->first).c_str());  // may come back after a power cut: it is then announced and released again
+  disk_.Remove(PathOf(entry->first));  // may come back after a power cut: it is then announced and released again
   bytes_ -= entry->second.payload_bytes;
   groups_.erase(entry);
 }

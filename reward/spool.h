@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/disk.h"
 #include "core/ids.h"
 #include "core/result.h"
 
@@ -32,7 +33,7 @@ struct SpooledGroup {
 class Spool {
  public:
   // Makes the folder, removes unfinished writes, checks every file. `limit_bytes`: see Put.
-  static Result<std::unique_ptr<Spool>> Open(const std::string& folder, uint64_t limit_bytes);
+  static Result<std::unique_ptr<Spool>> Open(const std::string& folder, uint64_t limit_bytes, Disk& disk = SystemDisk());
 
   // Durable when it returns. A group that is already there is kept as it is and returned: its hash may be in a plan. Errors: kUnavailable
   // when the limit is reached, kIo when the disk is full or broken; nothing is left behind.
@@ -50,13 +51,14 @@ class Spool {
   uint64_t set_aside() const { return set_aside_; }  // bad files found
 
  private:
-  Spool(std::string folder, uint64_t limit_bytes) : folder_(std::move(folder)), limit_bytes_(limit_bytes) {}
+  Spool(Disk& disk, std::string folder, uint64_t limit_bytes) : disk_(disk), folder_(std::move(folder)), limit_bytes_(limit_bytes) {}
   std::string PathOf(GroupId group) const;
   Status Scan();
   Result<std::string> ReadPayload(const SpooledGroup& entry) const;
   void Remove(std::map<GroupId, SpooledGroup>::iterator entry);
   void SetAside(const std::string& path, const Error& error);
 
+  Disk& disk_;
   const std::string folder_;
   const uint64_t limit_bytes_;
   uint64_t set_aside_ = 0;

@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "core/thread.h"
 #include "rollout/engine.h"
-#include "rollout/rollout_link.h"
+#include "rollout/link/rollout_link.h"
 #include "rollout/weights.h"
 #include "text/prompt.h"
 

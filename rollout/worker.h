@@ -1,9 +1,9 @@
 // The rollout role: leases from the coordinator become prompts, the engine makes traces of them, reward workers get them.
 //
 //   engine thread (the caller)   prompts by row and chat template, weights by version, engine steps
-//   link thread                  coordinator and reward workers (rollout_link.h)
+//   link thread                  coordinator and reward workers (link/rollout_link.h)
 //
-// The two meet in the lease book (lease_book.h). Weights are verified (manifest and hashes) before they are loaded. No torch in this
+// The two meet in the lease book (link/lease_book.h). Weights are verified (manifest and hashes) before they are loaded. No torch in this
 // header.
 #pragma once
 #include <atomic>

@@ -1,4 +1,4 @@
-#include "rollout/lease_book.h"
+#include "rollout/link/lease_book.h"
 
 #include <algorithm>
 

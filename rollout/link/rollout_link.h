@@ -11,9 +11,10 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/disk.h"
 #include "core/transport.h"
 #include "proto/messages.h"
-#include "rollout/lease_book.h"
+#include "rollout/link/lease_book.h"
 
 namespace candor {
 
@@ -22,10 +23,13 @@ struct RolloutLinkSetup {
   Incarnation incarnation;
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;
+  Clock* clock = &SystemClock::Get();
+  Disk* disk = &SystemDisk();
   int backoff_first_ms = 1000;
   int backoff_last_ms = 32000;
   int call_deadline_ms = 2000;
   int heartbeat_ms = 800;
+  int nap_ms = 10;           // how soon a new result, lease or stop is noticed
   int drain_ms = 3000;       // after a stop: how long finished results may still be handed over
   int64_t idle_exit_ms = 0;  // leave after so long without a lease; 0 = never
 };
@@ -58,7 +62,6 @@ class RolloutLink {
 
   const RolloutLinkSetup setup_;
   LeaseBook& book_;
-  SystemClock clock_;
   std::atomic<bool> finished_ = false;
   std::unique_ptr<MessageClient> coordinator_;
   std::unique_ptr<Caller> caller_;

@@ -1,8 +1,6 @@
-#include "trainer/links.h"
+#include "trainer/link/links.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 #include "core/fs.h"
 #include "core/log.h"
@@ -15,12 +13,12 @@ constexpr int kTryMs = 2000;  // one question to one coordinator; then its addre
 constexpr int kPauseMs = 100;
 }  // namespace
 
-Status CoordinatorLink::Connect(int64_t deadline_ms) {
-  CANDOR_ASSIGN(CoordinatorAddress address, FindCoordinator(setup_.run_dir));
+Status LearnerLink::Connect(int64_t deadline_ms) {
+  CANDOR_ASSIGN(CoordinatorAddress address, FindCoordinator(setup_.run_dir, *setup_.disk));
   if (caller_ && address.epoch == epoch_) return {};
   caller_.reset();
   CANDOR_ASSIGN(client_, setup_.transport->Connect(address.endpoint, Role::kTrainer, Role::kCoordinator, kMaxControlBytes));
-  auto caller = std::make_unique<Caller>(*client_, setup_.run_id, setup_.worker);
+  auto caller = std::make_unique<Caller>(*client_, setup_.run_id, setup_.worker, *setup_.clock);
   Hello hello{"trainer", setup_.worker, setup_.incarnation, "", {}, {}};
   CANDOR_ASSIGN(welcome_,
                 caller->Ask<Welcome>(hello, "hello to the coordinator", static_cast<int>(std::min<int64_t>(deadline_ms, kTryMs))));
@@ -30,11 +28,11 @@ Status CoordinatorLink::Connect(int64_t deadline_ms) {
   return {};
 }
 
-Result<MessageBody> CoordinatorLink::Exchange(const MessageBody& request, const std::string& what, int64_t deadline_ms) {
-  const int64_t end = clock_.SteadyMs() + deadline_ms;
+Result<MessageBody> LearnerLink::Exchange(const MessageBody& request, const std::string& what, int64_t deadline_ms) {
+  const int64_t end = setup_.clock->SteadyMs() + deadline_ms;
   Error last{ErrorCode::kUnavailable, "no answer to " + what, "", "", true};
   do {
-    int64_t left = std::max<int64_t>(1, end - clock_.SteadyMs());
+    int64_t left = std::max<int64_t>(1, end - setup_.clock->SteadyMs());
     Status connected = Connect(left);
     if (connected) {
       Result<MessageBody> reply = caller_->Call(request, what, static_cast<int>(std::min<int64_t>(left, kTryMs)), 500);
@@ -44,8 +42,8 @@ Result<MessageBody> CoordinatorLink::Exchange(const MessageBody& request, const 
       if (connected.error().code != ErrorCode::kUnavailable) return Fail(connected.error());
       last = connected.error();
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kPauseMs));
-  } while (clock_.SteadyMs() < end);
+    setup_.clock->SleepMs(kPauseMs);
+  } while (setup_.clock->SteadyMs() < end);
   return Fail(last);
 }
 
@@ -53,7 +51,7 @@ Result<ScoredGroup> GroupFetcher::Fetch(const PlannedGroup& planned, int deadlin
   Peer& peer = peers_[planned.reward_endpoint];
   if (!peer.client) {
     CANDOR_ASSIGN(peer.client, setup_.transport->Connect(planned.reward_endpoint, Role::kTrainer, Role::kReward, kMaxPayloadBytes));
-    peer.caller = std::make_unique<Caller>(*peer.client, setup_.run_id, setup_.worker);
+    peer.caller = std::make_unique<Caller>(*peer.client, setup_.run_id, setup_.worker, *setup_.clock);
   }
   const std::string what = "fetch of group " + ToString(planned.group) + " from " + planned.reward_endpoint;
   Result<ScoredGroup> group = peer.caller->Ask<ScoredGroup>(FetchGroup{planned.group, planned.hash}, what, deadline_ms);

@@ -7,20 +7,23 @@
 #include <string>
 
 #include "core/clock.h"
+#include "core/disk.h"
 #include "core/transport.h"
 #include "proto/messages.h"
 
 namespace candor {
 
-struct LinkSetup {
+struct LearnerLinkSetup {
   Transport* transport = nullptr;
   std::string run_dir, run_id, worker;
   Incarnation incarnation;
+  Clock* clock = &SystemClock::Get();
+  Disk* disk = &SystemDisk();
 };
 
-class CoordinatorLink {
+class LearnerLink {
  public:
-  explicit CoordinatorLink(LinkSetup setup) : setup_(std::move(setup)) {}
+  explicit LearnerLink(LearnerLinkSetup setup) : setup_(std::move(setup)) {}
   // Connects (and says hello) when needed, asks, and starts again with the newest coordinator when there is no answer. kUnavailable after
   // deadline_ms, naming `what`.
   template <typename Reply, typename Request>
@@ -35,8 +38,7 @@ class CoordinatorLink {
   Status Connect(int64_t deadline_ms);
   Result<MessageBody> Exchange(const MessageBody& request, const std::string& what, int64_t deadline_ms);
 
-  LinkSetup setup_;
-  SystemClock clock_;
+  LearnerLinkSetup setup_;
   std::unique_ptr<MessageClient> client_;
   std::unique_ptr<Caller> caller_;
   uint64_t epoch_ = 0;
@@ -45,7 +47,7 @@ class CoordinatorLink {
 
 class GroupFetcher {
  public:
-  explicit GroupFetcher(LinkSetup setup) : setup_(std::move(setup)) {}
+  explicit GroupFetcher(LearnerLinkSetup setup) : setup_(std::move(setup)) {}
   // The group, its bytes checked against the hash that the plan names.
   Result<ScoredGroup> Fetch(const PlannedGroup& planned, int deadline_ms);
 
@@ -54,7 +56,7 @@ class GroupFetcher {
     std::unique_ptr<MessageClient> client;
     std::unique_ptr<Caller> caller;
   };
-  LinkSetup setup_;
+  LearnerLinkSetup setup_;
   std::map<std::string, Peer> peers_;
 };
 

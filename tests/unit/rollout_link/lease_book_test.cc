@@ -1,5 +1,5 @@
 // The lease book's rules: which version writes which group, when weights are swapped, and that no result is forgotten.
-#include "rollout/lease_book.h"
+#include "rollout/link/lease_book.h"
 
 #include <gtest/gtest.h>
 

@@ -1,8 +1,6 @@
-#include "rollout/rollout_link.h"
+#include "rollout/link/rollout_link.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 #include "core/fault_point.h"
 #include "core/log.h"
@@ -11,7 +9,6 @@
 namespace candor {
 namespace {
 
-constexpr int kNapMs = 10;          // how soon a new result, lease or stop is noticed
 constexpr int kLookMs = 1000;       // how often the run's folder is asked for a newer coordinator
 constexpr int kLeasePauseMs = 100;  // after a grant that brought nothing
 
@@ -33,18 +30,18 @@ Status RolloutLink::Run(const std::atomic<bool>& engine_ended) {
   int64_t leave_ms = -1;
   for (;;) {
     const bool ending = finished_ || setup_.stop->load() || engine_ended;
-    if (ending && leave_ms < 0) leave_ms = clock_.SteadyMs() + setup_.drain_ms;
-    if (ending && (book_.unspooled() == 0 || clock_.SteadyMs() >= leave_ms)) return {};
+    if (ending && leave_ms < 0) leave_ms = setup_.clock->SteadyMs() + setup_.drain_ms;
+    if (ending && (book_.unspooled() == 0 || setup_.clock->SteadyMs() >= leave_ms)) return {};
     ServeRewards();
     if (!ending) CANDOR_TRY(ServeCoordinator());
     if (!ending && IdleForTooLong()) finished_ = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(kNapMs));
+    setup_.clock->SleepMs(setup_.nap_ms);
   }
 }
 
 // Learners that wait in a queue need nobody; when they start they call the rollouts back.
 bool RolloutLink::IdleForTooLong() {
-  const int64_t now = clock_.SteadyMs();
+  const int64_t now = setup_.clock->SteadyMs();
   if (setup_.idle_exit_ms == 0) return false;
   if (last_work_ms_ == 0 || book_.unspooled() > 0 || !book_.Open().empty()) last_work_ms_ = now;
   if (now - last_work_ms_ < setup_.idle_exit_ms) return false;
@@ -54,7 +51,7 @@ bool RolloutLink::IdleForTooLong() {
 }
 
 void RolloutLink::ServeRewards() {
-  for (DueGroup& due : book_.TakeDue(clock_.SteadyMs())) {
+  for (DueGroup& due : book_.TakeDue(setup_.clock->SteadyMs())) {
     RewardPeer& peer = rewards_[due.endpoint];
     if (!peer.client) {
       auto client = setup_.transport->Connect(due.endpoint, Role::kRollout, Role::kReward, kMaxPayloadBytes);
@@ -107,10 +104,11 @@ void RolloutLink::TakeRewardReply(RewardPeer& peer, const std::string& bytes) {
 }
 
 Status RolloutLink::ServeCoordinator() {
-  const int64_t now = clock_.SteadyMs();
+  const int64_t now = setup_.clock->SteadyMs();
   if (now >= next_look_ms_) {  // a coordinator that was started again has another file
     next_look_ms_ = now + kLookMs;
-    if (const auto newest = FindCoordinator(setup_.run_dir); newest && newest->epoch != epoch_) coordinator_.reset(), next_try_ms_ = 0;
+    if (const auto newest = FindCoordinator(setup_.run_dir, *setup_.disk); newest && newest->epoch != epoch_)
+      coordinator_.reset(), next_try_ms_ = 0;
   }
   if (!coordinator_ && now < next_try_ms_) return {};
   const Status talked = coordinator_ ? Talk() : Connect();
@@ -124,15 +122,15 @@ void RolloutLink::NoteAway(const Error& error) {
   spdlog::info("coordinator away: {}; {} results kept, next try within {} ms", error.Message(), book_.unspooled(), backoff_ms_);
   caller_.reset();
   coordinator_.reset();
-  next_try_ms_ = clock_.SteadyMs() + backoff_ms_;
+  next_try_ms_ = setup_.clock->SteadyMs() + backoff_ms_;
   backoff_ms_ = std::min(backoff_ms_ * 2, setup_.backoff_last_ms);
 }
 
 Status RolloutLink::Connect() {
-  CANDOR_ASSIGN(const CoordinatorAddress address, FindCoordinator(setup_.run_dir));
+  CANDOR_ASSIGN(const CoordinatorAddress address, FindCoordinator(setup_.run_dir, *setup_.disk));
   epoch_ = address.epoch;
   CANDOR_ASSIGN(coordinator_, setup_.transport->Connect(address.endpoint, Role::kRollout, Role::kCoordinator, kMaxControlBytes));
-  caller_ = std::make_unique<Caller>(*coordinator_, setup_.run_id, setup_.worker);
+  caller_ = std::make_unique<Caller>(*coordinator_, setup_.run_id, setup_.worker, *setup_.clock);
   Hello hello;
   hello.role = "rollout", hello.worker = setup_.worker, hello.incarnation = setup_.incarnation, hello.open_leases = book_.Open();
   CANDOR_ASSIGN(const Welcome welcome, caller_->Ask<Welcome>(std::move(hello), "hello", setup_.call_deadline_ms));
@@ -145,11 +143,11 @@ Status RolloutLink::Connect() {
 
 Status RolloutLink::Talk() {
   CANDOR_TRY(ReportFailures());
-  if (clock_.SteadyMs() >= next_beat_ms_) {
-    next_beat_ms_ = clock_.SteadyMs() + setup_.heartbeat_ms;
+  if (setup_.clock->SteadyMs() >= next_beat_ms_) {
+    next_beat_ms_ = setup_.clock->SteadyMs() + setup_.heartbeat_ms;
     CANDOR_TRY(Beat());
   }
-  if (clock_.SteadyMs() >= next_lease_ms_ && book_.FreeGroups() > 0) CANDOR_TRY(AskForLeases());
+  if (setup_.clock->SteadyMs() >= next_lease_ms_ && book_.FreeGroups() > 0) CANDOR_TRY(AskForLeases());
   return {};
 }
 
@@ -194,7 +192,7 @@ Status RolloutLink::AskForLeases() {
   FaultPoint("lease.granted");
   book_.SetNewest(grant.newest);
   book_.Add(grant.leases);
-  next_lease_ms_ = clock_.SteadyMs() + (grant.leases.empty() ? kLeasePauseMs : 0);
+  next_lease_ms_ = setup_.clock->SteadyMs() + (grant.leases.empty() ? kLeasePauseMs : 0);
   if (!grant.leases.empty())
     spdlog::debug("leases groups={} first={} wave={}", grant.leases.size(), grant.leases.front().group.value,
                   grant.leases.front().wave.value);
