@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command_line.h"
+#include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "cli/torch/bench_shard.h"
 #include "cli/torch/commands.h"
@@ -18,6 +19,7 @@ constexpr const char* kExamples =
     R"(generate   64 prompts of 60 tokens, 64 new tokens each: new tokens per second, everything in but loading
 learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
 shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds
+coordinator  a real coordinator process under 100, 1,000 and 10,000 workers: leases/s, latency, memory (needs no model)
 mismatch   |log p of the rollout engine - log p of the learner's pass| per token; 0 with --deterministic
 Absolute figures differ between machines and between minutes: compare two programs in one paired run, never with a number from elsewhere.
 
@@ -114,6 +116,7 @@ void AddPlace(CLI::App* bench, BenchArguments& arguments) {
 }  // namespace
 
 int RunBench(int argc, const char* const* argv) {
+  if (argc > 1 && std::string(argv[1]) == "coordinator") return RunBenchCoordinator(argc - 1, argv + 1);
   BenchArguments arguments;
   CLI::App app{"Speed and exactness of the engine and the learner, on this machine with your model.", "candor bench"};
   app.footer(kExamples);
