@@ -69,7 +69,7 @@ Swarm MakeSwarm(const SimSettings& settings) {
   swarm.restart_grace_s = dice.Unit() * 2;
   swarm.checkpoint_every = 1 + dice.Bits() % 8;
   swarm.remade_differs = dice.Chance(0.5);
-  swarm.nap_ms = settings.workers > 16 ? 250 : 50;
+  swarm.nap_ms = settings.workers > 16 ? 500 : 200;  // coarser than the product's: what is polled costs most of a simulation
   // A step takes about as long as its longest group and the learning; faults go on through most of the run.
   const int64_t step_ms = swarm.learn_ms + 40 * swarm.token_ms + 300;
   swarm.heal_ms = static_cast<int64_t>(settings.steps) * step_ms;

@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "reward/spool.h"
 #include "simulation/world.h"
 
 namespace candor::sim {
@@ -89,6 +90,23 @@ TEST(Simulation, FailingSeedsOfThePastHold) {
     ++seen;
   }
   EXPECT_GT(seen, 0);
+}
+
+TEST(Simulation, ASpooledGroupThatIsFoundAgainIsOnTheMedium) {
+  SimDisk disk(1);
+  const GroupId group = MakeGroupId(1, 0);
+  {
+    auto spool = *Spool::Open("spool", 1 << 20, disk);
+    disk.before = [](const char* operation, const std::string&) -> Status {
+      if (std::string(operation) == "sync folder") return Fail(ErrorCode::kIo, "input/output error");
+      return {};
+    };
+    ASSERT_FALSE(spool->Put(group, {1}, "payload").has_value());
+  }
+  disk.before = nullptr;
+  auto again = *Spool::Open("spool", 1 << 20, disk);
+  ASSERT_TRUE(again->Find(group).has_value()) << "it would be acknowledged";
+  EXPECT_TRUE(disk.IsDurable("spool/0000000000100000.group"));
 }
 
 TEST(Simulation, ShrinkingKeepsTheFailureWithFewerFaults) {
