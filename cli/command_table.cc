@@ -28,6 +28,8 @@ const std::vector<Command>& Commands() {
       {"calibration", Group::kLook, "calibration of anybody's rows of confidence and correctness, with a diagram", RunCalibration},
       {"compare", Group::kLook, "several runs side by side, with paired differences", RunCompare},
       {"report", Group::kLook, "a run as one self-contained HTML page", RunReport},
+      {"status", Group::kLook, "who waits for whom and since when: every process of a run, live", RunStatus},
+      {"dashboard", Group::kLook, "the address of a live run's page, and the ssh line that brings it to you", RunDashboard},
       {"ledger", Group::kLook, "what became of every group of a run, and whether the books balance", RunLedger},
       {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},

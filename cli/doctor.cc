@@ -1,7 +1,5 @@
 // `candor doctor`: opens every library that a run may need and says what is missing, for what it is needed and how to get it.
 #include <dlfcn.h>
-#include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/checkup.h"
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/run_dir.h"
@@ -19,54 +18,6 @@
 namespace candor::cli {
 
 namespace {
-
-enum class Verdict { kGood, kOptional, kBad };
-
-class Checkup {
- public:
-  void Add(Verdict verdict, const std::string& what, const std::string& detail) {
-    const char* const marks[] = {"ok      ", "optional", "MISSING "};
-    std::printf("  %s  %-28s %s\n", marks[static_cast<int>(verdict)], what.c_str(), detail.c_str());
-    bad_ += verdict == Verdict::kBad;
-  }
-  void Library(const std::string& what, const std::vector<std::string>& names, bool required, const std::string& fix) {
-    for (const std::string& name : names)
-      if (void* handle = dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL)) {
-        dlclose(handle);
-        return Add(Verdict::kGood, what, name);
-      }
-    Add(required ? Verdict::kBad : Verdict::kOptional, what, names.front() + " cannot be opened; " + fix);
-  }
-  int bad() const { return bad_; }
-
- private:
-  int bad_ = 0;
-};
-
-void CheckLimits(Checkup& checkup) {
-  struct rlimit files {};
-  ::getrlimit(RLIMIT_NOFILE, &files);
-  checkup.Add(files.rlim_cur >= 1024 ? Verdict::kGood : Verdict::kBad, "open files",
-              std::to_string(files.rlim_cur) + (files.rlim_cur >= 1024 ? "" : "; raise it: ulimit -n 4096"));
-  struct statvfs shm {};
-  if (::statvfs("/dev/shm", &shm) == 0) {
-    const double megabytes = static_cast<double>(shm.f_bavail) * static_cast<double>(shm.f_frsize) / 1e6;
-    checkup.Add(megabytes >= 64 ? Verdict::kGood : Verdict::kBad, "/dev/shm",
-                std::to_string(static_cast<long>(megabytes)) + " MB free" + (megabytes >= 64 ? "" : "; MPI ranks need 64 MB"));
-  } else {
-    checkup.Add(Verdict::kBad, "/dev/shm", "is not there; MPI ranks on one machine need it");
-  }
-}
-
-void CheckFileSystem(Checkup& checkup) {
-  const std::string probe = "./.candor-doctor-" + std::to_string(::getpid());
-  Status linked = CreateExclusive(probe, "x");
-  Status second = linked ? CreateExclusive(probe, "y") : Status{};
-  ::unlink(probe.c_str());
-  if (!linked) return checkup.Add(Verdict::kBad, "link(2) in this folder", linked.error().Message());
-  checkup.Add(!second ? Verdict::kGood : Verdict::kBad, "link(2) in this folder",
-              !second ? "atomic: a run's incarnations can be fenced" : "two processes could both create one file");
-}
 
 void CheckTransport(Checkup& checkup) {
   auto keys = MakeRunKeys();
@@ -98,12 +49,29 @@ void CheckGpu(Checkup& checkup) {
 
 }  // namespace
 
+void Checkup::Add(Verdict verdict, const std::string& what, const std::string& detail) {
+  const char* const marks[] = {"ok      ", "optional", "MISSING "};
+  std::printf("  %s  %-28s %s\n", marks[static_cast<int>(verdict)], what.c_str(), detail.c_str());
+  bad_ += verdict == Verdict::kBad;
+}
+
+void Checkup::Library(const std::string& what, const std::vector<std::string>& names, bool required, const std::string& fix) {
+  for (const std::string& name : names)
+    if (void* handle = dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL)) {
+      dlclose(handle);
+      return Add(Verdict::kGood, what, name);
+    }
+  Add(required ? Verdict::kBad : Verdict::kOptional, what, names.front() + " cannot be opened; " + fix);
+}
+
 int RunDoctor(int argc, const char* const* argv) {
   CLI::App app{
       "Opens every library that a run may need, tries the file system of the present folder and says what is missing and how to get it. "
       "Exit code 0 when nothing required is missing.",
       "candor doctor"};
-  app.footer("Example:\n  candor doctor");
+  std::string run_dir;
+  app.add_option("RUN_DIR", run_dir, "a run's folder: its file system is tried instead, and its live coordinator is asked");
+  app.footer("Examples:\n  candor doctor\n  cd /shared/project && candor doctor\n  candor doctor runs/cities");
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   Checkup checkup;
   std::printf("Programs and libraries\n");
@@ -113,14 +81,18 @@ int RunDoctor(int argc, const char* const* argv) {
   auto mpirun = RunToEnd({"sh", "-c", "command -v mpirun"}, {}, "/dev/null");
   checkup.Add(mpirun && *mpirun == 0 ? Verdict::kGood : Verdict::kOptional, "mpirun",
               mpirun && *mpirun == 0 ? "found" : "needed for trainer.ranks > 1 outside Slurm");
-  checkup.Library("CUDA driver", {"libcuda.so.1"}, false, "there is no GPU driver; the CPU path is used");
+  CheckDriver(checkup);
   checkup.Library("CUDA run time 13", {"libcudart.so.13"}, false, "needed for GPUs: tools/setup.sh --gpu");
-  checkup.Library("NCCL 2", {"libnccl.so.2"}, false, "needed for learners on GPUs: tools/setup.sh");
+  CheckNccl(checkup);
+  CheckPmix(checkup);
   CheckGpu(checkup);
   CheckTransport(checkup);
   std::printf("This machine\n");
   CheckLimits(checkup);
-  CheckFileSystem(checkup);
+  CheckNamespaces(checkup);
+  std::printf("The file system of %s\n", run_dir.empty() ? "this folder" : run_dir.c_str());
+  CheckFileSystem(checkup, run_dir.empty() ? "." : run_dir);
+  if (!run_dir.empty()) CheckCoordinator(checkup, run_dir);
   std::printf(checkup.bad() == 0 ? "nothing required is missing\n" : "%d required things are missing\n", checkup.bad());
   return checkup.bad() == 0 ? 0 : static_cast<int>(ExitCode::kFailed);
 }

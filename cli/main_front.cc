@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench_front.h"
 #include "cli/command_line.h"
 #include "cli/command_table.h"
 #include "core/options.h"
@@ -38,7 +39,8 @@ void PrintHelp() {
       "\nExamples\n"
       "  candor run recipes/tiny.toml                     a first look, under a minute\n"
       "  candor run recipes/cities.toml                   the main job\n"
-      "  candor calibration answers.jsonl                 is anybody's confidence worth anything?\n");
+      "  candor calibration answers.jsonl                 is anybody's confidence worth anything?\n"
+      "\ncandor --torch DIR COMMAND: with the LibTorch (or installed Python torch) in DIR\n");
 }
 
 int Unknown(const std::string& name) {
@@ -62,9 +64,23 @@ int ExecTorch(int argc, char** argv) {
   return static_cast<int>(candor::ExitCode::kFailed);
 }
 
+// candor --torch DIR COMMAND: every process of this command finds its LibTorch there (an installation without one of its own).
+void UseTorch(const std::string& torch) {
+  const char* before = std::getenv("LD_LIBRARY_PATH");
+  const std::string site = torch + "/..";
+  std::string path = torch + "/lib:" + site + "/nvidia/cu13/lib:" + site + "/nvidia/nccl/lib";
+  if (before && *before) path += std::string(":") + before;
+  ::setenv("LD_LIBRARY_PATH", path.c_str(), 1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 2 && std::strcmp(argv[1], "--torch") == 0) {
+    UseTorch(argv[2]);
+    for (int i = 3; i <= argc; ++i) argv[i - 2] = argv[i];
+    argc -= 2;
+  }
   // Inherited by every process started from here: OpenMP threads that spin while they wait would take the cores from the other roles.
   // libgomp reads it when it is loaded.
   ::setenv("OMP_WAIT_POLICY", "passive", 0);
@@ -77,6 +93,8 @@ int main(int argc, char** argv) {
     std::fflush(stdout);
     return ExecTorch(argc, argv);  // it knows its LibTorch
   }
+  if (argc > 2 && std::strcmp(argv[1], "bench") == 0)
+    if (const candor::cli::BenchBody bench = candor::cli::FrontBench(argv[2])) return candor::cli::FinishOutput(bench(argc - 2, argv + 2));
   for (const Command& command : candor::cli::Commands())
     if (std::strcmp(argv[1], command.name) == 0)
       return command.run ? candor::cli::FinishOutput(command.run(argc - 1, argv + 1)) : ExecTorch(argc, argv);

@@ -29,7 +29,8 @@ namespace candor::cli {
 namespace {
 
 constexpr int64_t kBackoffFirstMs = 200, kBackoffLastMs = 30'000;  // 0 (the first restart), 200, 600, 1400 ... ms
-constexpr int64_t kLivedMs = 2000;                                 // a child that lives so long and sees progress is sound
+constexpr int64_t kBackoffKilledMs = 3000;  // at most, for what was killed or lost a peer: it need not be broken itself
+constexpr int64_t kLivedMs = 1000;          // a child that lives so long and sees progress is sound
 
 std::vector<std::string> JoinEnvironment(const std::map<std::string, std::string>& extra) {
   std::vector<std::string> all;
@@ -159,8 +160,8 @@ ChildEvent Supervisor::Ended(Child& child, int status) {
   if (lived_ms >= kSettledMs) child.restarts = 0;
   event.gave_up = child.restarts >= child.spec.restarts_max || child.early_failures >= kEarlyFailuresMax;
   if (event.gave_up) return event;
-  child.restart_at_ms =
-      clock_.SteadyMs() + std::min<int64_t>(kBackoffLastMs, (kBackoffFirstMs << std::min(child.restarts, 10)) - kBackoffFirstMs);
+  const int64_t longest_ms = by_itself ? kBackoffLastMs : kBackoffKilledMs;
+  child.restart_at_ms = clock_.SteadyMs() + std::min(longest_ms, (kBackoffFirstMs << std::min(child.restarts, 10)) - kBackoffFirstMs);
   ++child.restarts;
   event.restarted = true;
   return event;

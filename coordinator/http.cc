@@ -12,6 +12,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "coordinator/dashboard/page.h"
 #include "core/thread.h"
 
 namespace candor {
@@ -114,6 +115,14 @@ struct HttpServer::Impl {
       return httplib::Server::HandlerResponse::Handled;
     });
     server.Get("/healthz", [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
+    // The page itself tells nothing: it asks for everything with the token that stands in its URL's fragment, which browsers do not send.
+    server.Get("/", [](const httplib::Request&, httplib::Response& response) {
+      response.set_header("Content-Security-Policy",
+                          "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'");
+      response.set_header("Referrer-Policy", "no-referrer");
+      response.set_header("Cache-Control", "no-store");
+      response.set_content(std::string(kDashboardPage), "text/html; charset=utf-8");
+    });
     Guarded("/metrics", [this](const httplib::Request&, httplib::Response& response) -> Status {
       response.set_content(source.prometheus(), "text/plain; version=0.0.4");
       return {};
@@ -191,5 +200,17 @@ HttpServer::~HttpServer() {
 }
 
 std::string HttpServer::url() const { return fmt::format("http://{}:{}", impl_->host, impl_->port); }
+
+Result<std::string> HttpGet(const std::string& url, const std::string& path, const std::string& token, int deadline_s) {
+  httplib::Client client(url);
+  client.set_connection_timeout(deadline_s);
+  client.set_read_timeout(deadline_s);
+  const auto answer = client.Get(path, {{"Authorization", "Bearer " + token}});
+  if (!answer) return Fail(ErrorCode::kUnavailable, "no answer: " + httplib::to_string(answer.error()), url + path);
+  if (answer->status != 200)
+    return Fail(answer->status == 401 ? ErrorCode::kUnauthorized : ErrorCode::kUnavailable, fmt::format("answered {}", answer->status),
+                url + path);
+  return answer->body;
+}
 
 }  // namespace candor

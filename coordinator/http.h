@@ -1,4 +1,4 @@
-// The HTTP interface: /healthz for anybody who can reach it; /metrics, /api/status, /api/metrics?from= and
+// The HTTP interface: /healthz and / (the dashboard's page, which holds no data) for anybody; /metrics, /api/status, /api/metrics?from= and
 // /api/calibration?stream=&signal=&slice=&from=&to= for holders of the run's token (Authorization: Bearer, or ?token=). A request whose
 // Host is neither an address nor a name of this machine is refused (421). Own threads; it only reads, through the functions it is given,
 // which must be safe to call from any thread.
@@ -36,5 +36,8 @@ class HttpServer {
   explicit HttpServer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// One GET with the run's token, for commands that look at a live coordinator.
+Result<std::string> HttpGet(const std::string& url, const std::string& path, const std::string& token, int deadline_s);
 
 }  // namespace candor

@@ -182,6 +182,7 @@ void CoordinatorServer::Take(const IncomingMessage& incoming) {
     return Answer(incoming, message->sequence,
                   Error{ErrorCode::kUnauthorized, fmt::format("this is run {}, not {}", state_.plan().run_id, message->run_id),
                         "coordinator", "", false});
+  extras_.wall_ms = hooks_.clock->WallMs();
   if (std::holds_alternative<StatusRequest>(message->body))
     return Answer(incoming, message->sequence, StatusReply{StatusJson(state_, extras_, hooks_.clock->SteadyMs())});
   const uint64_t request_id = SplitMix64(std::hash<std::string>{}(incoming.peer)) ^ message->sequence;
@@ -201,6 +202,7 @@ void CoordinatorServer::Gather(Actions actions) {
     if (auto* dropped = std::get_if<GroupDropped>(&record)) ended = dropped->group;
     if (ended && IsEvalGroup(*ended) && state_.OpenInEval(*ended) == 0) evals_done_.push_back(*ended);
     if (auto* checkpoint = std::get_if<CheckpointDone>(&record)) {
+      extras_.covered_ms = hooks_.clock->SteadyMs();
       if (Status dropped_keys = record_.DropCovered("train", checkpoint->step, with_); !dropped_keys)
         LogError(dropped_keys.error(), "drop covered observations");
     }

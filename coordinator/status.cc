@@ -5,6 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "coordinator/alarms.h"
+
 namespace candor {
 
 namespace {
@@ -80,6 +82,16 @@ std::string StatusJson(const CoordinatorState& state, const StatusExtras& extras
                  {"members", members},
                  {"waiting", waiting}};
   status["next_step"] = state.finished() || next.value > state.plan().steps ? "" : state.WaitingForStep(next);
+  json alarms = json::array(), figures = json::object();
+  for (const Alarm& alarm : PresentAlarms(state, extras, now_ms)) alarms.push_back({{"name", alarm.name}, {"what", alarm.what}});
+  const std::string prefix = "calibration/train/";
+  for (const char* name : {"n", "accuracy", "mean_confidence", "signed_gap", "brier", "ece", "ece_floor", "auroc"})
+    if (auto found = extras.last_line.find(prefix + name); found != extras.last_line.end() && std::isfinite(found->second))
+      figures[name] = found->second;
+  status["wall_s"] = static_cast<double>(extras.wall_ms) / 1000;
+  status["alarms"] = std::move(alarms);
+  status["calibration"] = std::move(figures);
+  if (extras.covered_ms >= 0) status["checkpoint_age_s"] = SecondsSince(extras.covered_ms, now_ms);
   if (extras.last_step_seconds >= 0) status["last_step_seconds"] = extras.last_step_seconds;
   return status.dump(-1, ' ', false, json::error_handler_t::replace);
 }

