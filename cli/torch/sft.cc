@@ -13,8 +13,8 @@
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
 #include "core/clock.h"
+#include "core/collective_join.h"
 #include "core/fs.h"
-#include "core/launch.h"
 #include "core/log.h"
 
 namespace candor::cli {
@@ -80,12 +80,7 @@ Status Run(const SftArguments& arguments) {
   CANDOR_ASSIGN(Recipe recipe, SettingsOf(arguments));
   CANDOR_TRY(PrepareOutput(arguments.out));
   CANDOR_ASSIGN(DataSet rows, ReadDataSet(arguments.data, recipe.data.fields, {.answer = false, .completion = true}));
-  std::unique_ptr<Collective> collective;
-  if (LauncherOfThisProcess()) {
-    CANDOR_ASSIGN(collective, MakeMpiCollective());
-  } else {
-    collective = std::move(MakeLocalCollectives(1)[0]);
-  }
+  CANDOR_ASSIGN(const std::unique_ptr<Collective> collective, JoinRanks());
   SftSetup setup;
   CANDOR_ASSIGN(setup.model_folder, ModelFolderOf(arguments.model));
   setup.out_folder = arguments.out;

@@ -25,19 +25,15 @@ class DeviceMemoryCollective final : public Collective {
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
   const char* backend() const override { return "fake device"; }
-  Status AllReduce(void* data, size_t count, ElementType type, ReduceOp op) override {
-    return host_.AllReduce(Open(data), count, type, op);
+  Result<Ticket> Start(std::span<const CollectiveCall> group) override {
+    std::vector<CollectiveCall> calls(group.begin(), group.end());
+    for (CollectiveCall& call : calls) {
+      if (call.in) call.in = Open(call.in);
+      if (call.out) call.out = Open(call.out);
+    }
+    return host_.Start(calls);
   }
-  Status ReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) override {
-    return host_.ReduceScatter(Open(in), Open(out), count, type, op);
-  }
-  Status AllGather(const void* in, void* out, size_t count, ElementType type) override {
-    return host_.AllGather(Open(in), Open(out), count, type);
-  }
-  Status Broadcast(void* data, size_t count, ElementType type, int root) override { return host_.Broadcast(Open(data), count, type, root); }
-  Status Send(const void*, size_t, int) override { return Fail(ErrorCode::kInternal, "the learner sends nothing"); }
-  Status Receive(void*, size_t, int) override { return Fail(ErrorCode::kInternal, "the learner receives nothing"); }
-  Status Barrier() override { return host_.Barrier(); }
+  Status Wait(Ticket ticket) override { return host_.Wait(ticket); }
   void Abort() override { host_.Abort(); }
 
  private:
