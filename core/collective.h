@@ -89,6 +89,7 @@ class Collective {
 
 struct CollectiveOptions {
   int deadline_ms = 60000;  // a wait longer than this is a broken collective
+  int join_ms = 120000;     // until all ranks are there
   int silence_ms = 20000;   // mpi, tcp: a peer that gives no sign of life for that long is lost; 0: do not watch
 };
 

@@ -61,7 +61,7 @@ Result<std::unique_ptr<Collective>> JoinRanks(const JoinOptions& options) {
                 "CANDOR_RANK", "ranks count from 0");
   rendezvous.place = options.rendezvous.empty() ? Text("CANDOR_RENDEZVOUS") : options.rendezvous;
   CANDOR_ASSIGN(rendezvous.secret, Secret(options.secret));
-  rendezvous.deadline_ms = options.join_ms;
+  rendezvous.deadline_ms = options.collective.join_ms;
   return MakeTcpCollective(rendezvous, options.collective);
 }
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <deque>
 #include <future>
 #include <map>
@@ -11,6 +12,7 @@
 #include <set>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/thread.h"
 
 namespace candor {
@@ -46,6 +48,10 @@ class MeshCollective final : public Collective {
       stop_ = true;
       work_.notify_all();
     }
+    if (!EndsWithin((kLeaveDeadlines + 1) * options_.deadline_ms + kLetGoMs)) {  // MPI_Finalize has no deadline of its own
+      spdlog::error("the ranks did not leave the {} collective together; this one ends now", backend());
+      std::_Exit(static_cast<int>(ExitCode::kRestart));
+    }
     thread_.Join();
   }
 
@@ -53,7 +59,16 @@ class MeshCollective final : public Collective {
     auto opened = std::make_shared<std::promise<Status>>();  // shared with the thread, which outlives this call
     std::future<Status> result = opened->get_future();
     thread_ = NamedThread("collective", [this, opened] { Serve(*opened); });
-    return result.get();
+    const int wait_ms = options_.join_ms + kLetGoMs;  // a backend with a deadline of its own says more
+    if (result.wait_for(std::chrono::milliseconds(wait_ms)) == std::future_status::ready) return result.get();
+    return Fail(ErrorCode::kUnavailable, fmt::format("not all ranks joined within {} ms", wait_ms), mesh_->name(),
+                "look which rank did not start; all must be started together");
+  }
+
+  // Whether the thread ends within that time.
+  bool EndsWithin(int wait_ms) {
+    std::unique_lock lock(mutex_);
+    return done_.wait_for(lock, std::chrono::milliseconds(wait_ms), [&] { return ended_; });
   }
 
   int rank() const override { return mesh_->rank(); }
@@ -194,7 +209,10 @@ class MeshCollective final : public Collective {
 
 Result<std::unique_ptr<Collective>> MakeMeshCollective(std::unique_ptr<ByteMesh> mesh, CollectiveOptions options) {
   auto collective = std::make_unique<MeshCollective>(std::move(mesh), options);
-  CANDOR_TRY(collective->Open());
+  if (Status opened = collective->Open(); !opened) {
+    if (!collective->EndsWithin(kLetGoMs)) (void)collective.release();  // its thread may never come back from MPI_Init
+    return Fail(opened.error());
+  }
   return std::unique_ptr<Collective>(std::move(collective));
 }
 

@@ -18,7 +18,9 @@ namespace {
 constexpr const char* kExamples =
     R"(generate   64 prompts of 60 tokens, 64 new tokens each: new tokens per second, everything in but loading
 learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
-shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds
+shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds; with --latency-ms or
+           --gbps over such a link: communication_seconds on the link for each step, exposed_seconds in which the rank stood still for it,
+           hidden_share = 1 - exposed / communication, and the same steps with every call waited for at once (blocking_...)
 coordinator  a real coordinator process under 100, 1,000 and 10,000 workers: leases/s, latency, memory (needs no model)
 mismatch   |log p of the rollout engine - log p of the learner's pass| per token; 0 with --deterministic
 Absolute figures differ between machines and between minutes: compare two programs in one paired run, never with a number from elsewhere.
@@ -28,6 +30,7 @@ Examples:
   candor bench generate models/SmolLM2-135M-Instruct --group-size 8 --dtype fp32 --json
   candor bench learn runs/cities --recompute
   candor bench shard models/SmolLM2-135M-Instruct --ranks 4 --sharding zero3
+  candor bench shard models/SmolLM2-135M-Instruct --latency-ms 2 --gbps 10
   candor bench mismatch models/SmolLM2-135M-Instruct --deterministic)";
 
 struct BenchArguments {
@@ -141,6 +144,13 @@ int RunBench(int argc, const char* const* argv) {
   shard->add_option("--dtype", arguments.shard.dtype, "bf16 or fp32")->check(CLI::IsMember({"bf16", "fp32"}))->capture_default_str();
   shard->add_option("--ranks", arguments.shard.ranks)->check(CLI::Range(2, 64))->capture_default_str();
   shard->add_option("--sharding", arguments.shard.sharding)->check(CLI::IsMember({"none", "zero2", "zero3"}))->capture_default_str();
+  shard->add_option("--steps", arguments.shard.steps, "the first is warm-up")->check(CLI::Range(1, 1000))->capture_default_str();
+  shard->add_option("--groups", arguments.shard.groups, "of a step, on all ranks")->check(CLI::Range(1, 4096))->capture_default_str();
+  shard->add_option("--prompt-tokens", arguments.shard.prompt_tokens)->check(CLI::Range(1, 100000))->capture_default_str();
+  shard->add_option("--answer-tokens", arguments.shard.answer_tokens)->check(CLI::Range(1, 100000))->capture_default_str();
+  shard->add_option("--latency-ms", arguments.shard.link.latency_ms, "of the link between ranks")->check(CLI::Range(0.0, 10000.0));
+  shard->add_option("--gbps", arguments.shard.link.gbps, "10^9 bits a second of that link; 0: no limit")->check(CLI::Range(0.0, 1e6));
+  shard->add_flag("--blocking", arguments.shard.link.blocking)->group("");
   shard->add_option("--rank-out", arguments.shard.rank_out)->group("");
 
   CLI::App* mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);

@@ -24,7 +24,9 @@ Result<std::unique_ptr<Collective>> JoinRun(int64_t ranks, const RunKeys& keys) 
   if (ranks > 1 && !HasLauncher())
     return Fail(ErrorCode::kInvalidInput, "the recipe asks for " + std::to_string(ranks) + " trainer ranks, but no launcher started them",
                 "trainer.ranks", "mpirun -n " + std::to_string(ranks) + " candor-torch trainer --run-dir DIR; or CANDOR_RENDEZVOUS");
-  return JoinRanks({.secret = keys.by_role[static_cast<size_t>(Role::kTrainer)].secret_key});
+  JoinOptions join;
+  join.secret = keys.by_role[static_cast<size_t>(Role::kTrainer)].secret_key;
+  return JoinRanks(join);
 }
 
 Status Serve(const RoleArguments& arguments) {
