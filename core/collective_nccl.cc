@@ -7,6 +7,7 @@
 #include <nccl.h>
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -228,12 +229,12 @@ class NcclCollective final : public Collective {
       if (ready && *ready) return {};
       const int64_t waited_ms = clock.SteadyMs() - start_ms;
       if (ready && waited_ms > options_.deadline_ms) ready = Broken(fmt::format("{} waited {} ms for its peers", what, waited_ms));
-      if (Status health = ready && attempt % 1000 == 999 ? bootstrap_.Health() : Status{}; !health) ready = Fail(health.error());
+      if (Status health = ready && attempt % 200 == 199 ? bootstrap_.Health() : Status{}; !health) ready = Fail(health.error());
       if (!ready) {
         Abort();
         return Fail(ready.error());
       }
-      timespec pause{0, 20'000};
+      timespec pause{0, std::min(200'000L, 5'000L + 500L * attempt)};
       nanosleep(&pause, nullptr);
     }
   }

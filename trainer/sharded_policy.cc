@@ -197,12 +197,13 @@ Status ShardedPolicy::GradientReady(size_t unit) {
 
 // A reduce-scatter under way holds its whole gradient: it ends first where both would be more than the bound.
 Status ShardedPolicy::MakeRoomForGradient(int64_t bytes) {
-  if (options_.sharding != Sharding::kZero3 || !pending_) return {};
+  if (!pending_) return {};
   const LargestUnits units = FindLargest(units_);
   const int64_t compute = options_.dtype == DType::kBf16 ? 2 : 4;
   int64_t held = BytesOf(pending_->whole) + bytes;
   for (const at::Tensor& gradient : whole_gradients_) held += BytesOf(gradient);
-  const int64_t room = MemoryBound() - memory_.owned_bytes - compute * (units.largest + units.second);
+  const int64_t gathered = compute * (options_.sharding == Sharding::kZero3 ? units.largest + units.second : units.total);
+  const int64_t room = MemoryBound() - memory_.owned_bytes - gathered;
   return held <= room ? Status{} : FinishPending();
 }
 

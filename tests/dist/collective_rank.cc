@@ -7,7 +7,7 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
 #include <thread>
 
 #include "core/clock.h"
@@ -44,6 +44,14 @@ Status RunScenario(const std::string& name, Collective& c) {
     CANDOR_TRY(c.Send(big.data(), big.size(), (c.rank() + 1) % c.size()));
     return c.Receive(other.data(), other.size(), (c.rank() + c.size() - 1) % c.size());
   }
+  if (name == "idle") {  // whoever waits leaves the core to whoever works
+    if (last) std::this_thread::sleep_for(std::chrono::seconds(2));
+    const std::clock_t before = std::clock();
+    CANDOR_TRY(c.Barrier());
+    const double busy = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+    std::printf("idle rank %d: %.3f s of processor time\n", c.rank(), busy);
+    return busy < 0.2 ? Status{} : Status(Fail(ErrorCode::kInternal, fmt::format("waiting 2 s took {:.3f} s of processor time", busy)));
+  }
   if (last && name == "hang") ::pause();
   if (last && name == "stop") ::raise(SIGSTOP);
   if (last && name == "die") ::raise(SIGKILL);
@@ -69,7 +77,8 @@ struct Joined {
 
 Result<Joined> Join(const std::string& backend, const std::string& scenario) {
   JoinOptions join;
-  if (scenario != "conform") join.collective = {.deadline_ms = scenario == "slow" ? 10'000 : 2000, .silence_ms = 1500};
+  if (scenario != "conform")
+    join.collective = {.deadline_ms = scenario == "slow" || scenario == "idle" ? 10'000 : 2000, .silence_ms = 1500};
   Joined joined;
   CANDOR_ASSIGN(joined.host, JoinRanks(join));
   if (backend != "nccl") return joined;

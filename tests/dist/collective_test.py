@@ -110,11 +110,10 @@ class Broken(unittest.TestCase):
         for output in self.run_scenario("abort"):
             self.assertRegex(output, "abort")
 
-    def test_a_rank_that_is_slow_is_not_lost(self):
-        if BACKEND == "mpi":
-            self.assertEqual(mpirun(2, "slow")[0], 0)
-        else:
-            for code, output in Ranks(2, "slow").finish():
+    def test_a_rank_that_is_slow_is_not_lost_and_waiting_is_cheap(self):
+        for scenario in ("slow", "idle"):
+            results = [mpirun(2, scenario)] if BACKEND == "mpi" else Ranks(2, scenario).finish()
+            for code, output in results:
                 self.assertEqual(code, 0, output)
 
 

@@ -11,7 +11,9 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -75,9 +77,9 @@ struct ncclComm {
   // Waits for `done`; false when aborted or broken.
   template <typename Done>
   bool Await(Done done) {
-    while (!done()) {
+    for (int attempt = 0; !done(); ++attempt) {
       if (aborted || (state != ncclSuccess && state != ncclInProgress)) return false;
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      std::this_thread::sleep_for(std::chrono::microseconds(std::min(1000, 50 + 5 * attempt)));
     }
     return true;
   }

@@ -1,5 +1,5 @@
-"""A whole run whose second (or first) learner rank is stopped at a phase between steps: the other rank misses it, ends with 75, the job starts
-again alone and the run finishes. stopped_learner_test.py CANDOR SOURCE_FOLDER (a few minutes: label slow)
+"""A whole run whose second (or first) learner rank is stopped at a phase between steps: it is missed, the job starts again alone and the run
+finishes. stopped_learner_test.py CANDOR SOURCE_FOLDER (a few minutes: label slow)
 
 The phases inside a step are watchdog_test.py's."""
 
@@ -17,11 +17,11 @@ CANDOR, SOURCE = (str(pathlib.Path(argument).resolve()) for argument in sys.argv
 PHASES = ("learner.plan/trainer-1", "learner.fetch/trainer-1", "learner.vote/trainer-0", "learner.publish/trainer-1", "learner.report/trainer-0",
           "checkpoint.shard/trainer-1", "checkpoint.manifest/trainer-0", "learner.reduce/trainer-1")
 BOUND_S = 30.0
-SILENT = r"gave no sign of life for \d+ ms"
+NOTICED = r"gave no sign of life for \d+ ms|has been stopped"  # by the other rank, or by candor run on this machine; whoever is first
 
 
 def stopped_run(phase, folder):
-    """(exit code, seconds from the stop to the first rank that says so, output)"""
+    """(exit code, seconds from the stop to the first process that says so, output)"""
     name = phase.replace("/", "-")
     run, faults = folder / name, folder / f"{name}.faults"
     faults.mkdir()
@@ -31,8 +31,8 @@ def stopped_run(phase, folder):
                                     "trainer.sharding=zero3", "trainer.steps=6", "trainer.checkpoint_every=2"], cwd=SOURCE, env=env, stdout=out, stderr=out)
         noticed = None
         while process.poll() is None:
-            logs = "".join(log.read_text() for log in run.glob("logs/trainer*.log"))
-            if noticed is None and re.search(SILENT, logs):
+            logs = "".join(log.read_text() for log in [*run.glob("logs/*.log"), folder / f"{name}.out"])
+            if noticed is None and re.search(NOTICED, logs):
                 noticed = time.time()
             time.sleep(0.2)
         out.seek(0)
