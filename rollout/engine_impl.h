@@ -93,6 +93,8 @@ struct Engine::Impl {
   void UpdateStats(double seconds, const StepRows& rows);
 };
 
+// What LibTorch threw, as an error.
+Status FromException(const std::exception& error, const std::string& during);
 // Every id in [0, vocab_size); the error names `what` and the first bad id.
 Status CheckTokenIds(const std::vector<int32_t>& ids, int64_t vocab_size, const std::string& what);
 

@@ -29,6 +29,14 @@ constexpr int64_t kVoteMs = 40000;  // likewise, while rank 0 votes
 constexpr int kTurnMs = 30000;      // rollouts hold the device for one engine step; below the collective's deadline
 constexpr int kPollFirstMs = 20, kPollLastMs = 250;
 
+PublishOptions PublishOptionsOf(const TrainerSetup& setup) {
+  PublishOptions options;
+  options.run_dir = setup.run_dir, options.keep = setup.options.keep_versions, options.full_every = setup.options.full_every;
+  options.relay = setup.options.transfer == "relay", options.encrypt = setup.options.encrypt, options.bind = setup.options.relay_bind;
+  options.transport = setup.transport;
+  return options;
+}
+
 class Learner {
  public:
   Learner(const TrainerSetup& setup, Collective& collective, StartedPolicy started, const RlSettings& settings)
@@ -37,6 +45,7 @@ class Learner {
         started_(std::move(started)),
         policy_(*started_.policy),
         stepper_(settings, policy_),
+        publisher_(policy_, PublishOptionsOf(setup)),
         link_(MakeLink()),
         fetcher_(MakeLink()),
         deadline_ms_(setup.options.peer_deadline_s * 1000) {}
@@ -69,6 +78,7 @@ class Learner {
   StartedPolicy started_;
   ShardedPolicy& policy_;
   RlStepper stepper_;
+  WeightPublisher publisher_;
   SystemClock clock_;
   CoordinatorLink link_;
   GroupFetcher fetcher_;
@@ -187,7 +197,7 @@ Status Learner::CheckFence() { return AgreeOn(collective_, setup_.fence ? setup_
 
 Status Learner::Publish(int64_t version) {
   CANDOR_TRY(CheckFence());
-  CANDOR_ASSIGN(version_, PublishWeights(policy_, setup_.run_dir, version, setup_.options.keep_versions));
+  CANDOR_ASSIGN(version_, publisher_.Publish(version));
   FaultPoint("learner.publish");
   return Tell(VersionAnnounce{version_, {static_cast<uint64_t>(version)}}, fmt::format("announcement of version {}", version),
               deadline_ms_);

@@ -96,6 +96,10 @@ struct TrainerOptions {
   int64_t checkpoint_every = 10;
   int64_t keep_last = 2;
   int64_t keep_versions = 3;
+  int64_t full_every = 8;
+  std::string transfer = "files";
+  std::string relay_bind = "tcp://127.0.0.1:0";
+  bool encrypt = false;
   int64_t peer_deadline_s = 600;
 };
 
@@ -140,7 +144,22 @@ inline void Declare(OptionTable& t, TrainerOptions& o) {
   t.Int("checkpoint_every", &o.checkpoint_every,
         {.min = 0, .unit = "steps", .help = "steps between checkpoints; 0 = only after the last step"});
   t.Int("keep_last", &o.keep_last, {.min = 1, .unit = "checkpoints", .help = "checkpoints that are kept"});
-  t.Int("keep_versions", &o.keep_versions, {.min = 2, .unit = "versions", .help = "published weight folders that are kept"});
+  t.Int("keep_versions", &o.keep_versions,
+        {.min = 2,
+         .unit = "versions",
+         .help = "published weight folders that are kept, beside the full copy that the oldest of them builds on"});
+  t.Int("full_every", &o.full_every,
+        {.min = 1, .unit = "versions", .help = "published versions between full copies, where late comers begin; the others are deltas"});
+  t.String(
+      "transfer", &o.transfer,
+      {.help = "how weights travel to the rollouts: files of the run's folder, or relay = over the network, where rollouts pass them on "
+               "to each other and each chunk leaves the learner once",
+       .choices = {"files", "relay"}});
+  t.String("relay_bind", &o.relay_bind,
+           {.help = "relay: address where ranks and rollouts serve weights; tcp://0.0.0.0:0 for rollouts on other hosts"});
+  t.Bool("encrypt", &o.encrypt,
+         {.help = "relay: weights travel encrypted (several times slower than plain TCP, whose bytes are checked against hashes from the "
+                  "coordinator)"});
   t.Int("peer_deadline_s", &o.peer_deadline_s,
         {.min = 1, .unit = "seconds", .help = "how long the learner waits for a silent coordinator before it gives up"});
 }

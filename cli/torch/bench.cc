@@ -7,6 +7,7 @@
 
 #include "cli/command_line.h"
 #include "cli/run_dir.h"
+#include "cli/torch/bench_publish.h"
 #include "cli/torch/bench_shard.h"
 #include "cli/torch/commands.h"
 #include "trainer/bench.h"
@@ -19,6 +20,13 @@ constexpr const char* kExamples =
 learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
 shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds
 mismatch   |log p of the rollout engine - log p of the learner's pass| per token; 0 with --deterministic
+publish    one real step at a small rate, then the new weights as a delta: bytes, time, and what leaves the learner with 1, 4, 16 receivers
+           that pass chunks on to each other over loopback. The masters begin anywhere in their bf16 rounding interval, as after many steps
+  full_bytes, delta_bytes, delta_over_full   a full broadcast, and what the step costs instead; changed_values_share: of all values
+  full_publish_seconds, delta_publish_seconds, delta_encode_seconds   at the learner; delta_apply_seconds: at a receiver, with verification
+  plain_tcp_gb_s, full_broadcast_gb_s, full_broadcast_over_plain_tcp  one receiver and one bare connection, in turns; 10^9 bytes a second
+  egress_over_full_N, egress_over_delta_N    bytes that left the learner for N receivers, over the bytes that each received
+  full_seconds_N, delta_seconds_N            until the last of N had verified them
 Absolute figures differ between machines and between minutes: compare two programs in one paired run, never with a number from elsewhere.
 
 Examples:
@@ -26,6 +34,7 @@ Examples:
   candor bench generate models/SmolLM2-135M-Instruct --group-size 8 --dtype fp32 --json
   candor bench learn runs/cities --recompute
   candor bench shard models/SmolLM2-135M-Instruct --ranks 4 --sharding zero3
+  candor bench publish models/SmolLM2-135M-Instruct --json
   candor bench mismatch models/SmolLM2-135M-Instruct --deterministic)";
 
 struct BenchArguments {
@@ -36,6 +45,7 @@ struct BenchArguments {
   LearnBenchOptions learn;
   MismatchBenchOptions mismatch;
   ShardBenchArguments shard;
+  PublishBenchOptions publish;
 };
 
 void Print(const BenchArguments& arguments, const std::string& text) {
@@ -85,6 +95,13 @@ Status Mismatch(BenchArguments& arguments, const std::string& folder) {
   Place(arguments, arguments.mismatch);
   CANDOR_ASSIGN(const MismatchBenchResult result, MismatchBench(arguments.mismatch));
   Print(arguments, ToJson(result));
+  return {};
+}
+
+Status Publish(BenchArguments& arguments, const std::string& folder) {
+  arguments.publish.threads = arguments.threads;
+  CANDOR_ASSIGN(const std::string json, RunPublishBench(folder, arguments.publish));
+  Print(arguments, json);
   return {};
 }
 
@@ -140,6 +157,11 @@ int RunBench(int argc, const char* const* argv) {
   shard->add_option("--sharding", arguments.shard.sharding)->check(CLI::IsMember({"none", "zero2", "zero3"}))->capture_default_str();
   shard->add_option("--rank-out", arguments.shard.rank_out)->group("");
 
+  CLI::App* publish = AddBench(app, "publish", "bytes and time to bring new weights to the rollouts", arguments);
+  publish->add_option("--lr", arguments.publish.lr, "learning rate of the step")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  publish->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
+  publish->add_option("--receivers", arguments.publish.receivers, "how many at once")->check(CLI::Range(1, 64))->capture_default_str();
+
   CLI::App* mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);
   AddPlace(mismatch, arguments);
   mismatch->add_option("--prompts", arguments.mismatch.prompts)->check(positive)->capture_default_str();
@@ -153,7 +175,10 @@ int RunBench(int argc, const char* const* argv) {
   else if (const auto folder = ModelFolderOf(arguments.model); !folder)
     status = Fail(folder.error());
   else
-    status = *generate ? Generate(arguments, *folder) : *learn ? Learn(arguments, *folder) : Mismatch(arguments, *folder);
+    status = *publish    ? Publish(arguments, *folder)
+             : *generate ? Generate(arguments, *folder)
+             : *learn    ? Learn(arguments, *folder)
+                         : Mismatch(arguments, *folder);
   return ExitWith("bench", status);
 }
 

@@ -1,14 +1,13 @@
 #include "cli/torch/bench_shard.h"
 
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/run_dir.h"
 #include "cli/supervisor.h"
+#include "cli/torch/scratch.h"
 #include "core/fs.h"
 #include "trainer/shard_bench.h"
 
@@ -17,20 +16,6 @@ namespace candor::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-// A folder that goes away with it.
-class Scratch {
- public:
-  Scratch() {
-    std::string name = (std::filesystem::temp_directory_path() / "candor-shard-XXXXXX").string();
-    if (::mkdtemp(name.data())) path_ = name;
-  }
-  ~Scratch() { (void)RemoveTree(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 struct WorldResult {
   ordered_json numbers;
@@ -59,9 +44,8 @@ Result<WorldResult> RunWorld(const ShardBenchArguments& arguments, int64_t ranks
 Result<std::string> RunShardBench(const ShardBenchArguments& given) {
   ShardBenchArguments arguments = given;
   CANDOR_ASSIGN(arguments.model, ModelFolderOf(given.model));
-  const Scratch scratch;
-  if (scratch.path().empty())
-    return Fail(ErrorCode::kIo, "cannot make a temporary folder", std::filesystem::temp_directory_path().string());
+  const Scratch scratch("shard");
+  CANDOR_TRY(scratch.status());
   CANDOR_ASSIGN(const WorldResult one, RunWorld(arguments, 1, scratch.path()));
   CANDOR_ASSIGN(const WorldResult several, RunWorld(arguments, arguments.ranks, scratch.path()));
   ordered_json json = {{"name", "shard"},

@@ -6,7 +6,6 @@
 
 #include "core/fs.h"
 #include "tiny.h"
-#include "trainer/publisher.h"
 
 namespace candor {
 namespace {
@@ -132,44 +131,6 @@ TEST(Checkpoint, AnotherModelIsAnError) {
     EXPECT_FALSE(loaded);
     return 0;
   });
-}
-
-TEST(Publisher, WritesWhatThePolicyHolds) {
-  tiny::Folder folder;
-  for (DType dtype : {DType::kFp32, DType::kBf16}) {
-    auto infos = OnRanks<VersionInfo>(3, [&](Collective& collective) {
-      ShardedPolicy policy(tiny::Config(false), {Sharding::kZero3, dtype, false}, collective);
-      policy.LoadParametersFrom(RandomParameters(tiny::Config(false), 3, at::kFloat, 0.1));
-      VersionInfo last;
-      for (int64_t version = 0; version < 5; ++version) {
-        auto info = PublishWeights(policy, folder.path(), version, 3);
-        EXPECT_TRUE(info) << info.error().Message();
-        if (info) last = *info;
-      }
-      return last;
-    });
-    EXPECT_EQ(infos[0].hash, infos[2].hash);
-    EXPECT_EQ(infos[0].hash, HashHex(ReadFile(infos[1].manifest).value()));
-    const std::string newest = folder.path() + "/weights/v4";
-    auto config = ReadModelConfig(newest);
-    ASSERT_TRUE(config) << config.error().Message();
-    auto loaded = LoadParameters(newest, *config, ToScalarType(dtype));
-    ASSERT_TRUE(loaded) << loaded.error().Message();
-    Parameters want = RandomParameters(tiny::Config(false), 3, at::kFloat, 0.1).Cast(ToScalarType(dtype));
-    for (const std::string& name : want.Names()) EXPECT_TRUE(loaded->Get(name).equal(want.Get(name))) << name;
-    EXPECT_FALSE(FileExists(folder.path() + "/weights/v1"));
-    EXPECT_TRUE(FileExists(folder.path() + "/weights/v2"));
-    OnRanks<int>(2, [&](Collective& collective) {  // and a policy starts from such a folder, slice by slice
-      ShardedPolicy again(*config, {Sharding::kZero3, dtype, true}, collective);
-      EXPECT_TRUE(again.LoadFolder(newest));
-      for (size_t u = 0; u < again.units().size(); ++u)
-        EXPECT_TRUE(again.WholeUnit(u, ShardedPolicy::Which::kAverage)
-                        .value()
-                        .narrow(0, 0, want.Flat(u).numel())
-                        .equal(want.Flat(u).to(at::kFloat)));
-      return 0;
-    });
-  }
 }
 
 }  // namespace

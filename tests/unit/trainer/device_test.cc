@@ -12,6 +12,7 @@
 #include "trainer/sft.h"
 #include "trainer/staged_collective.h"
 #include "trainer/update.h"
+#include "weights/version_fetcher.h"
 
 namespace candor {
 namespace {
@@ -142,13 +143,18 @@ TEST(FakeDevice, CheckpointsAndPublishedWeightsCarryItsNumbers) {
     }
     EXPECT_EQ(Weights(again), Weights(policy));
   }
-  const auto version = PublishWeights(policy, folder.path(), 1, 3);
+  PublishOptions publish;
+  publish.run_dir = folder.path();
+  WeightPublisher publisher(policy, publish);
+  const auto version = publisher.Publish(1);
   ASSERT_TRUE(version) << version.error().Message();
-  const auto published = LoadParameters(folder.path() + "/weights/v1", tiny::Config(), at::kBFloat16);
+  const std::string model = folder.path() + "/model";
+  ASSERT_TRUE(AssembleVersion(folder.path() + "/weights", {1}, model));
+  const auto published = LoadParameters(model, tiny::Config(), at::kBFloat16);
   ASSERT_TRUE(published) << published.error().Message();
   for (size_t u = 0; u < policy.units().size(); ++u) EXPECT_TRUE(at::equal(published->Flat(u), policy.state(u).compute.cpu()));
   ShardedPolicy from_folder(tiny::Config(), On(fake::Device(), DType::kBf16), *alone);
-  ASSERT_TRUE(from_folder.LoadFolder(folder.path() + "/weights/v1"));
+  ASSERT_TRUE(from_folder.LoadFolder(model));
   EXPECT_EQ(tiny::Weights(from_folder), tiny::Weights(policy, ShardedPolicy::Which::kCompute)) << "published weights are bf16";
 }
 

@@ -10,6 +10,7 @@
 #include "core/thread.h"
 #include "proto/messages.h"
 #include "tiny.h"
+#include "weights/version_fetcher.h"
 
 namespace candor {
 namespace {
@@ -127,7 +128,9 @@ struct World {
     return tiny::OnRanks<Status>(kRanks, [&](Collective& collective) { return ServeTrainer(setup, collective); });
   }
   std::string Weights(int64_t version) {
-    return ReadFile(folder.path() + "/run/weights/v" + std::to_string(version) + "/model.safetensors").value();
+    const std::string assembled = folder.path() + "/v" + std::to_string(version);
+    EXPECT_TRUE(AssembleVersion(folder.path() + "/run/weights", {static_cast<uint64_t>(version)}, assembled));
+    return ReadFile(assembled + "/model.safetensors").value();
   }
   tiny::Folder folder;
   std::string model;
