@@ -15,7 +15,8 @@ namespace candor {
 namespace {
 
 constexpr size_t kHashDigits = 32, kRequestBytes = kHashDigits + sizeof(uint32_t);
-constexpr int kLookMs = 5;  // how soon a blob that somebody waits for is sent
+constexpr size_t kHandshakeBytes = 4096;  // the wire's own messages count against its limit too
+constexpr int kLookMs = 5;                // how soon a blob that somebody waits for is sent
 constexpr size_t kWaitingMax = 1024;
 constexpr int kWaitMs = 3000;
 
@@ -111,12 +112,12 @@ class EncryptedClient final : public BlobClient {
 }  // namespace
 
 Result<std::unique_ptr<BlobServer>> ServeBlobsEncrypted(BlobStore& store, const std::string& address, Transport& transport, Role self) {
-  CANDOR_ASSIGN(auto server, transport.Listen(address, self, kRequestBytes));
+  CANDOR_ASSIGN(auto server, transport.Listen(address, self, kHandshakeBytes));
   return std::make_unique<EncryptedServer>(store, std::move(server));
 }
 
 Result<std::unique_ptr<BlobClient>> ConnectToBlobsEncrypted(const std::string& endpoint, Transport& transport, Role self, Role server) {
-  CANDOR_ASSIGN(auto client, transport.Connect(endpoint, self, server, kChunkContentMax + kHashDigits + 1));
+  CANDOR_ASSIGN(auto client, transport.Connect(endpoint, self, server, kChunkContentMax + kHandshakeBytes));
   return std::make_unique<EncryptedClient>(std::move(client));
 }
 
