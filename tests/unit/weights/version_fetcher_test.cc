@@ -147,7 +147,11 @@ TEST_F(Fetching, RelaysKeepTheTrainersTrafficFlat) {
     trainer_.reset(), store_ = std::make_unique<BlobStore>();
     StartTrainer(0);
     std::vector<std::unique_ptr<VersionFetcher>> fetchers;
-    for (int i = 0; i < receivers; ++i) fetchers.push_back(VersionFetcher::Start(Relay(i)).value());
+    for (int i = 0; i < receivers; ++i) {
+      FetcherSetup setup = Relay(i);
+      setup.wait_ms = 3000;  // a busy machine may start the threads late
+      fetchers.push_back(VersionFetcher::Start(setup).value());
+    }
     {
       std::vector<NamedThread> threads;
       for (auto& fetcher : fetchers)
