@@ -29,6 +29,7 @@ const std::vector<Command>& Commands() {
       {"compare", Group::kLook, "several runs side by side, with paired differences", RunCompare},
       {"report", Group::kLook, "a run as one self-contained HTML page", RunReport},
       {"ledger", Group::kLook, "what became of every group of a run, and whether the books balance", RunLedger},
+      {"checkpoint", Group::kTools, "list, verify and export the checkpoints of a run", nullptr},
       {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},

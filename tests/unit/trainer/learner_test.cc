@@ -75,6 +75,7 @@ class FakePeers {
 
   MessageBody Answer(const MessageBody& body) {
     std::scoped_lock lock(mutex);
+    if (std::get_if<StatusRequest>(&body)) return StatusReply{"{\"ledger_sequence\": 7}"};
     if (std::get_if<Hello>(&body)) return Welcome{"run", {1}, static_cast<uint64_t>(epoch_), {}, {}, false};
     if (auto* plan = std::get_if<PlanRequest>(&body)) return Plan(*plan);
     if (auto* fetch = std::get_if<FetchGroup>(&body))
@@ -118,7 +119,7 @@ struct World {
     setup.deterministic = true;
     setup.format.tags = {"answer"}, setup.format.confidence = "none";
     setup.options.steps = steps, setup.options.sharding = Name(sharding), setup.options.schedule.lr = 3e-3,
-    setup.options.checkpoint_every = 2, setup.options.ema_decay = 0.5;
+    setup.options.checkpoint.checkpoint_every = 2, setup.options.ema_decay = 0.5;
     setup.options.peer_deadline_s = peer_deadline_s;
     ObjectiveOptions answer;
     answer.segment = "answer";
