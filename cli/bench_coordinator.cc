@@ -14,8 +14,8 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "cli/bench_front.h"
 #include "cli/command_line.h"
-#include "cli/commands.h"
 #include "coordinator/server.h"
 #include "core/clock.h"
 #include "core/fs.h"

@@ -5,7 +5,8 @@
 namespace candor::cli {
 
 BenchBody FrontBench(const std::string& name) {
-  static const std::map<std::string, BenchBody> benches = {{"recover", RunBenchRecover}, {"reliability", RunBenchReliability}};
+  static const std::map<std::string, BenchBody> benches = {
+      {"coordinator", RunBenchCoordinator}, {"recover", RunBenchRecover}, {"reliability", RunBenchReliability}};
   const auto found = benches.find(name);
   return found == benches.end() ? nullptr : found->second;
 }

@@ -8,6 +8,7 @@ using BenchBody = int (*)(int argc, const char* const* argv);
 // nullptr: candor-torch knows it, or nobody.
 BenchBody FrontBench(const std::string& name);
 
+int RunBenchCoordinator(int argc, const char* const* argv);
 int RunBenchRecover(int argc, const char* const* argv);
 int RunBenchReliability(int argc, const char* const* argv);
 

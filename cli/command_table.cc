@@ -31,6 +31,7 @@ const std::vector<Command>& Commands() {
       {"status", Group::kLook, "who waits for whom and since when: every process of a run, live", RunStatus},
       {"dashboard", Group::kLook, "the address of a live run's page, and the ssh line that brings it to you", RunDashboard},
       {"ledger", Group::kLook, "what became of every group of a run, and whether the books balance", RunLedger},
+      {"checkpoint", Group::kTools, "list, verify and export the checkpoints of a run", nullptr},
       {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},

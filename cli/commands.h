@@ -4,7 +4,6 @@
 
 namespace candor::cli {
 
-int RunBenchCoordinator(int argc, const char* const* argv);  // `candor bench coordinator`, called by bench
 int RunCalibration(int argc, const char* const* argv);
 int RunCheck(int argc, const char* const* argv);
 int RunCompare(int argc, const char* const* argv);

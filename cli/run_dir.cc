@@ -1,9 +1,9 @@
 #include "cli/run_dir.h"
 
-#include <charconv>
 #include <filesystem>
 
 #include "core/fs.h"
+#include "weights/version_fetcher.h"
 
 namespace candor::cli {
 
@@ -15,19 +15,21 @@ std::string ProgramFolder() {
 
 namespace {
 
-// The newest of <folder>/v<number> that holds a model, or "".
-std::string NewestVersion(const std::string& folder) {
-  std::string newest;
-  long best = -1;
+// The newest published version as a model folder: RUN_DIR/weights/assembled_v<N>_<its manifest's hash>, made when somebody asks; older
+// ones go.
+Result<std::string> NewestWeights(const std::string& weights) {
+  const std::vector<PolicyVersion> versions = PublishedVersions(weights);
+  if (versions.empty())
+    return Fail(ErrorCode::kNotFound, "the run has no model yet: neither final/ nor weights/v*/", weights,
+                "wait for its first step, or resume it: candor run ... --resume");
+  CANDOR_ASSIGN(const std::string hash, HashFileHex(VersionFolder(weights, versions.back()) + "/manifest.json"));
+  const std::string folder = weights + "/assembled_v" + ToString(versions.back()) + "_" + hash.substr(0, 8);
+  if (FileExists(folder + "/config.json")) return folder;
+  CANDOR_TRY(AssembleVersion(weights, versions.back(), folder));
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    std::string name = entry.path().filename().string();
-    long number = -1;
-    if (name.size() < 2 || name[0] != 'v') continue;
-    std::from_chars(name.data() + 1, name.data() + name.size(), number);
-    if (number > best && FileExists(entry.path().string() + "/config.json")) best = number, newest = entry.path().string();
-  }
-  return newest;
+  for (const auto& entry : std::filesystem::directory_iterator(weights, ignored))
+    if (entry.path().filename().string().starts_with("assembled_v") && entry.path() != folder) (void)RemoveTree(entry.path().string());
+  return folder;
 }
 
 }  // namespace
@@ -36,11 +38,7 @@ Result<std::string> ModelFolderOf(const std::string& model_or_run) {
   if (FileExists(model_or_run + "/config.json")) return model_or_run;
   RunDir run{model_or_run};
   if (FileExists(run.FinalModel() + "/config.json")) return run.FinalModel();
-  if (FileExists(run.Resolved())) {
-    if (std::string newest = NewestVersion(model_or_run + "/weights"); !newest.empty()) return newest;
-    return Fail(ErrorCode::kNotFound, "the run has no model yet: neither final/ nor weights/v*/", model_or_run,
-                "wait for its first step, or resume it: candor run ... --resume");
-  }
+  if (FileExists(run.Resolved())) return NewestWeights(model_or_run + "/weights");
   return Fail(
       ErrorCode::kNotFound,
       FileExists(model_or_run) ? "this is neither a model folder (no config.json) nor a run (no resolved.toml)" : "there is no such folder",

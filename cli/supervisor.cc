@@ -241,7 +241,7 @@ void Supervisor::Stop(int grace_ms) {
       if (child.pid > 0 && ::waitpid(child.pid, &status, WNOHANG) == child.pid) child.exit_code = CodeOf(status), child.pid = -1;
       left = left || child.pid > 0;
     }
-    if (!left) return;
+    if (!left) return KillStrays();  // ranks of a launcher that had to be killed
     if (!killed && clock_.SteadyMs() > deadline) {
       for (Child& child : children_)
         if (child.pid > 0) ::kill(-child.pid, SIGKILL);

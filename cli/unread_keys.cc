@@ -62,6 +62,8 @@ constexpr Rule kRules[] = {
      "trainer.aggregation = \"fixed_length\" and loss = \"dr_grpo\""},
     {"trainer", "final_lr_ratio", [](const Recipe& r, size_t) { return r.trainer.schedule.schedule != "constant"; },
      "trainer.schedule = \"linear\" and \"cosine\""},
+    {"trainer", "relay_bind encrypt", [](const Recipe& r, size_t) { return r.trainer.transfer == "relay"; },
+     "trainer.transfer = \"relay\""},
     {"objective", "target", [](const Recipe& r, size_t i) { return r.objectives[i].segment == "slot"; }, "an objective of the slot"},
     {"objective", "advantage", [](const Recipe& r, size_t i) { return r.objectives[i].loss == "policy_gradient"; },
      "loss = \"policy_gradient\""},

@@ -35,7 +35,7 @@ endif()
 
 # The rest of what the programs load, but for the C library, which belongs to the machine.
 file(GET_RUNTIME_DEPENDENCIES EXECUTABLES "${_prefix}/bin/candor" "${_prefix}/bin/candor-torch" RESOLVED_DEPENDENCIES_VAR _needed UNRESOLVED_DEPENDENCIES_VAR _unresolved CONFLICTING_DEPENDENCIES_PREFIX _conflict
-     PRE_EXCLUDE_REGEXES "^(ld-linux|libc\\.|libm\\.|libdl\\.|libpthread\\.|librt\\.|libresolv\\.|libtorch|libc10|libcu|libnv)" POST_EXCLUDE_REGEXES "/(torch|nvidia)/")
+     PRE_EXCLUDE_REGEXES "^(ld-linux|libc\\.|libm\\.|libdl\\.|libpthread\\.|librt\\.|libresolv\\.|libtorch|libc10|libcudart|libcupti|libcuda|libnccl|libnv)" POST_EXCLUDE_REGEXES "/(torch|nvidia)/")
 foreach(_library IN LISTS _needed)
   get_filename_component(_name "${_library}" NAME)
   get_filename_component(_real "${_library}" REALPATH)

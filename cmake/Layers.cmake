@@ -66,7 +66,8 @@ function(candor_add_layer folder)
   foreach(package IN LISTS LAYER_${name}_PACKAGES)
     target_link_libraries(candor_${name} ${kind} pkg_${package})
   endforeach()
-  if("torch" IN_LIST LAYER_${name}_PACKAGES AND sources)
+  # cli/torch names no package of its own for it, but sees ATen through the headers of the folders it wires together.
+  if(sources AND ("torch" IN_LIST LAYER_${name}_PACKAGES OR folder STREQUAL "cli/torch"))
     if(NOT TARGET candor_aten_pch)  # ATen is precompiled once (half a minute) and shared by everything that includes model/aten.h
       file(WRITE ${CMAKE_BINARY_DIR}/aten_pch.cc "// the owner of the precompiled model/aten.h\n")
       add_library(candor_aten_pch STATIC ${CMAKE_BINARY_DIR}/aten_pch.cc)

@@ -26,6 +26,7 @@ target_include_directories(pkg_mpi SYSTEM INTERFACE ${CANDOR_MPI_INCLUDE})
 candor_package(cli11)          # header only: CLI/CLI.hpp
 candor_pkgconfig(xxhash libxxhash)
 candor_pkgconfig(zmq libzmq)
+candor_pkgconfig(zstd libzstd)
 target_link_libraries(pkg_zmq INTERFACE sodium)  # its cryptography; also the codes of signed records (core/signed_record.cc)
 candor_pkgconfig(re2 re2)
 candor_pkgconfig(curl libcurl)

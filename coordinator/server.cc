@@ -7,6 +7,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "coordinator/books.h"
 #include "coordinator/http.h"
 #include "coordinator/ledger.h"
 #include "coordinator/status.h"
@@ -182,6 +183,15 @@ void CoordinatorServer::Take(const IncomingMessage& incoming) {
     return Answer(incoming, message->sequence,
                   Error{ErrorCode::kUnauthorized, fmt::format("this is run {}, not {}", state_.plan().run_id, message->run_id),
                         "coordinator", "", false});
+  const uint64_t recorded = ledger_.records() + records_.size();
+  if (auto* asked = std::get_if<StatusRequest>(&message->body); asked && asked->books)
+    return Answer(incoming, message->sequence, StatusReply{BooksJson(state_, recorded)});
+  if (auto* done = std::get_if<CheckpointDone>(&message->body); done && done->ledger_sequence > recorded)
+    return Answer(incoming, message->sequence,
+                  Error{ErrorCode::kInvalidInput,
+                        fmt::format("the checkpoint of step {} knows a ledger of {} records, this one has {}", done->step.value,
+                                    done->ledger_sequence, recorded),
+                        run_dir_, "the ledger is an older copy than the checkpoints: bring both from the same moment", false});
   extras_.wall_ms = hooks_.clock->WallMs();
   if (std::holds_alternative<StatusRequest>(message->body))
     return Answer(incoming, message->sequence, StatusReply{StatusJson(state_, extras_, hooks_.clock->SteadyMs())});
@@ -203,7 +213,8 @@ void CoordinatorServer::Gather(Actions actions) {
     if (ended && IsEvalGroup(*ended) && state_.OpenInEval(*ended) == 0) evals_done_.push_back(*ended);
     if (auto* checkpoint = std::get_if<CheckpointDone>(&record)) {
       extras_.covered_ms = hooks_.clock->SteadyMs();
-      if (Status dropped_keys = record_.DropCovered("train", checkpoint->step, with_); !dropped_keys)
+      const StepId released{checkpoint->step.value - std::min(checkpoint->step.value, checkpoint->replayable_steps)};
+      if (Status dropped_keys = record_.DropCovered("train", released, with_); !dropped_keys)
         LogError(dropped_keys.error(), "drop covered observations");
     }
     records_.push_back(std::move(record));

@@ -90,6 +90,15 @@ void CoordinatorState::IssueEvals(PolicyVersion version) {
   }
 }
 
+// Nothing before has to be replayed any more: the spool may let go of it.
+void CoordinatorState::Cover(StepId through) {
+  if (through <= covered_) return;
+  auto at = groups_.lower_bound(MakeGroupId(covered_.value + 1, 0));
+  for (; at != groups_.end() && at->second.wave <= through && !IsEvalGroup(at->first); ++at) at->second.header.reset();
+  covered_ = through;
+  plans_.erase(plans_.begin(), plans_.upper_bound(through));
+}
+
 // What each record does to the state.
 struct RecordApplier {
   CoordinatorState& s;
@@ -131,13 +140,33 @@ struct RecordApplier {
       s.segment_ = r.segment;
       for (StepId step = r.step; step <= s.last_done_; ++step.value) Undo(step);
       s.last_done_ = {r.step.value - 1};
+      s.checkpointed_ = std::min(s.checkpointed_, s.last_done_);
       s.finished_ = false;
+      if (r.step <= s.covered_) StartAgainFrom(s.last_done_);
     }
   }
+  // Groups whose payload is still spooled are scored again and their plan stays; the others are generated again.
   void Undo(StepId step) const {
-    for (const PlannedGroup& planned : s.plans_.at(step).plan.groups)
-      s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kScored);
+    if (auto logged = s.plans_.find(step); logged != s.plans_.end()) {
+      for (const PlannedGroup& planned : logged->second.plan.groups)
+        s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kScored);
+    } else {
+      for (uint32_t position = 0; position < s.plan_.prompts_per_step; ++position) {
+        const GroupId id = MakeGroupId(step.value, position);
+        GroupState& group = s.groups_.at(id);
+        if (group.phase != GroupPhase::kTrained) continue;
+        group.header.reset();
+        group.drop = DropReason::kNone;
+        s.SetPhase(id, group, GroupPhase::kOpen);
+      }
+    }
     s.reports_.erase(step);
+  }
+  // As at the start of a run, with version `step` in the place of version 0: what newer ones of the abandoned lineage bring is a ghost's.
+  void StartAgainFrom(StepId step) const {
+    s.covered_ = step;
+    s.base_ = {step.value};
+    s.versions_.erase(s.versions_.upper_bound({step.value}), s.versions_.end());
   }
   void operator()(const StepDone& r) const {
     const StepId step = r.report.step;
@@ -149,13 +178,13 @@ struct RecordApplier {
   }
   // Nothing at or below the covered step can be asked for again: headers and plans go, ends stay.
   void operator()(const CheckpointDone& r) const {
-    if (r.step <= s.covered_) return;
-    auto at = s.groups_.lower_bound(MakeGroupId(s.covered_.value + 1, 0));
-    for (; at != s.groups_.end() && at->second.wave <= r.step && !IsEvalGroup(at->first); ++at) at->second.header.reset();
-    s.covered_ = r.step;
-    s.plans_.erase(s.plans_.begin(), s.plans_.upper_bound(r.step));
+    s.checkpointed_ = std::max(s.checkpointed_, r.step);
+    s.Cover({r.step.value - std::min(r.step.value, r.replayable_steps)});
   }
-  void operator()(const RunFinished&) const { s.finished_ = s.last_done_.value >= s.plan_.steps; }  // a resume may ask for more steps
+  void operator()(const RunFinished&) const {
+    s.finished_ = s.last_done_.value >= s.plan_.steps;  // a resume may ask for more steps
+    if (s.finished_) s.Cover(s.checkpointed_);
+  }
 
   // Evaluations at what was the last version are not due any more when a resume asks for more steps; their results stay.
   GroupState& Ensure(GroupId id) const {
@@ -203,7 +232,7 @@ Status CoordinatorState::Replay(const LedgerRecord& record) {
                std::all_of(needs.planned.begin(), needs.planned.end(), known);
   if (auto* started = std::get_if<TrainerStarted>(&record); started && started->segment != segment_) {
     holds = holds && 0 < started->step.value && started->step <= last_done_;
-    for (StepId step = started->step; holds && step <= last_done_; ++step.value) holds = plans_.count(step) > 0;
+    for (StepId step = started->step; holds && step <= last_done_; ++step.value) holds = step <= covered_ || plans_.count(step) > 0;
   }
   if (!holds)
     return Fail(ErrorCode::kInvalidInput, "the ledger does not fit this recipe", "ledger",
@@ -248,7 +277,7 @@ CoordinatorState::RuleResult CoordinatorState::Dispatch(Role role, uint64_t requ
 
 // A run whose last checkpoint is not recorded may still have to learn its last steps again.
 void CoordinatorState::FinishIfDone(Actions& actions) {
-  if (finished_ || last_done_.value < plan_.steps || covered_.value < plan_.steps || open_evals_ > 0) return;
+  if (finished_ || last_done_.value < plan_.steps || checkpointed_.value < plan_.steps || open_evals_ > 0) return;
   Commit(actions, RunFinished{});
   actions.events.push_back("the run is finished");
 }
@@ -265,7 +294,7 @@ void CoordinatorState::NoteWaiting(const std::string& who, const std::string& wh
 PolicyVersion CoordinatorState::OldestVersionFor(const GroupState& group, GroupId id) const {
   if (IsEvalGroup(id)) return EvalVersionOf(id);
   const uint64_t behind = 1 + plan_.staleness;
-  return {group.wave.value > behind ? group.wave.value - behind : 0};
+  return std::max(base_, PolicyVersion{group.wave.value > behind ? group.wave.value - behind : 0});
 }
 
 // Newer than wave - 1 only after the learner went back: versions of its earlier life are still in use.

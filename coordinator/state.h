@@ -104,7 +104,8 @@ class CoordinatorState {
   uint64_t CountOf(GroupPhase phase) const { return by_phase_[static_cast<size_t>(phase)]; }
   const std::map<DropReason, uint64_t>& dropped() const { return dropped_; }
   StepId last_done() const { return last_done_; }
-  StepId covered() const { return covered_; }
+  StepId covered() const { return covered_; }            // groups up to here were released: they cannot be replayed
+  StepId checkpointed() const { return checkpointed_; }  // of the newest checkpoint
   SegmentId segment() const { return segment_; }
   uint64_t epoch() const { return epoch_; }
   bool finished() const { return finished_; }
@@ -132,6 +133,7 @@ class CoordinatorState {
   void CountOpenEval(GroupId id, bool open);
   VersionInfo NewestInfo() const;
   void SetPhase(GroupId id, GroupState& group, GroupPhase phase);
+  void Cover(StepId through);
 
   // state_leases.cc
   Result<MemberState*> Join(Role role, const std::string& worker, Incarnation incarnation, int64_t now_ms);
@@ -180,7 +182,8 @@ class CoordinatorState {
   std::map<StepId, StepDone> reports_;  // of this lineage
   std::set<Incarnation> past_trainers_;
   std::optional<Incarnation> trainer_;
-  StepId issued_, last_done_, covered_;
+  StepId issued_, last_done_, covered_, checkpointed_;
+  PolicyVersion base_;  // where the learner last went back to behind `covered_`: older versions are gone
   SegmentId segment_{1};
   uint64_t next_plan_ = 1;
   uint64_t open_evals_ = 0;                    // evaluation groups that have not ended

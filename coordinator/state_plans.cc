@@ -82,11 +82,6 @@ Status CoordinatorState::AdoptTrainer(const PlanRequest& request, Actions& actio
     return Fail(ErrorCode::kUnauthorized, "a newer learner has taken over this run",
                 fmt::format("incarnation {}", request.incarnation.value), "this process must stop");
   if (request.step.value == 0) return Fail(ErrorCode::kInvalidInput, "steps start at 1", "plan request");
-  if (request.step <= covered_ && request.step <= last_done_)
-    return Fail(
-        ErrorCode::kInvalidInput,
-        fmt::format("the groups of step {} were released when the checkpoint of step {} was recorded", request.step.value, covered_.value),
-        "plan request", fmt::format("start from the checkpoint of step {}", covered_.value));
   const StepId next{last_done_.value + 1};
   if (request.step.value == next.value + 1 && plans_.count(next)) {
     actions.events.push_back(fmt::format("step {} was done, its report was lost with the learner", next.value));
@@ -105,6 +100,10 @@ Status CoordinatorState::AdoptTrainer(const PlanRequest& request, Actions& actio
   if (back)
     actions.events.push_back(
         fmt::format("the learner goes back from step {} to step {}: a new segment", last_done_.value, request.step.value - 1));
+  if (request.step <= covered_ && request.step <= last_done_)
+    actions.events.push_back(
+        fmt::format("the groups of steps {} to {} were released with the checkpoint of step {} and are generated again", request.step.value,
+                    std::min(covered_, last_done_).value, checkpointed_.value));
   Commit(actions, TrainerStarted{request.incarnation, request.step, back ? SegmentId{segment_.value + 1} : segment_});
   return {};
 }
@@ -223,7 +222,7 @@ CoordinatorState::RuleResult CoordinatorState::OnCheckpointDone(const Checkpoint
   if (done.step > last_done_) {
     ack.accepted = false;
     ack.reason = fmt::format("a checkpoint of step {}, but step {} was the last one done", done.step.value, last_done_.value);
-  } else if (done.step > covered_) {
+  } else if (done.step > checkpointed_) {
     Commit(actions, done);
   }
   ack.spool_release_through = covered_;

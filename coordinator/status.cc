@@ -69,7 +69,7 @@ std::string StatusJson(const CoordinatorState& state, const StatusExtras& extras
                  {"segment", state.segment().value},
                  {"step", state.last_done().value},
                  {"steps", state.plan().steps},
-                 {"covered_by_checkpoint", state.covered().value},
+                 {"covered_by_checkpoint", state.checkpointed().value},
                  {"newest_version", state.newest_version().value},
                  {"versions", state.versions().size()},
                  {"finished", state.finished()},
@@ -108,7 +108,7 @@ std::string PrometheusText(const CoordinatorState& state, const StatusExtras& ex
   single("step", "last optimizer step that was done", static_cast<double>(state.last_done().value));
   single("steps", "steps of the run", static_cast<double>(state.plan().steps));
   single("policy_version", "newest policy version in the ledger", static_cast<double>(state.newest_version().value));
-  single("checkpoint_step", "newest step that a checkpoint covers", static_cast<double>(state.covered().value));
+  single("checkpoint_step", "newest step that a checkpoint covers", static_cast<double>(state.checkpointed().value));
   single("finished", "1 when the run is over", state.finished() ? 1 : 0);
   single("uptime_seconds", "age of this coordinator", SecondsSince(extras.started_ms, now_ms));
   const Counts counts = Count(state);

@@ -6,36 +6,13 @@
 #include <condition_variable>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <mutex>
 
 #include "core/collective.h"
 #include "core/collective_reduce.h"
 
 namespace candor {
-
-size_t SizeOf(ElementType type) {
-  switch (type) {
-    case ElementType::kFloat32:
-      return 4;
-    case ElementType::kBFloat16:
-      return 2;
-    case ElementType::kInt64:
-      return 8;
-    case ElementType::kByte:
-      return 1;
-  }
-  return 1;
-}
-
-Result<Collective::Ticket> Collective::StartAllGather(const void* in, void* out, size_t count, ElementType type) {
-  CANDOR_TRY(AllGather(in, out, count, type));
-  return Ticket{0};
-}
-Result<Collective::Ticket> Collective::StartReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) {
-  CANDOR_TRY(ReduceScatter(in, out, count, type, op));
-  return Ticket{0};
-}
-Status Collective::Wait(Ticket) { return {}; }
 
 namespace {
 
@@ -78,22 +55,28 @@ class Meeting {
     return Broken();
   }
 
-  // A point-to-point message: the sender waits until the receiver took it.
-  Status Post(int from, int to, const void* data, size_t bytes) {
-    std::unique_lock lock(mutex_);
-    mail_.push_back({from, to, data, bytes});
+  // A point-to-point message lies here until its receiver took it; the sender waits for that.
+  Result<uint64_t> Post(int from, int to, const void* data, size_t bytes) {
+    std::scoped_lock lock(mutex_);
+    if (broken_) return Broken();
+    mail_.push_back({++posted_, from, to, data, bytes});
     met_.notify_all();
-    return AwaitMail(lock, [&] {
-      return std::none_of(mail_.begin(), mail_.end(), [&](const Mail& m) { return m.data == data && m.from == from && m.to == to; });
-    });
+    return posted_;
+  }
+  Status AwaitTaken(uint64_t id) {
+    std::unique_lock lock(mutex_);
+    return AwaitMail(lock, [&] { return std::none_of(mail_.begin(), mail_.end(), [&](const Mail& m) { return m.id == id; }); });
   }
   Status Take(int from, int to, void* data, size_t bytes) {
     std::unique_lock lock(mutex_);
     auto find = [&] { return std::find_if(mail_.begin(), mail_.end(), [&](const Mail& m) { return m.from == from && m.to == to; }); };
     CANDOR_TRY(AwaitMail(lock, [&] { return find() != mail_.end(); }));
     auto mail = find();
-    if (mail->bytes != bytes)
-      return Fail(ErrorCode::kCollective, fmt::format("rank {} sent {} bytes, rank {} expects {}", from, mail->bytes, to, bytes));
+    if (mail->bytes != bytes) {
+      broken_ = true, reason_ = fmt::format("ranks disagree: rank {} sent {} bytes, rank {} expects {}", from, mail->bytes, to, bytes);
+      met_.notify_all();
+      return Broken();
+    }
     if (bytes > 0) std::memcpy(data, mail->data, bytes);
     mail_.erase(mail);
     met_.notify_all();
@@ -104,9 +87,14 @@ class Meeting {
     broken_ = true, reason_ = "aborted";
     met_.notify_all();
   }
+  Status Health() {
+    std::scoped_lock lock(mutex_);
+    return broken_ ? Status(Broken()) : Status{};
+  }
 
  private:
   struct Mail {
+    uint64_t id;
     int from, to;
     const void* data;
     size_t bytes;
@@ -126,7 +114,7 @@ class Meeting {
   std::vector<Offer> offers_;
   std::vector<Mail> mail_;
   int arrived_ = 0;
-  uint64_t round_ = 0;
+  uint64_t round_ = 0, posted_ = 0;
   bool broken_ = false;
   std::string reason_;
 };
@@ -138,53 +126,84 @@ class LocalCollective final : public Collective {
   int size() const override { return size_; }
   const char* backend() const override { return "local"; }
 
-  Status AllReduce(void* data, size_t count, ElementType type, ReduceOp op) override {
-    return meeting_->Meet(rank_, {Call("all_reduce", count, type, static_cast<int>(op)), data, data}, [&](std::vector<Offer>& offers) {
-      std::vector<const void*> inputs;
-      for (Offer& offer : offers) inputs.push_back(offer.in);
-      std::vector<char> sum(count * SizeOf(type));
-      ReduceInRankOrder(inputs, 0, sum.data(), count, type, op);
-      for (Offer& offer : offers) std::memcpy(offer.out, sum.data(), sum.size());
-    });
+  // Everything is done here but the wait of a send for its receiver. Messages are posted before anything is waited for.
+  Result<Ticket> Start(std::span<const CollectiveCall> group) override {
+    Started started;
+    for (const CollectiveCall& call : group)
+      if (call.kind == CallKind::kSend) {
+        CANDOR_ASSIGN(const uint64_t id, meeting_->Post(rank_, call.peer, call.in, call.count * SizeOf(call.type)));
+        started.posted.push_back(id);
+      }
+    for (const CollectiveCall& call : group)
+      if (call.kind == CallKind::kReceive)
+        started.receives.push_back(call);
+      else if (call.kind != CallKind::kSend)
+        CANDOR_TRY(meeting_->Meet(rank_, {Describe(call), call.in ? call.in : call.out, call.out},
+                                  [&](std::vector<Offer>& offers) { Work(call, offers); }));
+    started_.emplace(++last_ticket_, std::move(started));
+    return last_ticket_;
   }
-  Status ReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) override {
-    return meeting_->Meet(rank_, {Call("reduce_scatter", count, type, static_cast<int>(op)), in, out}, [&](std::vector<Offer>& offers) {
-      std::vector<const void*> inputs;
-      for (Offer& offer : offers) inputs.push_back(offer.in);
-      std::vector<char> sums(offers.size() * count * SizeOf(type));
-      for (size_t r = 0; r < offers.size(); ++r)
-        ReduceInRankOrder(inputs, r * count * SizeOf(type), sums.data() + r * count * SizeOf(type), count, type, op);
-      for (size_t r = 0; r < offers.size(); ++r) std::memcpy(offers[r].out, sums.data() + r * count * SizeOf(type), count * SizeOf(type));
-    });
+  Status Wait(Ticket ticket) override {
+    auto found = started_.find(ticket);
+    if (found == started_.end()) return Fail(ErrorCode::kInternal, fmt::format("no collective has the ticket {}", ticket));
+    Started started = std::move(found->second);
+    started_.erase(found);
+    return Finish(started);
   }
-  Status AllGather(const void* in, void* out, size_t count, ElementType type) override {
-    return meeting_->Meet(rank_, {Call("all_gather", count, type, 0), in, out}, [&](std::vector<Offer>& offers) {
-      const size_t bytes = count * SizeOf(type);
-      std::vector<char> all(bytes * offers.size());
-      for (size_t r = 0; r < offers.size(); ++r) std::memcpy(all.data() + r * bytes, offers[r].in, bytes);
-      for (Offer& offer : offers) std::memcpy(offer.out, all.data(), all.size());
-    });
-  }
-  Status Broadcast(void* data, size_t count, ElementType type, int root) override {
-    return meeting_->Meet(rank_, {Call("broadcast", count, type, root), data, data}, [&](std::vector<Offer>& offers) {
-      const Offer& source = offers[static_cast<size_t>(root)];
-      for (Offer& offer : offers)
-        if (offer.out != source.in) std::memcpy(offer.out, source.in, count * SizeOf(type));
-    });
-  }
-  Status Send(const void* data, size_t bytes, int to) override { return meeting_->Post(rank_, to, data, bytes); }
-  Status Receive(void* data, size_t bytes, int from) override { return meeting_->Take(from, rank_, data, bytes); }
-  Status Barrier() override {
-    return meeting_->Meet(rank_, {"barrier", nullptr, nullptr}, [](std::vector<Offer>&) {});
-  }
+  Status Health() override { return meeting_->Health(); }
   void Abort() override { meeting_->Abort(); }
 
  private:
-  static std::string Call(const char* name, size_t count, ElementType type, int detail) {
-    return fmt::format("{} of {} elements of type {}, {}", name, count, static_cast<int>(type), detail);
+  struct Started {
+    std::vector<uint64_t> posted;
+    std::vector<CollectiveCall> receives;
+  };
+  Status Finish(Started& started) {
+    for (const CollectiveCall& call : started.receives)
+      CANDOR_TRY(meeting_->Take(call.peer, rank_, call.out, call.count * SizeOf(call.type)));
+    started.receives.clear();
+    for (const uint64_t id : started.posted) CANDOR_TRY(meeting_->AwaitTaken(id));
+    started.posted.clear();
+    return {};
   }
+  // The last rank to arrive does the work of all.
+  static void Work(const CollectiveCall& call, std::vector<Offer>& offers) {
+    const size_t bytes = call.count * SizeOf(call.type);
+    std::vector<const void*> inputs;
+    for (const Offer& offer : offers) inputs.push_back(offer.in);
+    std::vector<char> all;
+    switch (call.kind) {
+      case CallKind::kAllReduce:
+        all.resize(bytes);
+        ReduceInRankOrder(inputs, 0, all.data(), call.count, call.type, call.op);
+        break;
+      case CallKind::kReduceScatter:
+        all.resize(offers.size() * bytes);
+        for (size_t r = 0; r < offers.size(); ++r)
+          ReduceInRankOrder(inputs, r * bytes, all.data() + r * bytes, call.count, call.type, call.op);
+        for (size_t r = 0; r < offers.size(); ++r) Copy(offers[r].out, all.data() + r * bytes, bytes);
+        return;
+      case CallKind::kAllGather:
+        all.resize(offers.size() * bytes);
+        for (size_t r = 0; r < offers.size(); ++r) Copy(all.data() + r * bytes, inputs[r], bytes);
+        break;
+      case CallKind::kBroadcast:
+        all.resize(bytes);
+        Copy(all.data(), inputs[static_cast<size_t>(call.peer)], bytes);
+        break;
+      default:
+        break;
+    }
+    for (const Offer& offer : offers) Copy(offer.out, all.data(), all.size());
+  }
+  static void Copy(void* to, const void* from, size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+
   std::shared_ptr<Meeting> meeting_;
   const int rank_, size_;
+  std::map<Ticket, Started> started_;
+  Ticket last_ticket_ = 0;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // The MPI backend (host memory). Open MPI is opened by name at run time, so that laptops and the front program do without it; mpi.h gives
-// types only, the handles behind its macros are looked up as symbols. Data moves by non-blocking MPI collectives that are polled with a
-// back-off and a deadline (a blocking wait burns a whole core and never gives up); sums are made here in rank order, so that the bits equal
-// the local backend's.
+// types only, the handles behind its macros are looked up as symbols. Messages are non-blocking and are tested with a back-off (a blocking
+// wait burns a whole core and never gives up) by the one thread that uses MPI (core/collective_mesh.h), so that they make progress while
+// the rank computes. Each rank sends a sign of life to the next one once a second: Slurm may never notice that a node was lost.
 #define OMPI_SKIP_MPICXX 1  // the C++ bindings would need libmpi at link time
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -9,15 +9,12 @@
 #include <sched.h>
 #include <time.h>
 
-#include <atomic>
-#include <chrono>
-#include <climits>
+#include <algorithm>
 #include <cstdlib>
-#include <cstring>
-#include <map>
+#include <deque>
 
 #include "core/collective.h"
-#include "core/collective_reduce.h"
+#include "core/collective_mesh.h"
 #include "core/launch.h"
 
 namespace candor {
@@ -30,13 +27,10 @@ struct MpiLibrary {
   decltype(&MPI_Comm_rank) comm_rank = nullptr;
   decltype(&MPI_Comm_size) comm_size = nullptr;
   decltype(&MPI_Comm_set_errhandler) set_errhandler = nullptr;
-  decltype(&MPI_Iallgather) iallgather = nullptr;
-  decltype(&MPI_Ialltoall) ialltoall = nullptr;
-  decltype(&MPI_Ibcast) ibcast = nullptr;
-  decltype(&MPI_Ibarrier) ibarrier = nullptr;
   decltype(&MPI_Isend) isend = nullptr;
   decltype(&MPI_Irecv) irecv = nullptr;
   decltype(&MPI_Test) test = nullptr;
+  decltype(&MPI_Cancel) cancel = nullptr;
   MPI_Comm world = nullptr;
   MPI_Datatype byte = nullptr;
   MPI_Errhandler errors_return = nullptr;
@@ -58,163 +52,138 @@ Result<MpiLibrary> OpenMpi() {
   MpiLibrary mpi;
   bool ok = Look(handle, "MPI_Init_thread", mpi.init_thread) && Look(handle, "MPI_Finalize", mpi.finalize) &&
             Look(handle, "MPI_Comm_rank", mpi.comm_rank) && Look(handle, "MPI_Comm_size", mpi.comm_size) &&
-            Look(handle, "MPI_Comm_set_errhandler", mpi.set_errhandler) && Look(handle, "MPI_Iallgather", mpi.iallgather) &&
-            Look(handle, "MPI_Ialltoall", mpi.ialltoall) && Look(handle, "MPI_Ibcast", mpi.ibcast) &&
-            Look(handle, "MPI_Ibarrier", mpi.ibarrier) && Look(handle, "MPI_Isend", mpi.isend) && Look(handle, "MPI_Irecv", mpi.irecv) &&
-            Look(handle, "MPI_Test", mpi.test) && Look(handle, "ompi_mpi_comm_world", mpi.world) &&
-            Look(handle, "ompi_mpi_byte", mpi.byte) && Look(handle, "ompi_mpi_errors_return", mpi.errors_return);
+            Look(handle, "MPI_Comm_set_errhandler", mpi.set_errhandler) && Look(handle, "MPI_Isend", mpi.isend) &&
+            Look(handle, "MPI_Irecv", mpi.irecv) && Look(handle, "MPI_Test", mpi.test) && Look(handle, "MPI_Cancel", mpi.cancel) &&
+            Look(handle, "ompi_mpi_comm_world", mpi.world) && Look(handle, "ompi_mpi_byte", mpi.byte) &&
+            Look(handle, "ompi_mpi_errors_return", mpi.errors_return);
   if (!ok) return Fail(ErrorCode::kVersionSkew, "libmpi is not an Open MPI 4", "", "Candor needs Open MPI 4.x (libmpi.so.40)");
   return mpi;
 }
 
-class MpiCollective final : public Collective {
+constexpr int kHeaderTag = 0, kPayloadTag = 1, kBeatTag = 2;
+constexpr size_t kChunkBytes = size_t{1} << 30;  // one MPI message holds less than 2 GiB
+
+class MpiMesh final : public ByteMesh {
  public:
-  MpiCollective(MpiLibrary mpi, int rank, int size, CollectiveOptions options) : mpi_(mpi), rank_(rank), size_(size), options_(options) {}
-  ~MpiCollective() override {
-    if (!broken_) mpi_.finalize();  // after a break it would wait for the dead peer
-  }
+  MpiMesh(MpiLibrary mpi, CollectiveOptions options) : mpi_(mpi), timer_(options.silence_ms) {}
+  const char* name() const override { return "mpi"; }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  const char* backend() const override { return "mpi"; }
 
-  Status AllReduce(void* data, size_t count, ElementType type, ReduceOp op) override {
-    const size_t slice = (count + static_cast<size_t>(size_) - 1) / static_cast<size_t>(size_), bytes = slice * SizeOf(type);
-    std::vector<char> padded(bytes * static_cast<size_t>(size_)), own(bytes);
-    std::memcpy(padded.data(), data, count * SizeOf(type));
-    CANDOR_TRY(ReduceScatter(padded.data(), own.data(), slice, type, op));
-    CANDOR_TRY(AllGather(own.data(), padded.data(), slice, type));
-    std::memcpy(data, padded.data(), count * SizeOf(type));
+  Status Open() override {
+    int provided = 0;
+    if (mpi_.init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+      return Fail(ErrorCode::kCollective, "MPI_Init failed", "", "start the ranks with mpirun or srun --mpi=pmix");
+    mpi_.set_errhandler(mpi_.world, mpi_.errors_return);
+    mpi_.comm_rank(mpi_.world, &rank_);
+    mpi_.comm_size(mpi_.world, &size_);
     return {};
   }
-  Status ReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) override {
-    CANDOR_ASSIGN(Ticket ticket, StartReduceScatter(in, out, count, type, op));
-    return Wait(ticket);
-  }
-  Status AllGather(const void* in, void* out, size_t count, ElementType type) override {
-    CANDOR_ASSIGN(Ticket ticket, StartAllGather(in, out, count, type));
-    return Wait(ticket);
-  }
-  Result<Ticket> StartAllGather(const void* in, void* out, size_t count, ElementType type) override {
-    const size_t bytes = count * SizeOf(type);
-    CANDOR_TRY(Fits(bytes));
-    Pending pending{fmt::format("all_gather of {} bytes", bytes), MPI_Request{}, {}, nullptr, 0, type, ReduceOp::kSum};
-    CANDOR_TRY(Check(
-        mpi_.iallgather(in, static_cast<int>(bytes), mpi_.byte, out, static_cast<int>(bytes), mpi_.byte, mpi_.world, &pending.request),
-        pending.what));
-    return Remember(std::move(pending));
-  }
-  Result<Ticket> StartReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) override {
-    const size_t bytes = count * SizeOf(type);
-    CANDOR_TRY(Fits(bytes));
-    Pending pending{fmt::format("reduce_scatter of {} bytes", bytes),
-                    MPI_Request{},
-                    std::vector<char>(bytes * static_cast<size_t>(size_)),
-                    out,
-                    count,
-                    type,
-                    op};
-    CANDOR_TRY(Check(mpi_.ialltoall(in, static_cast<int>(bytes), mpi_.byte, pending.received.data(), static_cast<int>(bytes), mpi_.byte,
-                                    mpi_.world, &pending.request),
-                     pending.what));
-    return Remember(std::move(pending));
-  }
-  Status Wait(Ticket ticket) override {
-    auto found = pending_.find(ticket);
-    if (found == pending_.end()) return Fail(ErrorCode::kInternal, fmt::format("no collective has the ticket {}", ticket));
-    Pending& pending = found->second;
-    Status done = Finish(pending.request, pending.what);
-    if (done && pending.out) {
-      std::vector<const void*> inputs;
-      for (int r = 0; r < size_; ++r)
-        inputs.push_back(pending.received.data() + static_cast<size_t>(r) * pending.count * SizeOf(pending.type));
-      ReduceInRankOrder(inputs, 0, pending.out, pending.count, pending.type, pending.op);
+
+  Status Begin(std::span<const Outgoing> out, std::span<const Incoming> in) override {
+    in_ = {in.begin(), in.end()};
+    headers_.assign(in.size(), {});
+    header_requests_.assign(in.size(), MPI_Request{});
+    checked_ = 0;
+    requests_.clear();
+    for (size_t i = 0; i < in.size(); ++i)
+      CANDOR_TRY(Receive(&headers_[i], sizeof(CallHeader), in[i].from, kHeaderTag, header_requests_[i]));
+    for (const Outgoing& message : out) {
+      CANDOR_TRY(Send(&message.header, sizeof(CallHeader), message.to, kHeaderTag));
+      for (size_t at = 0; at < message.bytes; at += kChunkBytes)
+        CANDOR_TRY(Send(message.data + at, std::min(kChunkBytes, message.bytes - at), message.to, kPayloadTag));
     }
-    if (done) pending_.erase(found);  // else MPI may still write into its buffer
-    return done;
+    return {};
   }
-  Status Broadcast(void* data, size_t count, ElementType type, int root) override {
-    const size_t bytes = count * SizeOf(type);
-    CANDOR_TRY(Fits(bytes));
-    MPI_Request request{};
-    CANDOR_TRY(Check(mpi_.ibcast(data, static_cast<int>(bytes), mpi_.byte, root, mpi_.world, &request), "broadcast"));
-    return Finish(request, fmt::format("broadcast of {} bytes from rank {}", bytes, root));
+
+  // The payload of a message is asked for once its header was checked; in list order, as the payloads of one pair are told apart by order.
+  Result<bool> Poll(int attempt) override {
+    while (checked_ < in_.size()) {
+      CANDOR_ASSIGN(const bool came, Test(header_requests_[checked_]));
+      if (!came) break;
+      CANDOR_TRY(ReceivePayload(checked_++));
+    }
+    bool all = checked_ == in_.size();
+    for (MPI_Request& request : requests_) {
+      CANDOR_ASSIGN(const bool done, Test(request));
+      all = all && done;
+    }
+    if (!all) Pause(attempt);
+    return all;
   }
-  Status Send(const void* data, size_t bytes, int to) override {
-    CANDOR_TRY(Fits(bytes));
-    MPI_Request request{};
-    CANDOR_TRY(Check(mpi_.isend(data, static_cast<int>(bytes), mpi_.byte, to, 0, mpi_.world, &request), "send"));
-    return Finish(request, fmt::format("send of {} bytes to rank {}", bytes, to));
+
+  Status Beat(int64_t now_ms) override {
+    if (size_ == 1) return {};
+    const int next = (rank_ + 1) % size_, before = (rank_ + size_ - 1) % size_;
+    if (timer_.Due(now_ms)) {
+      CANDOR_ASSIGN(const bool sent, beat_out_ ? Test(beat_out_) : Result<bool>(true));
+      if (sent) CANDOR_TRY(Check(mpi_.isend(&beat_, 1, mpi_.byte, next, kBeatTag, mpi_.world, &beat_out_), "send"));
+    }
+    for (;;) {
+      if (!beat_in_) CANDOR_TRY(Receive(&heard_, 1, before, kBeatTag, beat_in_));
+      CANDOR_ASSIGN(const bool came, Test(beat_in_));
+      if (!came) break;
+      beat_in_ = nullptr;
+      timer_.Heard(now_ms);
+    }
+    if (const int64_t silent_ms = timer_.SilentMs(now_ms); silent_ms > 0)
+      return Fail(ErrorCode::kCollective, fmt::format("rank {} gave no sign of life for {} ms", before, silent_ms));
+    return {};
   }
-  Status Receive(void* data, size_t bytes, int from) override {
-    CANDOR_TRY(Fits(bytes));
-    MPI_Request request{};
-    CANDOR_TRY(Check(mpi_.irecv(data, static_cast<int>(bytes), mpi_.byte, from, 0, mpi_.world, &request), "receive"));
-    return Finish(request, fmt::format("receive of {} bytes from rank {}", bytes, from));
+
+  // After a break MPI_Finalize would wait for the lost peer.
+  void Close(bool orderly) override {
+    if (!orderly) return;
+    if (beat_in_) mpi_.cancel(&beat_in_);
+    mpi_.finalize();
   }
-  Status Barrier() override {
-    MPI_Request request{};
-    CANDOR_TRY(Check(mpi_.ibarrier(mpi_.world, &request), "barrier"));
-    return Finish(request, "barrier");
-  }
-  void Abort() override { broken_ = true; }
 
  private:
-  struct Pending {
-    std::string what;
-    MPI_Request request;
-    std::vector<char> received;  // reduce-scatter: every rank's slice for us
-    void* out;                   // reduce-scatter: where the sum goes; null for the others
-    size_t count;
-    ElementType type;
-    ReduceOp op;
-  };
-
-  tl::unexpected<Error> Broken(const std::string& why) {
-    broken_ = true;
-    return Fail(ErrorCode::kCollective, "the collective broke: " + why, fmt::format("mpi rank {} of {}", rank_, size_),
-                "the learner restarts from its newest checkpoint");
-  }
-  Status Fits(size_t bytes) {
-    if (broken_) return Broken("it was broken before");
-    if (bytes <= static_cast<size_t>(INT_MAX)) return {};
-    return Fail(ErrorCode::kInvalidInput, fmt::format("{} bytes are more than one MPI message holds (2 GiB)", bytes), "",
-                "use more ranks, so that each slice is smaller");
-  }
   Status Check(int code, const std::string& what) {
     if (code == MPI_SUCCESS) return {};
-    return Broken(fmt::format("{} failed with MPI error {}", what, code));
+    return Fail(ErrorCode::kCollective, fmt::format("a {} failed with MPI error {}", what, code));
   }
-  Result<Ticket> Remember(Pending pending) {
-    pending_.emplace(++last_ticket_, std::move(pending));
-    return last_ticket_;
+  Status Send(const void* data, size_t bytes, int to, int tag) {
+    requests_.emplace_back();
+    return Check(mpi_.isend(data, static_cast<int>(bytes), mpi_.byte, to, tag, mpi_.world, &requests_.back()), "send");
   }
-  // Polls with a back-off from a yield to half a millisecond: idle ranks leave the core to whoever works.
-  Status Finish(MPI_Request& request, const std::string& what) {
-    const auto start = std::chrono::steady_clock::now();
-    long sleep_ns = 0;
-    for (int polls = 0;; ++polls) {
-      int done = 0;
-      CANDOR_TRY(Check(mpi_.test(&request, &done, MPI_STATUS_IGNORE), what));
-      if (done) return {};
-      if (broken_) return Broken(what + " was aborted");
-      if (polls < 200) {
-        sched_yield();
-        continue;
-      }
-      const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start).count();
-      if (waited > options_.deadline_ms) return Broken(fmt::format("{} waited {} ms for its peers", what, waited));
-      sleep_ns = std::min(500'000L, sleep_ns + 10'000L);
-      timespec pause{0, sleep_ns};
-      nanosleep(&pause, nullptr);
+  Status Receive(void* data, size_t bytes, int from, int tag, MPI_Request& request) {
+    return Check(mpi_.irecv(data, static_cast<int>(bytes), mpi_.byte, from, tag, mpi_.world, &request), "receive");
+  }
+  Status ReceivePayload(size_t i) {
+    const Incoming& message = in_[i];
+    if (!(headers_[i] == message.header)) return Disagree(message.from, headers_[i], message.header);
+    for (size_t at = 0; at < message.bytes; at += kChunkBytes) {
+      requests_.emplace_back();
+      CANDOR_TRY(Receive(message.data + at, std::min(kChunkBytes, message.bytes - at), message.from, kPayloadTag, requests_.back()));
     }
+    return {};
+  }
+  Result<bool> Test(MPI_Request& request) {
+    int done = 0;
+    CANDOR_TRY(Check(mpi_.test(&request, &done, MPI_STATUS_IGNORE), "message"));
+    return done != 0;
+  }
+  // From a yield to half a millisecond: whoever waits leaves the core to whoever works.
+  static void Pause(int attempt) {
+    if (attempt < 50) {
+      sched_yield();
+      return;
+    }
+    timespec pause{0, std::min(500'000L, 10'000L + 1'000L * (attempt - 50))};
+    nanosleep(&pause, nullptr);
   }
 
   const MpiLibrary mpi_;
-  const int rank_, size_;
-  const CollectiveOptions options_;
-  std::atomic<bool> broken_ = false;
-  std::map<Ticket, Pending> pending_;
-  Ticket last_ticket_ = 0;
+  BeatTimer timer_;
+  int rank_ = 0, size_ = 1;
+  std::vector<Incoming> in_;
+  std::vector<CallHeader> headers_;
+  std::vector<MPI_Request> header_requests_;
+  std::deque<MPI_Request> requests_;  // a test writes into its element
+  size_t checked_ = 0;
+  char beat_ = 1, heard_ = 0;
+  MPI_Request beat_out_ = nullptr, beat_in_ = nullptr;
 };
 
 }  // namespace
@@ -222,13 +191,7 @@ class MpiCollective final : public Collective {
 Result<std::unique_ptr<Collective>> MakeMpiCollective(CollectiveOptions options) {
   if (!LauncherOfThisProcess()) return std::move(MakeLocalCollectives(1, options).front());
   CANDOR_ASSIGN(MpiLibrary mpi, OpenMpi());
-  int provided = 0, rank = 0, size = 1;
-  if (mpi.init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
-    return Fail(ErrorCode::kCollective, "MPI_Init failed", "", "start the ranks with mpirun or srun --mpi=pmix");
-  mpi.set_errhandler(mpi.world, mpi.errors_return);
-  mpi.comm_rank(mpi.world, &rank);
-  mpi.comm_size(mpi.world, &size);
-  return std::unique_ptr<Collective>(std::make_unique<MpiCollective>(mpi, rank, size, options));
+  return MakeMeshCollective(std::make_unique<MpiMesh>(mpi, options), options);
 }
 
 }  // namespace candor

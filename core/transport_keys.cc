@@ -83,8 +83,8 @@ bool MayConnect(Role client, Role server) {
       return client == Role::kRollout || client == Role::kReward || client == Role::kTrainer || client == Role::kObserver;
     case Role::kReward:
       return client == Role::kRollout || client == Role::kTrainer;
-    case Role::kRollout:
-      return client == Role::kReward || client == Role::kTrainer;
+    case Role::kRollout:  // rollouts pass weights on to each other
+      return client == Role::kReward || client == Role::kTrainer || client == Role::kRollout;
     case Role::kTrainer:
       return client == Role::kRollout || client == Role::kTrainer;
     case Role::kObserver:

@@ -136,21 +136,23 @@ int64_t PositionsNeeded(const std::vector<int32_t>& positions_N) {
   return needed;
 }
 
-// The one forward; saved may be null.
+// The one forward; saved may be null. `in_place`: x becomes the result.
 at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
-                    const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics, BlockSaved* saved) {
+                    const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics, BlockSaved* saved,
+                    bool in_place) {
   rope.Reserve(PositionsNeeded(positions_N));
   const at::Tensor attention_in_ND =
       RmsNorm(x_ND, weights.attention_norm_D, config.rms_norm_eps, saved ? &saved->attention_rstd_N : nullptr);
   const at::Tensor qkv_NX = Apply(weights.qkv, attention_in_ND, numerics);
   const Heads heads = SplitHeads(config, weights, qkv_NX, rope, positions_N);
   const at::Tensor attention_NHd = attend(weights.layer, heads.q_NHd, heads.k_NKd, heads.v_NKd);
-  const at::Tensor middle_ND = x_ND.clone();
+  const at::Tensor middle_ND = in_place ? x_ND : x_ND.clone();
   ApplyAdd(weights.out, attention_NHd.view({x_ND.size(0), config.query_size()}), middle_ND, numerics);
 
   const at::Tensor mlp_in_ND = RmsNorm(middle_ND, weights.mlp_norm_D, config.rms_norm_eps, saved ? &saved->mlp_rstd_N : nullptr);
-  const at::Tensor gate_up_NX = Apply(weights.gate_up, mlp_in_ND, numerics);
-  const at::Tensor activated_NF = SwiGlu(gate_up_NX);
+  const bool fused = weights.gate_up.gate_up_tiles && !saved;
+  const at::Tensor gate_up_NX = fused ? at::Tensor() : Apply(weights.gate_up, mlp_in_ND, numerics);
+  const at::Tensor activated_NF = fused ? ApplySwiGlu(weights.gate_up, mlp_in_ND) : SwiGlu(gate_up_NX);
   const at::Tensor y_ND = saved ? middle_ND.clone() : middle_ND;
   ApplyAdd(weights.down, activated_NF, y_ND, numerics);
   if (saved) {
@@ -173,7 +175,7 @@ at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, cons
 
 at::Tensor Block(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
                  const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics) {
-  return RunBlock(config, weights, x_ND, rope, positions_N, attend, numerics, nullptr);
+  return RunBlock(config, weights, x_ND, rope, positions_N, attend, numerics, nullptr, true);
 }
 
 at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
@@ -181,7 +183,7 @@ at::Tensor BlockForward(const ModelConfig& config, const BlockWeights& weights, 
   const Attend attend = [&](int64_t, const at::Tensor& q_NHd, const at::Tensor& k_NKd, const at::Tensor& v_NKd) {
     return PackedAttention(q_NHd, k_NKd, v_NKd, batch, saved ? &saved->attention : nullptr);
   };
-  return RunBlock(config, weights, x_ND, rope, batch.positions_N, attend, numerics, saved);
+  return RunBlock(config, weights, x_ND, rope, batch.positions_N, attend, numerics, saved, false);
 }
 
 at::Tensor BlockBackward(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& dy_ND, RopeTable& rope,

@@ -1,6 +1,7 @@
 // Views of units, the embedding, rotary tables and the final norm. The block itself is block.cc.
 #include "model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -9,6 +10,7 @@
 #include "model/family.h"
 #include "model/kernels/kernels.h"
 #include "model/norm.h"
+#include "model/packed_linear.h"
 #include "model/parallel.h"
 #include "model/portable/portable.h"
 
@@ -134,19 +136,43 @@ at::Tensor BindEmbedding(const ModelConfig& config, const at::Tensor& flat) {
 at::Tensor BindFinalNorm(const ModelConfig& config, const at::Tensor& flat) { return flat.narrow(0, 0, config.hidden_size); }
 Linear BindHead(const ModelConfig& config, const at::Tensor& flat) { return {BindEmbedding(config, flat), {}, {}}; }
 
+// For the matrix unit where it can be, all in one piece of memory; otherwise each product as PackLinear does.
+static void PackDecoder(DecoderWeights& weights, const Numerics& numerics, int64_t rows) {
+  std::vector<Linear*> tiled;
+  const auto pack = [&](Linear& linear) {
+    if (!numerics.deterministic && CanPackTiles(linear))
+      tiled.push_back(&linear);
+    else if (&linear != &weights.head || numerics.deterministic)
+      PackLinear(linear, rows, numerics);
+  };
+  for (BlockWeights& block : weights.blocks_L)
+    for (Linear* linear : {&block.qkv, &block.out, &block.gate_up, &block.down}) pack(*linear);
+  pack(weights.head);
+  int64_t elements = 0;
+  for (const Linear* linear : tiled) elements += TileElements(*linear);
+  if (tiled.empty()) return;
+  const at::Tensor memory = LargePages(elements);
+  int64_t offset = 0;
+  const auto is_gate_up = [&](const Linear* linear) {
+    return std::any_of(weights.blocks_L.begin(), weights.blocks_L.end(),
+                       [&](const BlockWeights& block) { return &block.gate_up == linear; });
+  };
+  for (Linear* linear : tiled) {
+    const int64_t size = TileElements(*linear);
+    PackTiles(*linear, is_gate_up(linear) && !linear->bias_O.defined() && linear->weight_OI.size(0) % kTileColumns == 0,
+              memory.narrow(0, offset, size));
+    offset += size;
+  }
+}
+
 DecoderWeights BindDecoder(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics, int64_t pack_rows) {
   DecoderWeights weights;
   weights.embedding_VD = BindEmbedding(config, parameters.Flat(EmbeddingUnit()));
   weights.final_norm_D = BindFinalNorm(config, parameters.Flat(FinalNormUnit(config)));
   weights.head = BindHead(config, parameters.Flat(HeadUnit(config)));
-  if (pack_rows > 0 && numerics.deterministic) PackLinear(weights.head, pack_rows, numerics);
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    BlockWeights block = BindBlock(config, layer, parameters.Flat(BlockUnit(layer)));
-    if (pack_rows > 0) {
-      for (Linear* linear : {&block.qkv, &block.out, &block.gate_up, &block.down}) PackLinear(*linear, pack_rows, numerics);
-    }
-    weights.blocks_L.push_back(std::move(block));
-  }
+  for (int64_t layer = 0; layer < config.num_layers; ++layer)
+    weights.blocks_L.push_back(BindBlock(config, layer, parameters.Flat(BlockUnit(layer))));
+  if (pack_rows > 0) PackDecoder(weights, numerics, pack_rows);
   return weights;
 }
 

@@ -82,7 +82,7 @@ struct BlockSaved {
   at::Tensor gate_up_NX, activated_NF;
 };
 
-// One decoder block for inference: x [N, D] -> [N, D].
+// One decoder block for inference: x [N, D] -> [N, D], in x's own memory.
 at::Tensor Block(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
                  const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics);
 // The same over packed groups, keeping what backward needs (saved may be null: the same numbers, nothing kept).

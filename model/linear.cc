@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "model/kernels/kernels.h"
 #include "model/ordered_product.h"
+#include "model/packed_linear.h"
 #include "model/parallel.h"
 #include "model/portable/portable.h"
 
@@ -63,6 +64,11 @@ at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& n
     OrderedApply(linear, x_NI, false, y_NO);
     return linear.bias_O.defined() ? y_NO.add_(linear.bias_O) : y_NO;
   }
+  if (linear.tiles.defined()) {
+    at::Tensor y_NO = at::empty({x_NI.size(0), linear.weight_OI.size(0)}, x_NI.options());
+    TileApply(linear, x_NI, TileOutput::kBf16, y_NO);
+    return y_NO;
+  }
   if (linear.packed.defined()) {
     static const auto product = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<PackedLinearFn>();
     return product.call(x_NI, linear.packed, OptionalBias(linear), "none", c10::List<std::optional<at::Scalar>>(), "");
@@ -79,6 +85,7 @@ void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& re
     if (linear.bias_O.defined()) residual_NO.add_(linear.bias_O);
     return;
   }
+  if (linear.tiles.defined()) return TileApply(linear, x_NI, TileOutput::kAddFloat, residual_NO);
   if (IsBf16(x_NI) && !linear.packed.defined()) {
     ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 1.0f, residual_NO);
     if (linear.bias_O.defined()) residual_NO.add_(linear.bias_O);
@@ -97,12 +104,19 @@ void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor
   const int64_t rows = x_NI.size(0);
   if (rows == 0) return;
   if (!x_NI.is_cpu()) return portable::ApplyToFloat(linear, x_NI, out_NO);
+  if (linear.tiles.defined()) return TileApply(linear, x_NI, TileOutput::kFloat, out_NO);
   if (IsBf16(x_NI)) return ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 0.0f, out_NO);
   at::Tensor out = out_NO;
   if (Ordered(x_NI, numerics))
     OrderedApply(linear, x_NI, false, out);
   else
     at::mm_out(out, x_NI, linear.weight_OI.t());
+}
+
+at::Tensor ApplySwiGlu(const Linear& gate_up, const at::Tensor& x_NI) {
+  at::Tensor out_NF = at::empty({x_NI.size(0), gate_up.weight_OI.size(0) / 2}, x_NI.options());
+  TileApply(gate_up, x_NI, TileOutput::kSwiGlu, out_NF);
+  return out_NF;
 }
 
 static at::Tensor OrderedInputGradient(const Linear& linear, const at::Tensor& dy_NO) {

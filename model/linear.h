@@ -9,12 +9,15 @@ namespace candor {
 
 struct Linear {
   at::Tensor weight_OI;
-  at::Tensor bias_O;  // undefined: none
-  at::Tensor packed;  // undefined: not packed
+  at::Tensor bias_O;           // undefined: none
+  at::Tensor packed;           // by oneDNN, or in panels for deterministic mode; undefined: not packed
+  at::Tensor tiles = {};       // for the processor's matrix unit (packed_linear.h); undefined: not packed
+  bool gate_up_tiles = false;  // the tiles are ApplySwiGlu's
 };
 
-// Packs for products of about `rows` rows: bf16 by oneDNN, the fp32 of deterministic mode in panels; other fp32 weights and those on a
-// device stay as they are. Apply and the others work either way, in deterministic mode with the same bits.
+// Packs for products of about `rows` rows: bf16 by oneDNN (where packed_linear.h does not do it), the fp32 of deterministic mode in panels;
+// other fp32 weights and those on a device stay as they are. Apply and the others work either way, in deterministic mode with the same
+// bits.
 void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics);
 // x [N, I] -> [N, O] in x's format.
 at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics);
@@ -22,6 +25,9 @@ at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& n
 void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& residual_NO, const Numerics& numerics);
 // x [N, I] -> fp32 [N, O] without rounding the results to bf16 (the LM head; no bias). `out_NO` is contiguous fp32.
 void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO, const Numerics& numerics);
+
+// silu(gate) * up [N, F] in one product with tiles of gate and up (gate_up_tiles).
+at::Tensor ApplySwiGlu(const Linear& gate_up, const at::Tensor& x_NI);
 
 // dx = dy W in dy's format, and in fp32.
 at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO, const Numerics& numerics);

@@ -275,11 +275,15 @@ void ToWire(const CheckpointDone& from, wire::CheckpointDone* to) {
   to->set_step(from.step.value);
   to->set_path(from.path);
   to->set_manifest_hash(from.manifest_hash);
+  to->set_ledger_sequence(from.ledger_sequence);
+  to->set_replayable_steps(from.replayable_steps);
 }
-CheckpointDone FromWire(const wire::CheckpointDone& from, Checks&) { return {{from.step()}, from.path(), from.manifest_hash()}; }
+CheckpointDone FromWire(const wire::CheckpointDone& from, Checks&) {
+  return {{from.step()}, from.path(), from.manifest_hash(), from.ledger_sequence(), from.replayable_steps()};
+}
 
-void ToWire(const StatusRequest&, wire::StatusRequest*) {}
-StatusRequest FromWire(const wire::StatusRequest&, Checks&) { return {}; }
+void ToWire(const StatusRequest& from, wire::StatusRequest* to) { to->set_books(from.books); }
+StatusRequest FromWire(const wire::StatusRequest& from, Checks&) { return {from.books()}; }
 
 void ToWire(const StatusReply& from, wire::StatusReply* to) { to->set_json(from.json); }
 StatusReply FromWire(const wire::StatusReply& from, Checks&) { return {from.json()}; }

@@ -6,7 +6,7 @@
 //   rollout  -> coordinator : Hello, LeaseRequest, WorkerHeartbeat, GroupFailed
 //   rollout  -> reward      : TraceGroup (core/trace.h), answered by GroupSpooled once it is scored and on disk
 //   reward   -> coordinator : Hello, GroupScored (header only: integers), answered by Ack with what may be deleted
-//   trainer  -> coordinator : Hello, PlanRequest, PlanVote, VersionAnnounce, StepDone, CheckpointDone
+//   trainer  -> coordinator : Hello, PlanRequest, PlanVote, VersionAnnounce, StepDone, StatusRequest, CheckpointDone
 //   trainer  -> reward      : FetchGroup, answered by ScoredGroup
 //   observer -> coordinator : StatusRequest
 #pragma once
@@ -154,8 +154,12 @@ struct StepDone {
 struct CheckpointDone {
   StepId step;
   std::string path, manifest_hash;
+  uint64_t ledger_sequence = 0;   // how many records the ledger held at its snapshot; 0 = not known
+  uint64_t replayable_steps = 0;  // so many steps before `step` keep their groups, should this checkpoint turn out to be damaged
 };
-struct StatusRequest {};
+struct StatusRequest {
+  bool books = false;  // trainer: the books as a checkpoint's manifest keeps them
+};
 struct StatusReply {
   std::string json;  // what /api/status serves
 };

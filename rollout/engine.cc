@@ -1,12 +1,10 @@
 // Requests, weights and results of the engine; one step is in engine_step.cc.
 #include "rollout/engine.h"
 
-#include "core/fault_point.h"
 #include "core/log.h"
 #include "rollout/engine_impl.h"
 
 namespace candor {
-namespace {
 
 Status FromException(const std::exception& error, const std::string& during) {
   const std::string text = error.what();
@@ -14,6 +12,8 @@ Status FromException(const std::exception& error, const std::string& during) {
   const bool memory = text.find("memory") != std::string::npos || text.find("bad_alloc") != std::string::npos;
   return Fail(ErrorCode::kInternal, during + " failed: " + first_line, "", memory ? "lower rollout.max_batch or rollout.kv_memory_mb" : "");
 }
+
+namespace {
 
 bool SameShape(const ModelConfig& a, const ModelConfig& b) {
   return a.family == b.family && a.vocab_size == b.vocab_size && a.hidden_size == b.hidden_size &&
@@ -50,7 +50,6 @@ Status Engine::Load(PolicyVersion version, const std::string& folder) {
   try {
     CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(folder));
     CANDOR_ASSIGN(Parameters loaded, candor::LoadParameters(folder, config, ToScalarType(impl_->numerics.dtype)));
-    FaultPoint("rollout.load");
     return impl_->Install(version, config, std::make_unique<Parameters>(loaded.To(impl_->device)));
   } catch (const std::exception& error) {
     return FromException(error, "loading weights from " + folder);

@@ -28,6 +28,20 @@ namespace candor {
 class Parameters;    // model/parameters.h
 struct ModelConfig;  // model/config.h
 
+struct WeightImage;  // weights/version_fetcher.h
+
+// Parameters in the engine's number format, on its device: all that can be made of a version while the engine still runs another.
+struct PreparedWeights {
+  PreparedWeights();
+  ~PreparedWeights();
+  PolicyVersion version;
+  std::unique_ptr<ModelConfig> config;
+  std::unique_ptr<Parameters> parameters;
+};
+// `dtype` and `device` as the engine tells them. Any thread.
+Result<std::unique_ptr<PreparedWeights>> PrepareWeights(PolicyVersion version, const WeightImage& image, const std::string& dtype,
+                                                        const std::string& device);
+
 struct EngineRequest {
   GroupId id;
   PromptRef prompt;
@@ -62,6 +76,8 @@ class Engine {
   // Takes the weights of a Hugging Face folder. A running trace goes on with the new weights (each token knows its version); wait until
   // !busy() to swap between groups.
   Status Load(PolicyVersion version, const std::string& folder);
+  // The same from prepared weights; only packing them is left to do.
+  Status Swap(std::unique_ptr<PreparedWeights> prepared);
   // The same from parameters in memory (copied into the engine's number format).
   Status LoadParameters(PolicyVersion version, const ModelConfig& config, const Parameters& parameters);
   bool loaded() const;

@@ -84,6 +84,7 @@ struct Engine::Impl {
   Status AddPromptRows(StepRows& rows, const BatchScheduler::Plan& plan, std::vector<Decision>& decisions);
   at::Tensor Forward(const StepRows& rows);
   Status Decide(const at::Tensor& logits_MV, std::vector<Decision>& decisions, std::vector<RowReading>& readings_M);
+  void Choose(Decision& decision, const RowReading& reading, const float* logits_V, SamplerScratch& mine) const;
   Status Apply(const Decision& decision, const RowReading& reading, const float* logits_V);
   Status AppendToken(LiveTrace& live, int32_t id, Origin origin, const RowReading* reading);
   // Asks the episode until it wants logits or ends.
@@ -93,6 +94,8 @@ struct Engine::Impl {
   void UpdateStats(double seconds, const StepRows& rows);
 };
 
+// What LibTorch threw, as an error.
+Status FromException(const std::exception& error, const std::string& during);
 // Every id in [0, vocab_size); the error names `what` and the first bad id.
 Status CheckTokenIds(const std::vector<int32_t>& ids, int64_t vocab_size, const std::string& what);
 

@@ -1,6 +1,7 @@
 // One step of the engine: the scheduler's plan becomes flat rows, the decoder runs over them, every row that is asked for logits gets its
 // token, and episodes say what comes next. Legend: N rows of the step (decode rows first, then prompt chunks), M rows whose logits are
 // wanted, V vocabulary.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -119,35 +120,37 @@ at::Tensor Engine::Impl::Forward(const StepRows& rows) {
   return logits_MV;
 }
 
-// Reads every logits row once, then chooses every token. Nothing here depends on the order or number of rows.
+// Reads every logits row and chooses its tokens while the row is in the cache. Nothing here depends on the order or number of rows;
+// decisions come in the order of their rows.
 Status Engine::Impl::Decide(const at::Tensor& logits_MV, std::vector<Decision>& decisions, std::vector<RowReading>& readings_M) {
   const int64_t vocab_size = config.vocab_size;
   const float* logits_data = logits_MV.const_data_ptr<float>();
   scratch.resize(static_cast<size_t>(std::max(1, at::get_num_threads())));
   at::parallel_for(0, static_cast<int64_t>(readings_M.size()), 1, [&](int64_t begin, int64_t end) {
     SamplerScratch& mine = scratch[static_cast<size_t>(at::get_thread_num())];
-    for (int64_t m = begin; m < end; ++m)
-      readings_M[static_cast<size_t>(m)] = ReadRow(logits_data + m * vocab_size, vocab_size, options.confidence_top_k, mine);
+    auto decision = std::lower_bound(decisions.begin(), decisions.end(), begin, [](const Decision& d, int64_t m) { return d.m < m; });
+    for (int64_t m = begin; m < end; ++m) {
+      RowReading& reading = readings_M[static_cast<size_t>(m)];
+      reading = ReadRow(logits_data + m * vocab_size, vocab_size, options.confidence_top_k, mine);
+      for (; decision != decisions.end() && decision->m == m; ++decision)
+        if (reading.finite) Choose(*decision, reading, logits_data + m * vocab_size, mine);
+    }
   });
   for (const Decision& decision : decisions)
     if (!readings_M[static_cast<size_t>(decision.m)].finite)
       return Fail(ErrorCode::kInternal, "the logits of policy version " + ToString(version) + " are not finite",
                   "group " + ToString(groups.at(decision.key.group).request.id),
                   "the policy has diverged: lower the learning rate and resume from an earlier checkpoint");
-  at::parallel_for(0, static_cast<int64_t>(decisions.size()), 1, [&](int64_t begin, int64_t end) {
-    SamplerScratch& mine = scratch[static_cast<size_t>(at::get_thread_num())];
-    for (int64_t i = begin; i < end; ++i) {
-      Decision& decision = decisions[static_cast<size_t>(i)];
-      const LiveGroup& group = groups.at(decision.key.group);
-      const LiveTrace& live = group.traces[static_cast<size_t>(decision.key.index)];
-      if (live.action.kind != NextAction::Kind::kSample) continue;
-      const double u = RandomUnit(group.request.seed, RngStream::kSample, group.request.id.value, static_cast<uint64_t>(live.trace.index),
-                                  live.trace.tokens_T.size());
-      decision.token = ChooseToken(logits_data + decision.m * vocab_size, vocab_size, readings_M[static_cast<size_t>(decision.m)],
-                                   live.sampling, u, mine);
-    }
-  });
   return {};
+}
+
+void Engine::Impl::Choose(Decision& decision, const RowReading& reading, const float* logits_V, SamplerScratch& mine) const {
+  const LiveGroup& group = groups.at(decision.key.group);
+  const LiveTrace& live = group.traces[static_cast<size_t>(decision.key.index)];
+  if (live.action.kind != NextAction::Kind::kSample) return;
+  const double u = RandomUnit(group.request.seed, RngStream::kSample, group.request.id.value, static_cast<uint64_t>(live.trace.index),
+                              live.trace.tokens_T.size());
+  decision.token = ChooseToken(logits_V, config.vocab_size, reading, live.sampling, u, mine);
 }
 
 Status Engine::Impl::Apply(const Decision& decision, const RowReading& reading, const float* logits_V) {

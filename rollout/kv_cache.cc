@@ -15,6 +15,7 @@ at::Tensor LazyZeros(at::IntArrayRef sizes, at::ScalarType dtype, const at::Devi
   for (int64_t size : sizes) bytes *= static_cast<size_t>(size);
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return {};
+  if (bytes >= size_t{64} << 20) ::madvise(memory, bytes, MADV_HUGEPAGE);  // large pages: attention reads all of a sequence in every step
   return at::from_blob(
       memory, sizes, [bytes](void* data) { ::munmap(data, bytes); }, at::TensorOptions(dtype));
 }

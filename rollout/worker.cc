@@ -4,12 +4,13 @@
 #include <random>
 #include <thread>
 
+#include "core/clock.h"
 #include "core/fault_point.h"
 #include "core/log.h"
 #include "core/thread.h"
 #include "rollout/engine.h"
 #include "rollout/link/rollout_link.h"
-#include "rollout/weights.h"
+#include "rollout/weight_loader.h"
 #include "text/prompt.h"
 
 namespace candor {
@@ -17,20 +18,26 @@ namespace {
 
 constexpr int kIdleMs = 5;          // how soon a new lease is noticed while nothing runs
 constexpr int64_t kReportMs = 250;  // how often progress is told to the link
-constexpr int kLoadTries = 4;       // a shared file system may show a new folder late
-constexpr int kLoadPauseMs = 500;
 
 // Owned by the engine's thread.
 class RolloutWorker {
  public:
   RolloutWorker(const RolloutOptions& options, const RolloutSetup& setup, const PromptBuilder& prompts, EpisodeFactory episode,
-                Engine& engine, LeaseBook& book, RolloutLink& link)
-      : options_(options), setup_(setup), prompts_(prompts), episode_(std::move(episode)), engine_(engine), book_(book), link_(link) {}
+                Engine& engine, LeaseBook& book, WeightLoader& loader, RolloutLink& link)
+      : options_(options),
+        setup_(setup),
+        prompts_(prompts),
+        episode_(std::move(episode)),
+        engine_(engine),
+        book_(book),
+        loader_(loader),
+        link_(link) {}
 
   Status Run(const std::atomic<bool>& link_ended) {
     while (!setup_.stop->load() && !link_.finished() && !link_ended) {
       for (GroupId group : book_.TakeCancelled()) engine_.Cancel(group);
       CANDOR_TRY(ObeyBook());
+      LookAhead();
       CANDOR_ASSIGN(const bool stepped, Step());
       if (!stepped) std::this_thread::sleep_for(std::chrono::milliseconds(kIdleMs));
       Report();
@@ -56,11 +63,10 @@ class RolloutWorker {
 
   Status ObeyBook() {
     for (;;) {
-      const auto loaded = engine_.loaded() ? std::optional<PolicyVersion>(engine_.version()) : std::nullopt;
-      const EngineMove move = book_.Next(loaded, !engine_.busy());
+      const EngineMove move = book_.Next(Loaded(), !engine_.busy());
       if (move.kind == EngineMove::Kind::kWait) return {};
       if (move.kind == EngineMove::Kind::kLoad) {
-        LoadVersion(move);
+        if (!LoadVersion(move)) return {};
         continue;
       }
       if (const Status submitted = Submit(move.lease); !submitted)
@@ -68,29 +74,34 @@ class RolloutWorker {
     }
   }
 
-  // Tries a few times; then the lease that asked for the version is given back with the reason.
-  void LoadVersion(const EngineMove& move) {
-    Status loaded;
-    for (int i = 0; i < kLoadTries && !setup_.stop->load(); ++i) {
-      if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(kLoadPauseMs));
-      loaded = TryLoad(move.version);
-      if (loaded) return;
-      LogError(loaded.error(), "weights of version " + ToString(move.version));
-    }
-    if (!loaded) book_.Failed(move.lease.group, loaded.error().Message(), false);
+  std::optional<PolicyVersion> Loaded() const { return engine_.loaded() ? std::optional(engine_.version()) : std::nullopt; }
+
+  // What the next leases will want is brought while the present ones are written. In deterministic mode only they say which version it is.
+  void LookAhead() {
+    const auto version = book_.Foreseen(Loaded());
+    if (version && !(options_.engine.deterministic && book_.newest().version == *version && !book_.HasWaiting()))
+      loader_.Prepare(*version, book_.newest());
   }
 
-  Status TryLoad(PolicyVersion version) {
-    const auto start = std::chrono::steady_clock::now();
-    const VersionInfo newest = book_.newest();
-    CANDOR_ASSIGN(const std::string folder, FolderOfVersion(newest, version));
-    CANDOR_TRY(VerifyVersion(folder, version, version == newest.version ? newest.hash : ""));
-    CANDOR_TRY(engine_.Load(version, folder));
+  // Swaps the version in when it is here; false: not yet. When it cannot be had the lease that asked for it is given back with the reason.
+  bool LoadVersion(const EngineMove& move) {
+    const PolicyVersion oldest =
+        std::max(move.lease.min_version, engine_.loaded() ? PolicyVersion{engine_.version().value + 1} : PolicyVersion{0});
+    auto prepared = loader_.Take(move.version, {oldest, move.lease.max_version}, book_.newest());
+    if (!prepared) return false;
+    const double start = SteadySeconds();
+    Status swapped = *prepared ? engine_.Swap(std::move(**prepared)) : Status(Fail(prepared->error()));
+    if (!swapped) {
+      LogError(swapped.error(), "weights of version " + ToString(move.version));
+      book_.Failed(move.lease.group, swapped.error().Message(), false);
+      return true;
+    }
     FaultPoint("rollout.loaded");
-    spdlog::info("weights version={} folder={} seconds={:.2f}", version.value, folder,
-                 std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    spdlog::info("weights version={} pause_seconds={:.3f} running={}", engine_.version().value, SteadySeconds() - start,
+                 engine_.stats().running);
+    book_.Settle(move.lease.wave);
     last_report_ms_ = 0;
-    return {};
+    return true;
   }
 
   Status Submit(const Lease& lease) {
@@ -145,6 +156,7 @@ class RolloutWorker {
   const EpisodeFactory episode_;
   Engine& engine_;
   LeaseBook& book_;
+  WeightLoader& loader_;
   RolloutLink& link_;
   SystemClock clock_;
   int64_t last_report_ms_ = 0;
@@ -172,6 +184,11 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
   book_options.swap_in_flight = options.swap_in_flight && !options.engine.deterministic;
   book_options.resend_first_ms = 2 * setup.backoff_first_ms, book_options.resend_last_ms = 8 * setup.backoff_first_ms;
   LeaseBook book(book_options);
+  WeightLoaderSetup weights;
+  weights.fetch = setup.weights, weights.fetch.weights = setup.run_dir + "/weights";
+  weights.fetch.self = "rollout-" + std::to_string(setup.index), weights.fetch.transport = setup.transport;
+  weights.dtype = engine->dtype(), weights.device = engine->device();
+  CANDOR_ASSIGN(const std::unique_ptr<WeightLoader> loader, WeightLoader::Start(weights));
   RolloutLinkSetup to_peers;
   to_peers.run_dir = setup.run_dir, to_peers.run_id = setup.run_id, to_peers.worker = "rollout-" + std::to_string(setup.index);
   to_peers.incarnation = NewIncarnation(), to_peers.transport = setup.transport, to_peers.stop = setup.stop;
@@ -179,7 +196,7 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
   to_peers.idle_exit_ms = int64_t{60'000} * setup.idle_exit_min;
   std::atomic<bool> engine_ended = false, link_ended = false;
   RolloutLink link(to_peers, book);
-  RolloutWorker worker(options, setup, prompts, SingleTurn(std::move(format)), *engine, book, link);
+  RolloutWorker worker(options, setup, prompts, SingleTurn(std::move(format)), *engine, book, *loader, link);
   Status link_status, engine_status;
   {
     const NamedThread link_thread("rollout-link", [&] {

@@ -16,6 +16,7 @@
 #include "rollout/options.h"
 #include "text/data_options.h"
 #include "text/rows.h"
+#include "weights/version_fetcher.h"
 
 namespace candor {
 
@@ -27,6 +28,7 @@ struct RolloutSetup {
   std::string tokenizer_folder;  // model folder with tokenizer.json and the chat template
   FormatOptions format;
   std::map<std::string, const DataSet*> data;  // by PromptRef::dataset; must outlive the call
+  FetcherSetup weights;                        // how published weights come here; its folder, name and transport are filled in
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: hand over what is finished, then return
   int backoff_first_ms = 1000;              // tests hurry

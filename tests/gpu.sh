@@ -36,12 +36,24 @@ run "generate, bf16" "$build/candor" generate recipes/tiny/model "4?" --device c
 run "two steps of the tiny recipe" "$build/candor" run recipes/tiny.toml --run-dir "$folder/run" device=cuda trainer.ranks=1 trainer.steps=2 "stage_cache=$folder/stages"
 run "two steps on 2 ranks that share one GPU" env CUDA_VISIBLE_DEVICES=0 "$build/candor" run recipes/tiny.toml --run-dir "$folder/run1" device=cuda trainer.ranks=2 \
   trainer.steps=2 "stage_cache=$folder/stages"
+# Collectives between two GPUs: the conformance suite that tests/dist runs on every backend, what happens when a rank hangs, and how much of a
+# learner's communication is hidden.
 if [ "$gpus" -ge 2 ]; then
   mpirun=(mpirun --allow-run-as-root --bind-to none -n 2)
-  run "NCCL conformance, 2 ranks" "${mpirun[@]}" "$build/tests/nccl_conformance"
+  run "NCCL conformance, 2 ranks" "${mpirun[@]}" "$build/tests/dist/collective_rank" nccl conform
+  run "NCCL: a rank that hangs ends the others with 75" sh -c '"$@"; [ $? = 75 ]' sh "${mpirun[@]}" "$build/tests/dist/collective_rank" nccl hang
+  run "NCCL: an abort from another thread" sh -c '"$@"; [ $? = 75 ]' sh "${mpirun[@]}" "$build/tests/dist/collective_rank" nccl abort
   run "two steps on 2 ranks, zero3, NCCL" "$build/candor" run recipes/tiny.toml --run-dir "$folder/run2" device=cuda trainer.ranks=2 trainer.sharding=zero3 \
     trainer.steps=2 "stage_cache=$folder/stages"
+  model=recipes/tiny/model
+  [ ! -d models/SmolLM2-135M-Instruct ] || model=models/SmolLM2-135M-Instruct
+  for sharding in zero2 zero3; do
+    run "overlap on 2 GPUs, $sharding, bf16" "$build/candor" bench shard "$model" --device cuda --dtype bf16 --ranks 2 --sharding $sharding --latency-ms 1 --gbps 100
+    grep -E "hidden_share|step_seconds" "$folder/log"
+  done
 else
-  echo "gpu: not run: NCCL with 2 ranks (one GPU here)"
+  for part in "conformance, 2 ranks" "a rank that hangs" "an abort from another thread" "two steps on 2 ranks, zero3" "overlap of zero2 and zero3"; do
+    echo "gpu: not run: NCCL $part (one GPU here)"
+  done
 fi
 exit $failed

@@ -9,7 +9,7 @@
 #include "core/fs.h"
 #include "core/log.h"
 #include "model/device.h"
-#include "trainer/checkpoint.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/exchange.h"
 #include "trainer/link/dialogue.h"
 #include "trainer/policy_start.h"
@@ -34,6 +34,14 @@ class RankTexts final : public RankTalk {
   Collective& collective_;
 };
 
+PublishOptions PublishOptionsOf(const TrainerSetup& setup) {
+  PublishOptions options;
+  options.run_dir = setup.run_dir, options.keep = setup.options.keep_versions, options.full_every = setup.options.full_every;
+  options.relay = setup.options.transfer == "relay", options.encrypt = setup.options.encrypt, options.bind = setup.options.relay_bind;
+  options.transport = setup.transport;
+  return options;
+}
+
 class Learner {
  public:
   Learner(const TrainerSetup& setup, Collective& collective, StartedPolicy started, const RlSettings& settings)
@@ -42,6 +50,8 @@ class Learner {
         started_(std::move(started)),
         policy_(*started_.policy),
         stepper_(settings, policy_),
+        publisher_(policy_, PublishOptionsOf(setup)),
+        writer_(policy_, setup.run_dir + "/checkpoints", setup.options.checkpoint, setup.run_dir),
         deadline_ms_(setup.options.peer_deadline_s * 1000),
         ranks_(collective),
         dialogue_(MakeDialogue(), ranks_) {}
@@ -67,7 +77,11 @@ class Learner {
   Status CheckFence();
   Status Publish(int64_t version);
   Status Report(const StepPlan& plan, StepResult& result);
+  Status StartCheckpoint(int64_t step);
+  Status PollCheckpoint();
+  Status EndCheckpoint(int64_t deadline_ms);
   Status Checkpoint(int64_t step, int64_t deadline_ms);
+  Status TellOutcome(const CheckpointOutcome& outcome, int64_t deadline_ms);
   Status TellCheckpoint(const CheckpointInfo& info, int64_t deadline_ms);
   Status Stop(int64_t steps_done);
 
@@ -76,12 +90,16 @@ class Learner {
   StartedPolicy started_;
   ShardedPolicy& policy_;
   RlStepper stepper_;
+  WeightPublisher publisher_;
   SystemClock clock_;
+  CheckpointWriter writer_;
   const int64_t deadline_ms_;
   RankTexts ranks_;
   LearnerDialogue dialogue_;
   VersionInfo version_;
-  int64_t checkpointed_ = -1;
+  int64_t checkpointed_ = -1;  // step of the newest one that was told
+  int64_t checkpoints_failed_ = 0;
+  double stall_seconds_ = 0.0;  // of the last checkpoint
 };
 
 // Beside rollouts on the same device: one rank of each machine takes the turn for all of them.
@@ -98,7 +116,7 @@ Status Learner::CheckFence() { return AgreeOn(collective_, setup_.fence ? setup_
 
 Status Learner::Publish(int64_t version) {
   CANDOR_TRY(CheckFence());
-  CANDOR_ASSIGN(version_, PublishWeights(policy_, setup_.run_dir, version, setup_.options.keep_versions));
+  CANDOR_ASSIGN(version_, publisher_.Publish(version));
   FaultPoint("learner.publish");
   return dialogue_.Tell(VersionAnnounce{version_, {static_cast<uint64_t>(version)}}, fmt::format("announcement of version {}", version),
                         deadline_ms_);
@@ -117,23 +135,72 @@ Status Learner::Report(const StepPlan& plan, StepResult& result) {
   return {};
 }
 
-Status Learner::Checkpoint(int64_t step, int64_t deadline_ms) {
+// The snapshot and what the books say at this moment. One that is still being written is waited for.
+Status Learner::StartCheckpoint(int64_t step) {
   CANDOR_TRY(CheckFence());
-  CANDOR_ASSIGN(const CheckpointInfo info, WriteCheckpoint(policy_, setup_.run_dir + "/checkpoints", step, setup_.options.keep_last));
-  if (first()) spdlog::info("checkpoint step={} path={}", step, info.path);
-  return TellCheckpoint(info, deadline_ms);
+  const double start = Seconds();
+  if (writer_.busy()) CANDOR_TRY(EndCheckpoint(deadline_ms_));
+  std::string books;
+  if (first()) {
+    Result<std::string> told = dialogue_.AskBooks(deadline_ms_);
+    if (told)
+      books = std::move(*told);
+    else
+      LogError(told.error(), "the checkpoint is written without the coordinator's books");
+  }
+  CANDOR_TRY(writer_.Start(step, books));
+  stall_seconds_ = Seconds() - start;
+  return {};
 }
 
+Status Learner::PollCheckpoint() {
+  CANDOR_ASSIGN(const std::optional<CheckpointOutcome> outcome, writer_.Poll());
+  return outcome ? TellOutcome(*outcome, deadline_ms_) : Status{};
+}
+
+Status Learner::EndCheckpoint(int64_t deadline_ms) {
+  if (!writer_.busy()) return {};
+  CANDOR_ASSIGN(const CheckpointOutcome outcome, writer_.Finish(std::max(deadline_ms, kCheckpointDeadlineMs)));
+  return TellOutcome(outcome, deadline_ms);
+}
+
+// Training goes on without it; the next one is tried when it is due.
+Status Learner::TellOutcome(const CheckpointOutcome& outcome, int64_t deadline_ms) {
+  if (!outcome.written) {
+    ++checkpoints_failed_;
+    if (first()) LogError(outcome.written.error(), "checkpoint");
+    return {};
+  }
+  if (first()) spdlog::info("checkpoint step={} path={} stall_s={:.4f}", outcome.info.step, outcome.info.path, stall_seconds_);
+  return TellCheckpoint(outcome.info, deadline_ms);
+}
+
+// Written and told before it returns: at the end and at a stop.
+Status Learner::Checkpoint(int64_t step, int64_t deadline_ms) {
+  CANDOR_TRY(EndCheckpoint(deadline_ms));
+  if (checkpointed_ == step) return {};
+  CANDOR_TRY(StartCheckpoint(step));
+  CANDOR_ASSIGN(const CheckpointOutcome outcome, writer_.Finish(kCheckpointDeadlineMs));
+  CANDOR_TRY(outcome.written);
+  return TellOutcome(outcome, deadline_ms);
+}
+
+// Groups are released up to the checkpoint before this one, so that this one may turn out to be damaged.
 Status Learner::TellCheckpoint(const CheckpointInfo& info, int64_t deadline_ms) {
   FaultPoint("checkpoint.announce");
+  const int64_t before = setup_.options.checkpoint.keep_last > 1 ? std::max<int64_t>(0, checkpointed_) : info.step;
   checkpointed_ = info.step;
-  return dialogue_.Tell(CheckpointDone{{static_cast<uint64_t>(info.step)}, info.path, info.manifest_hash},
+  return dialogue_.Tell(CheckpointDone{{static_cast<uint64_t>(info.step)},
+                                       info.path,
+                                       info.manifest_hash,
+                                       info.ledger_sequence,
+                                       static_cast<uint64_t>(info.step - before)},
                         fmt::format("checkpoint of step {}", info.step), deadline_ms);
 }
 
 // A clean stop: what was learned is kept. The coordinator may be gone already.
 Status Learner::Stop(int64_t steps_done) {
-  if (steps_done > 0 && checkpointed_ != steps_done)
+  if (steps_done > 0)
     if (Status kept = Checkpoint(steps_done, 2000); !kept && first()) LogError(kept.error(), "checkpoint before the stop");
   return Fail(ErrorCode::kCancelled, fmt::format("stopped after step {}", steps_done), setup_.run_dir, "go on with --resume");
 }
@@ -158,10 +225,14 @@ Status Learner::Run() {
     result.metrics["time/learn"] = learned - fetched;
     result.metrics["time/publish"] = Seconds() - learned;
     result.metrics["time/step"] = Seconds() - start;
+    result.metrics["checkpoint/stall_s"] = std::exchange(stall_seconds_, 0.0);
+    result.metrics["checkpoint/failed"] = static_cast<double>(checkpoints_failed_);
     CANDOR_TRY(Report(plan, result));
-    if (setup_.options.checkpoint_every > 0 && step % setup_.options.checkpoint_every == 0) CANDOR_TRY(Checkpoint(step, deadline_ms_));
+    CANDOR_TRY(PollCheckpoint());
+    const int64_t every = setup_.options.checkpoint.checkpoint_every;
+    if (every > 0 && step % every == 0) CANDOR_TRY(StartCheckpoint(step));
   }
-  if (checkpointed_ != step && step > 0) CANDOR_TRY(Checkpoint(step, deadline_ms_));
+  if (step > 0) CANDOR_TRY(Checkpoint(step, deadline_ms_));
   CANDOR_TRY(WriteFinalPolicy(policy_, setup_.run_dir + "/weights/averaged", started_.folder_options));
   if (first()) spdlog::info("finished steps={} policy={}/weights/averaged", step, setup_.run_dir);
   return {};

@@ -72,6 +72,23 @@ inline void Declare(OptionTable& t, AdamOptions& o) {
   t.Double("grad_clip", &o.grad_clip, {.min = 0, .help = "largest global norm of a gradient; 0 = no clipping"});
 }
 
+// When the learner's state is written and which checkpoints stay.
+struct CheckpointOptions {
+  int64_t checkpoint_every = 10;
+  int64_t keep_last = 2;
+  std::string keep_best = "none";
+  int64_t keep_best_n = 1;
+};
+inline void Declare(OptionTable& t, CheckpointOptions& o) {
+  t.Int("checkpoint_every", &o.checkpoint_every,
+        {.min = 0, .unit = "steps", .help = "steps between checkpoints; 0 = only after the last step"});
+  t.Int("keep_last", &o.keep_last, {.min = 1, .unit = "checkpoints", .help = "the newest checkpoints that are kept"});
+  t.String("keep_best", &o.keep_best,
+           {.help = "also keep the checkpoints that are best by this figure of the dev evaluations, or of training where none was due",
+            .choices = {"none", "brier", "ece", "auroc", "accuracy"}});
+  t.Int("keep_best_n", &o.keep_best_n, {.min = 1, .unit = "checkpoints", .help = "how many of the best are kept"});
+}
+
 struct TrainerOptions {
   int64_t ranks = 1;
   int64_t threads = 1;
@@ -93,9 +110,13 @@ struct TrainerOptions {
   bool recompute = false;
   int64_t tokens_per_microbatch = 4096;
   double ema_decay = 0.0;
-  int64_t checkpoint_every = 10;
-  int64_t keep_last = 2;
+  CheckpointOptions checkpoint;
+  std::string bad_numbers = "skip";
   int64_t keep_versions = 3;
+  int64_t full_every = 8;
+  std::string transfer = "files";
+  std::string relay_bind = "tcp://127.0.0.1:0";
+  bool encrypt = false;
   int64_t peer_deadline_s = 600;
 };
 
@@ -137,10 +158,26 @@ inline void Declare(OptionTable& t, TrainerOptions& o) {
   t.Int("tokens_per_microbatch", &o.tokens_per_microbatch,
         {.min = 16, .unit = "tokens", .help = "tokens of one forward and backward, shared prompts counted once"});
   t.Double("ema_decay", &o.ema_decay, {.min = 0, .max = 0.999999, .help = "exponentially averaged weights: memory per step; 0 = none"});
-  t.Int("checkpoint_every", &o.checkpoint_every,
-        {.min = 0, .unit = "steps", .help = "steps between checkpoints; 0 = only after the last step"});
-  t.Int("keep_last", &o.keep_last, {.min = 1, .unit = "checkpoints", .help = "checkpoints that are kept"});
-  t.Int("keep_versions", &o.keep_versions, {.min = 2, .unit = "versions", .help = "published weight folders that are kept"});
+  Declare(t, o.checkpoint);
+  t.String("bad_numbers", &o.bad_numbers,
+           {.help = "a step whose loss or gradients are not finite, also when computed again: leave it out and go on, or end the run",
+            .choices = {"skip", "stop"}});
+  t.Int("keep_versions", &o.keep_versions,
+        {.min = 2,
+         .unit = "versions",
+         .help = "published weight folders that are kept, beside the full copy that the oldest of them builds on"});
+  t.Int("full_every", &o.full_every,
+        {.min = 1, .unit = "versions", .help = "published versions between full copies, where late comers begin; the others are deltas"});
+  t.String(
+      "transfer", &o.transfer,
+      {.help = "how weights travel to the rollouts: files of the run's folder, or relay = over the network, where rollouts pass them on "
+               "to each other and each chunk leaves the learner once",
+       .choices = {"files", "relay"}});
+  t.String("relay_bind", &o.relay_bind,
+           {.help = "relay: address where ranks and rollouts serve weights; tcp://0.0.0.0:0 for rollouts on other hosts"});
+  t.Bool("encrypt", &o.encrypt,
+         {.help = "relay: weights travel encrypted (several times slower than plain TCP, whose bytes are checked against hashes from the "
+                  "coordinator)"});
   t.Int("peer_deadline_s", &o.peer_deadline_s,
         {.min = 1, .unit = "seconds", .help = "how long the learner waits for a silent coordinator before it gives up"});
 }

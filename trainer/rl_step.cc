@@ -5,12 +5,17 @@
 
 #include "core/clock.h"
 #include "core/fault_point.h"
+#include "core/log.h"
 #include "trainer/exchange.h"
 #include "trainer/micro_batch.h"
 #include "trainer/optimizer.h"
 #include "trainer/packing.h"
 
 namespace candor {
+
+namespace {
+constexpr int kAttempts = 2;  // of a step whose numbers are not finite
+}
 
 Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives,
                                    const std::optional<SlotTokens>& slot, bool deterministic) {
@@ -25,6 +30,7 @@ Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vec
   s.length_norm = static_cast<double>(options.length_norm);
   s.schedule = options.schedule, s.adam = options.adam;
   s.total_steps = options.steps, s.tokens_per_microbatch = options.tokens_per_microbatch;
+  s.stop_at_bad_numbers = options.bad_numbers == "stop";
   s.ema_decay = options.ema_decay, s.slot = slot, s.recompute = options.recompute, s.deterministic = deterministic;
   return s;
 }
@@ -87,10 +93,37 @@ Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Den
     FaultPoint("learner.forward");
     TokenGradients gradients = ComputeTokenGradients(batch, context, scores, sums);
     CANDOR_TRY(pass_.Backward(gradients.dlog_probs_M, gradients.dselected_ME));
+    if (settings_.disturb) settings_.disturb(policy_, sums);
     FaultPoint("learner.backward");
     CANDOR_TRY(policy_.EndMicroBatch());
   }
   return {};
+}
+
+// Forward, backward and update. Numbers that are not finite are computed once more, with weights that are gathered anew: what a passing
+// fault of one machine did is healed, what the data did comes back.
+Result<UpdateOutcome> RlStepper::Learn(const std::vector<GroupTask>& tasks, const Denominators& all, int64_t step,
+                                       const ReportSums& counted, ReportSums& mine, double& learned) {
+  const double lr = LearningRate(settings_.schedule, settings_.total_steps, step);
+  for (int attempt = 1;; ++attempt) {
+    mine = counted;
+    CANDOR_TRY(policy_.BeginStep());
+    CANDOR_TRY(RunMicroBatches(tasks, all, step - 1, mine));
+    learned = SteadySeconds();
+    FaultPoint("learner.step");
+    CANDOR_ASSIGN(UpdateOutcome update, ApplyUpdate(policy_, settings_.adam, lr, settings_.ema_decay, mine.loss));
+    FaultPoint("learner.stepped");
+    update.attempts = attempt;
+    if (!update.skipped) return update;
+    if (policy_.collective().rank() == 0) spdlog::warn("step={} attempt={}: {}", step, attempt, update.why);
+    if (attempt < kAttempts) {
+      policy_.MastersChanged();
+      continue;
+    }
+    if (!settings_.stop_at_bad_numbers) return update;
+    return Fail(ErrorCode::kInvalidInput, "step " + std::to_string(step) + ": " + update.why + ", also when computed again", "bad_numbers",
+                "look at this step's data and the learning rate; [trainer] bad_numbers = \"skip\" leaves such a step out");
+  }
 }
 
 Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& groups) {
@@ -100,19 +133,16 @@ Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& 
   std::vector<GroupTask> tasks = PlanTasks(settings_.objectives, groups, moments);
   CANDOR_ASSIGN(Denominators all, StepDenominators(policy_.collective(), tasks));
   CountGroups(settings_.objectives, groups, tasks, mine);
-  CANDOR_TRY(policy_.BeginStep());
-  CANDOR_TRY(RunMicroBatches(tasks, all, step - 1, mine));
-  double learned = SteadySeconds();
-  double lr = LearningRate(settings_.schedule, settings_.total_steps, step);
-  FaultPoint("learner.step");
-  CANDOR_ASSIGN(UpdateOutcome update, ApplyUpdate(policy_, settings_.adam, lr, settings_.ema_decay, mine.loss));
-  FaultPoint("learner.stepped");
+  double learned = 0.0;
+  const ReportSums counted = mine;
+  CANDOR_ASSIGN(const UpdateOutcome update, Learn(tasks, all, step, counted, mine, learned));
   CANDOR_ASSIGN(ReportSums sums, SumOverRanks(policy_.collective(), mine));
   StepResult result{{}, update.skipped, update.why};
   AddMetrics(sums, result.metrics);
   result.metrics["optim/grad_norm"] = update.grad_norm;
   result.metrics["optim/clip_scale"] = update.clip_scale;
-  result.metrics["optim/lr"] = lr;
+  result.metrics["optim/lr"] = LearningRate(settings_.schedule, settings_.total_steps, step);
+  result.metrics["optim/recomputed"] = update.attempts - 1;
   result.metrics["optim/skipped"] = update.skipped ? 1.0 : 0.0;
   result.metrics["time/forward_backward"] = learned - start;
   result.metrics["time/update"] = SteadySeconds() - learned;

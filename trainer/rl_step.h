@@ -1,6 +1,7 @@
 // One learning step on scored groups: plan what each token teaches, run micro-batches forward and backward, update. The loop of
 // architecture §2.6, without any process around it. A collective call: all ranks together, each with its own groups (maybe none).
 #pragma once
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -31,6 +32,9 @@ struct RlSettings {
   std::optional<SlotTokens> slot;
   bool recompute = false;
   bool deterministic = false;
+  bool stop_at_bad_numbers = false;  // else the step is skipped
+  // Tests only: called after each backward, to put in what a faulty machine might.
+  std::function<void(ShardedPolicy&, ReportSums&)> disturb;
 };
 // Everything above from a recipe's options; slot objectives without slot tokens are refused.
 Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives,
@@ -49,6 +53,8 @@ class RlStepper {
   Result<StepResult> Run(int64_t step, const std::vector<ScoredGroup>& groups);
 
  private:
+  Result<UpdateOutcome> Learn(const std::vector<GroupTask>& tasks, const Denominators& all, int64_t step, const ReportSums& counted,
+                              ReportSums& mine, double& learned);
   Status RunMicroBatches(const std::vector<GroupTask>& tasks, const Denominators& all, int64_t held_version, ReportSums& sums);
 
   RlSettings settings_;

@@ -13,22 +13,6 @@ namespace candor {
 
 namespace {
 
-int64_t BoundBytes(const ShardedPolicy& policy, int ranks) {
-  const int64_t compute = policy.dtype() == DType::kBf16 ? 2 : 4;
-  int64_t total = 0, largest = 0, second = 0;
-  for (const UnitSpec& unit : policy.units()) {
-    const int64_t count = unit.Count();
-    total += count;
-    if (count > largest)
-      second = largest, largest = count;
-    else
-      second = std::max(second, count);
-  }
-  // fp32 masters, two moments and the accumulated gradient; the compute copy where it is not the master itself.
-  const int64_t per_element = 16 + (policy.dtype() == DType::kBf16 ? 2 : 0);
-  return static_cast<int64_t>(1.15 * static_cast<double>(total * per_element) / ranks) + compute * (largest + second) + 4 * largest;
-}
-
 Result<std::vector<float>> Masters(ShardedPolicy& policy) {
   std::vector<float> all;
   for (size_t u = 0; u < policy.units().size(); ++u) {
@@ -42,38 +26,60 @@ Result<std::vector<float>> Masters(ShardedPolicy& policy) {
 
 }  // namespace
 
-Result<ShardBenchResult> ShardBench(const std::string& model_folder, const ShardBenchOptions& o, Collective& collective) {
+namespace {
+
+std::vector<ScoredGroup> GroupsOf(const ShardBenchOptions& o, const Collective& collective, int64_t vocab_size, int64_t step) {
+  std::vector<ScoredGroup> mine;
+  for (int64_t g = collective.rank(); g < o.groups; g += collective.size())
+    mine.push_back(SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens}, vocab_size, static_cast<uint64_t>(step * o.groups + g)));
+  return mine;
+}
+
+Result<RlSettings> Settings(const ShardBenchOptions& o) {
+  TrainerOptions trainer;
+  trainer.schedule.lr = o.lr, trainer.steps = o.steps;
+  trainer.tokens_per_microbatch = o.groups_per_microbatch * (o.prompt_tokens + o.answers * o.answer_tokens) + 1;
+  return CheckRlSettings(trainer, {ObjectiveOptions{}}, std::nullopt, false);
+}
+
+}  // namespace
+
+Result<ShardBenchResult> ShardBench(const std::string& model_folder, const ShardBenchOptions& o, Collective& given) {
   at::set_num_threads(static_cast<int>(o.threads));
+  DelayedCollective slower(given, o.link);
+  DelayedCollective* link = &slower;  // what carries the tensors
+  Collective& collective = o.link.Slower() ? slower : given;
   CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(model_folder));
-  CANDOR_ASSIGN(const Placement placement, PlaceLearner(o.device, o.dtype, false, collective));
+  CANDOR_ASSIGN(Placement placement, PlaceLearner(o.device, o.dtype, false, collective));
+  if (placement.tensors && o.link.Slower()) {
+    auto device_link = std::make_unique<DelayedCollective>(std::move(placement.tensors), o.link);
+    link = device_link.get();
+    placement.tensors = std::move(device_link);
+  }
   CANDOR_ASSIGN(const Sharding sharding, ParseSharding(o.sharding));
   CANDOR_ASSIGN(const std::unique_ptr<ShardedPolicy> made, MakePolicy(config, sharding, false, placement, collective));
   ShardedPolicy& policy = *made;
   CANDOR_TRY(policy.LoadFolder(model_folder));
 
-  TrainerOptions trainer;
-  trainer.schedule.lr = o.lr, trainer.steps = o.steps;
-  trainer.tokens_per_microbatch = 2 * (o.prompt_tokens + o.answers * o.answer_tokens) + 1;  // two groups: several micro-batches a step
-  CANDOR_ASSIGN(const RlSettings settings, CheckRlSettings(trainer, {ObjectiveOptions{}}, std::nullopt, false));
+  CANDOR_ASSIGN(const RlSettings settings, Settings(o));
   RlStepper stepper(settings, policy);
   std::vector<double> seconds;
   for (int64_t step = 1; step <= o.steps; ++step) {
-    std::vector<ScoredGroup> mine;
-    for (int64_t g = collective.rank(); g < o.groups; g += collective.size())
-      mine.push_back(
-          SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens}, config.vocab_size, static_cast<uint64_t>(step * o.groups + g)));
+    const std::vector<ScoredGroup> mine = GroupsOf(o, collective, config.vocab_size, step);
+    if (step == 2) link->ResetTimes(), seconds.clear();  // the first step is warm-up
     const double start = SteadySeconds();
     CANDOR_ASSIGN(const StepResult done, stepper.Run(step, mine));
     if (done.skipped) return Fail(ErrorCode::kInternal, "a step of the bench was skipped: " + done.why);
-    if (step > 1 || o.steps == 1) seconds.push_back(SteadySeconds() - start);
+    seconds.push_back(SteadySeconds() - start);
   }
-  std::sort(seconds.begin(), seconds.end());
   ShardBenchResult result;
-  result.step_seconds = seconds.empty() ? 0.0 : seconds[seconds.size() / 2];
+  result.communication = link->times().Per(static_cast<double>(seconds.size()));
+  std::sort(seconds.begin(), seconds.end());
+  result.step_seconds = seconds[seconds.size() / 2];
   const MemoryUse& memory = policy.memory();
   result.owned_bytes = memory.owned_bytes, result.gathered_bytes_peak = memory.gathered_bytes_peak;
   result.gathered_units_peak = memory.gathered_units_peak, result.gradient_bytes_peak = memory.gradient_bytes_peak;
-  result.bound_bytes = BoundBytes(policy, collective.size());
+  result.bound_bytes = policy.MemoryBound();
   CANDOR_ASSIGN(result.masters, Masters(policy));
   return result;
 }

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/collective.h"
+#include "core/collective_delayed.h"
 #include "core/result.h"
 
 namespace candor {
@@ -16,16 +16,19 @@ struct ShardBenchOptions {
   std::string dtype = "fp32";
   int64_t threads = 1;
   int64_t steps = 5;
+  int64_t groups_per_microbatch = 2;
   int64_t groups = 8, answers = 4, answer_tokens = 16, prompt_tokens = 24;  // of one step, on all ranks together
   double lr = 1e-5;
+  LinkModel link;  // between the ranks; not slower: as it is
 };
 struct ShardBenchResult {
   double step_seconds = 0.0;  // median; the first step is warm-up where there are more
   // Of this rank, in bytes (trainer/sharded_policy.h).
   int64_t owned_bytes = 0, gathered_bytes_peak = 0, gathered_units_peak = 0, gradient_bytes_peak = 0;
-  // What the rank may hold at most: 1.15 x all parameter and optimizer bytes / ranks + the two largest units + one unit's fp32 gradient.
+  // What the rank may hold at most: ShardedPolicy::MemoryBound.
   int64_t bound_bytes = 0;
-  std::vector<float> masters;  // rank 0: the whole policy's fp32 master weights; empty elsewhere
+  CommunicationTimes communication;  // over a slower link: of this rank, of a step
+  std::vector<float> masters;        // rank 0: the whole policy's fp32 master weights; empty elsewhere
 };
 Result<ShardBenchResult> ShardBench(const std::string& model_folder, const ShardBenchOptions& options, Collective& collective);
 

@@ -15,6 +15,22 @@ std::vector<int64_t> CountsOf(const std::vector<UnitSpec>& units) {
   for (const UnitSpec& unit : units) counts.push_back(unit.Count());
   return counts;
 }
+
+struct LargestUnits {
+  int64_t total = 0, largest = 0, second = 0;  // elements
+};
+LargestUnits FindLargest(const std::vector<UnitSpec>& units) {
+  LargestUnits found;
+  for (const UnitSpec& unit : units) {
+    const int64_t count = unit.Count();
+    found.total += count;
+    if (count > found.largest)
+      found.second = found.largest, found.largest = count;
+    else
+      found.second = std::max(found.second, count);
+  }
+  return found;
+}
 }  // namespace
 
 ShardedPolicy::ShardedPolicy(const ModelConfig& config, const Options& options, Collective& collective)
@@ -49,23 +65,39 @@ void ShardedPolicy::MastersChanged() {
   if (options_.dtype != DType::kFp32)
     for (UnitState& state : states_) state.compute.copy_(state.master);
   stale_ = true;
+  if (options_.sharding == Sharding::kZero3)
+    for (Gathered& gathered : gathered_)
+      if (!gathered.ticket) gathered.whole = at::Tensor();
+}
+
+int64_t ShardedPolicy::MemoryBound() const {
+  const LargestUnits units = FindLargest(units_);
+  const int64_t compute = options_.dtype == DType::kBf16 ? 2 : 4, fp32 = 4;
+  // fp32 masters, two moments and the accumulated gradient; the average; the compute copy where it is not the master itself.
+  const int64_t per_element = 4 * fp32 + (options_.average ? fp32 : 0) + (options_.dtype == DType::kBf16 ? compute : 0);
+  const auto share = static_cast<int64_t>(1.15 * static_cast<double>(units.total * per_element) / plan_.slices());
+  if (options_.sharding == Sharding::kZero3) return share + compute * (units.largest + units.second) + fp32 * units.largest;
+  if (options_.sharding == Sharding::kZero2) return share + compute * units.total + fp32 * (units.largest + 2 * units.second);
+  return share;
 }
 
 Status ShardedPolicy::BeginStep() {
   for (UnitState& state : states_) state.gradient.zero_();
   if (!Split() || options_.sharding != Sharding::kZero2 || !stale_) return {};
-  for (size_t u = 0; u < units_.size(); ++u) CANDOR_TRY(StartGather(u));
-  for (size_t u = 0; u < units_.size(); ++u) CANDOR_TRY(FinishGather(u));
+  for (size_t u = 0; u < units_.size(); ++u) CANDOR_TRY(StartGather(u));  // in the order of their first use, which waits for them
   stale_ = false;
   return {};
 }
 
 Status ShardedPolicy::EndMicroBatch() {
-  CANDOR_TRY(FinishPending());
-  if (options_.sharding != Sharding::kZero3) return {};
+  CANDOR_TRY(FinishSums());
+  const size_t first = EmbeddingUnit();
+  const bool goes_on = !last_micro_batch_;  // then the last reduce-scatter and the first gather run into the next forward
+  if (!goes_on) CANDOR_TRY(FinishPending());
   for (size_t u = 0; u < units_.size(); ++u) {  // a unit that was prefetched but never used would be stale after the update
+    if (goes_on && u == first) continue;
     CANDOR_TRY(FinishGather(u));
-    if (gathered_[u].users == 0) gathered_[u].whole = at::Tensor();
+    if (options_.sharding == Sharding::kZero3 && gathered_[u].users == 0) gathered_[u].whole = at::Tensor();
   }
   return {};
 }
@@ -92,6 +124,7 @@ Status ShardedPolicy::FinishGather(size_t unit) {
 }
 
 Result<at::Tensor> ShardedPolicy::Gather(size_t unit) {
+  if (unit == FinalNormUnit(config_)) at_head_ = true;
   if (!Split()) return states_[unit].compute;
   Gathered& gathered = gathered_[unit];
   if (!gathered.whole.defined()) {
@@ -107,11 +140,14 @@ void ShardedPolicy::Release(size_t unit) {
   if (!Split()) return;
   Gathered& gathered = gathered_[unit];
   CANDOR_CHECK(gathered.users > 0, "a unit is released as often as it was gathered");
-  if (--gathered.users == 0 && options_.sharding == Sharding::kZero3) gathered.whole = at::Tensor();
+  if (--gathered.users > 0 || options_.sharding != Sharding::kZero3) return;
+  if (unit == HeadUnit(config_) && at_head_ && !in_backward_) return;  // backward begins with it
+  gathered.whole = at::Tensor();
 }
 
 Status ShardedPolicy::Prefetch(size_t unit) {
   if (!Split() || options_.sharding != Sharding::kZero3 || gathered_[unit].whole.defined()) return {};
+  if (in_backward_ && last_micro_batch_ && unit == EmbeddingUnit()) return {};  // the update comes first
   return StartGather(unit);
 }
 
@@ -130,7 +166,8 @@ Result<at::Tensor> ShardedPolicy::WholeUnit(size_t unit, Which which) {
 
 Result<at::Tensor> ShardedPolicy::Gradient(size_t unit) {
   if (!Split()) return states_[unit].gradient;
-  if (options_.sharding == Sharding::kZero3) CANDOR_TRY(FinishPending());  // one whole gradient at a time
+  in_backward_ = true;
+  CANDOR_TRY(MakeRoomForGradient(plan_.units[unit].padded * static_cast<int64_t>(sizeof(float))));
   whole_gradients_[unit] = Zeros(plan_.units[unit].padded, at::kFloat);
   Account();
   return whole_gradients_[unit];
@@ -140,7 +177,11 @@ Status ShardedPolicy::GradientReady(size_t unit) {
   at::Tensor& accumulated = states_[unit].gradient;
   if (!Split()) {
     if (collective_.size() == 1 || !last_micro_batch_) return {};
-    return Tensors().AllReduce(accumulated.data_ptr(), static_cast<size_t>(accumulated.numel()), ElementType::kFloat32, ReduceOp::kSum);
+    CANDOR_ASSIGN(
+        const Collective::Ticket ticket,
+        Tensors().StartAllReduce(accumulated.data_ptr(), static_cast<size_t>(accumulated.numel()), ElementType::kFloat32, ReduceOp::kSum));
+    sums_.push_back(ticket);
+    return {};
   }
   CANDOR_TRY(FinishPending());
   Pending pending{unit, std::move(whole_gradients_[unit]), at::empty_like(accumulated), 0};
@@ -151,6 +192,24 @@ Status ShardedPolicy::GradientReady(size_t unit) {
   pending.ticket = *ticket;
   pending_ = std::move(pending);
   FaultPoint("learner.reduce");
+  return {};
+}
+
+// A reduce-scatter under way holds its whole gradient: it ends first where both would be more than the bound.
+Status ShardedPolicy::MakeRoomForGradient(int64_t bytes) {
+  if (!pending_) return {};
+  const LargestUnits units = FindLargest(units_);
+  const int64_t compute = options_.dtype == DType::kBf16 ? 2 : 4;
+  int64_t held = BytesOf(pending_->whole) + bytes;
+  for (const at::Tensor& gradient : whole_gradients_) held += BytesOf(gradient);
+  const int64_t gathered = compute * (options_.sharding == Sharding::kZero3 ? units.largest + units.second : units.total);
+  const int64_t room = MemoryBound() - memory_.owned_bytes - gathered;
+  return held <= room ? Status{} : FinishPending();
+}
+
+Status ShardedPolicy::FinishSums() {
+  for (const Collective::Ticket ticket : sums_) CANDOR_TRY(Tensors().Wait(ticket));
+  sums_.clear();
   return {};
 }
 

@@ -7,6 +7,10 @@
 //   zero3  as zero2, but a unit is gathered for its forward and again for its backward and freed after each; at most two are gathered at
 //   once
 //
+// Communication runs beside the computation: zero2 waits for a unit's gather at its first use, zero3 gathers the next unit while this one
+// computes (the first unit of a micro-batch already during the backward before it; the head stays from forward to backward), and a
+// reduce-scatter has until the next unit's gradient is ready, as far as MemoryBound allows both gradients.
+//
 // All tensors lie on one device, the CPU or a GPU; files and published weights are copied to the host by whoever writes them. Gradients
 // accumulate in fp32. One thread; every rank makes the same calls in the same order.
 #pragma once
@@ -49,6 +53,11 @@ class ShardedPolicy final : public UnitAccess {
   const at::Device& device() const { return options_.device; }
   bool has_average() const { return options_.average; }
   const MemoryUse& memory() const { return memory_; }
+  // What this rank may hold at most, in bytes. Masters, moments, gradient, average and compute copy are divided by the ranks, times 1.15;
+  //   zero3  + the two largest units in the compute format + the largest unit's fp32 gradient
+  //   zero2  + all units in the compute format + the fp32 gradients of the largest unit and twice the second
+  //   none   nothing is divided and nothing added
+  int64_t MemoryBound() const;
 
   // State of one unit on this rank: fp32 slices of UnitShard::slice elements; the padding stays zero.
   struct UnitState {
@@ -67,7 +76,7 @@ class ShardedPolicy final : public UnitAccess {
   void set_updates(int64_t updates) { updates_ = updates; }
 
   Status BeginStep();
-  void BeginMicroBatch(bool last) { last_micro_batch_ = last; }
+  void BeginMicroBatch(bool last) { last_micro_batch_ = last, in_backward_ = at_head_ = false; }
   Status EndMicroBatch();
 
   // Which weights WholeUnit brings together.
@@ -95,15 +104,14 @@ class ShardedPolicy final : public UnitAccess {
   };
   bool Split() const { return plan_.slices() > 1; }
   at::Tensor Zeros(int64_t elements, at::ScalarType type) const { return at::zeros({elements}, at::TensorOptions(type).device(device())); }
-  // The collective that carries tensors, once the device has computed what it is about to read.
-  Collective& Tensors() {
-    Synchronize(device());
-    return options_.tensors ? *options_.tensors : collective_;
-  }
+  // The collective that carries tensors; what reads device memory orders itself after the default stream.
+  Collective& Tensors() { return options_.tensors ? *options_.tensors : collective_; }
   ElementType compute_type() const { return options_.dtype == DType::kBf16 ? ElementType::kBFloat16 : ElementType::kFloat32; }
   Status StartGather(size_t unit);
   Status FinishGather(size_t unit);
   Status FinishPending();
+  Status FinishSums();
+  Status MakeRoomForGradient(int64_t bytes);
   void Account();
 
   ModelConfig config_;
@@ -115,7 +123,8 @@ class ShardedPolicy final : public UnitAccess {
   std::vector<Gathered> gathered_;
   std::vector<at::Tensor> whole_gradients_;
   std::optional<Pending> pending_;
-  bool last_micro_batch_ = true;
+  std::vector<Collective::Ticket> sums_;                                  // sharding none: started all-reduces
+  bool last_micro_batch_ = true, in_backward_ = false, at_head_ = false;  // where the pass is
   bool stale_ = true;
   int64_t updates_ = 0;
   MemoryUse memory_;

@@ -1,5 +1,7 @@
 #include "trainer/staged_collective.h"
 
+#include <map>
+
 namespace candor {
 
 namespace {
@@ -25,43 +27,44 @@ class StagedCollective final : public Collective {
   int size() const override { return host_.size(); }
   const char* backend() const override { return "staged"; }
 
-  Status AllReduce(void* data, size_t count, ElementType type, ReduceOp op) override {
-    const at::Tensor device = View(data, count, type), host = device.cpu();
-    CANDOR_TRY(host_.AllReduce(host.data_ptr(), count, type, op));
-    device.copy_(host);
-    return {};
-  }
-  Status ReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) override {
-    const at::Tensor from = View(in, count * Ranks(), type).cpu(), device = View(out, count, type), to = at::empty_like(device, at::kCPU);
-    CANDOR_TRY(host_.ReduceScatter(from.data_ptr(), to.data_ptr(), count, type, op));
-    device.copy_(to);
-    return {};
-  }
-  Status AllGather(const void* in, void* out, size_t count, ElementType type) override {
-    const at::Tensor from = View(in, count, type).cpu(), device = View(out, count * Ranks(), type), to = at::empty_like(device, at::kCPU);
-    CANDOR_TRY(host_.AllGather(from.data_ptr(), to.data_ptr(), count, type));
-    device.copy_(to);
-    return {};
-  }
-  Status Broadcast(void* data, size_t count, ElementType type, int root) override {
-    const at::Tensor device = View(data, count, type), host = device.cpu();
-    CANDOR_TRY(host_.Broadcast(host.data_ptr(), count, type, root));
-    device.copy_(host);
-    return {};
-  }
-  Status Send(const void* data, size_t bytes, int to) override {
-    return host_.Send(View(data, bytes, ElementType::kByte).cpu().data_ptr(), bytes, to);
-  }
-  Status Receive(void* data, size_t bytes, int from) override {
-    const at::Tensor device = View(data, bytes, ElementType::kByte), host = at::empty_like(device, at::kCPU);
-    CANDOR_TRY(host_.Receive(host.data_ptr(), bytes, from));
-    device.copy_(host);
-    return {};
-  }
-  Status Barrier() override { return host_.Barrier(); }
+  Status Health() override { return host_.Health(); }
   void Abort() override { host_.Abort(); }
 
+  Result<Ticket> Start(std::span<const CollectiveCall> group) override {
+    Staged staged;
+    std::vector<CollectiveCall> calls(group.begin(), group.end());
+    for (CollectiveCall& call : calls) {
+      if (call.in) {
+        const size_t slices = call.kind == CallKind::kReduceScatter ? Ranks() : 1;
+        staged.host.push_back(View(call.in, call.count * slices, call.type).cpu());
+        call.in = staged.host.back().data_ptr();
+      }
+      if (call.out) {
+        const size_t slices = call.kind == CallKind::kAllGather ? Ranks() : 1;
+        const at::Tensor device = View(call.out, call.count * slices, call.type);
+        staged.host.push_back(at::empty_like(device, at::kCPU));
+        call.out = staged.host.back().data_ptr();
+        if (call.kind == CallKind::kBroadcast && call.peer != rank()) call.in = call.out;
+        staged.back.emplace_back(device, staged.host.back());
+        if (call.kind == CallKind::kBroadcast && call.peer == rank()) staged.back.pop_back();  // the root has it
+      }
+    }
+    CANDOR_ASSIGN(const Ticket ticket, host_.Start(calls));
+    staged_.emplace(ticket, std::move(staged));
+    return ticket;
+  }
+  Status Wait(Ticket ticket) override {
+    CANDOR_TRY(host_.Wait(ticket));
+    for (const auto& [device, host] : staged_[ticket].back) device.copy_(host);
+    staged_.erase(ticket);
+    return {};
+  }
+
  private:
+  struct Staged {
+    std::vector<at::Tensor> host;                         // what the host collective reads and writes
+    std::vector<std::pair<at::Tensor, at::Tensor>> back;  // copied to the device when it is done
+  };
   size_t Ranks() const { return static_cast<size_t>(size()); }
   // The device's memory as a tensor.
   at::Tensor View(const void* data, size_t count, ElementType type) const {
@@ -73,6 +76,7 @@ class StagedCollective final : public Collective {
 
   Collective& host_;
   const at::Device device_;
+  std::map<Ticket, Staged> staged_;
 };
 
 }  // namespace

@@ -34,6 +34,19 @@ std::string FirstNotFinite(const std::vector<std::vector<double>>& by_rank, cons
   return "";
 }
 
+// Whatever happened to the weights, in the update or in a memory that flipped a bit: every rank hears of it before anything is published.
+Status CheckMasters(ShardedPolicy& policy) {
+  std::vector<at::Tensor> masters;
+  for (size_t u = 0; u < policy.units().size(); ++u) masters.push_back(policy.state(u).master);
+  CANDOR_ASSIGN(const auto by_rank, GatherDoubles(policy.collective(), SumsOfSquares(masters)));
+  for (size_t r = 0; r < by_rank.size(); ++r)
+    for (size_t u = 0; u < masters.size(); ++u)
+      if (!std::isfinite(by_rank[r][u]))
+        return Fail(ErrorCode::kCollective, "the weights of " + policy.units()[u].name + " are not finite on rank " + std::to_string(r),
+                    "update " + std::to_string(policy.updates()), "the learner starts again from its newest checkpoint");
+  return {};
+}
+
 Result<UpdateOutcome> RunUpdate(ShardedPolicy& policy, const AdamOptions& options, double lr, double ema_decay, double loss) {
   const ShardPlan& plan = policy.plan();
   std::vector<double> mine{loss};
@@ -48,7 +61,10 @@ Result<UpdateOutcome> RunUpdate(ShardedPolicy& policy, const AdamOptions& option
   outcome.grad_norm = std::sqrt(squares);
   outcome.why = FirstNotFinite(by_rank, policy.units());
   outcome.skipped = !outcome.why.empty();
-  if (outcome.skipped) return outcome;
+  if (outcome.skipped) {
+    CANDOR_TRY(CheckMasters(policy));
+    return outcome;
+  }
   outcome.clip_scale = ClipScale(outcome.grad_norm, options.grad_clip);
   AdamWStep step = PlanAdamW(options, lr, policy.updates() + 1, outcome.clip_scale);
   for (size_t u = 0; u < plan.units.size(); ++u) {
@@ -58,6 +74,7 @@ Result<UpdateOutcome> RunUpdate(ShardedPolicy& policy, const AdamOptions& option
   }
   policy.set_updates(policy.updates() + 1);
   policy.MastersChanged();
+  CANDOR_TRY(CheckMasters(policy));
   return outcome;
 }
 

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command_line.h"
-#include "cli/commands.h"
 #include "cli/run_dir.h"
+#include "cli/torch/bench_publish.h"
 #include "cli/torch/bench_shard.h"
 #include "cli/torch/commands.h"
 #include "trainer/bench.h"
@@ -18,9 +18,18 @@ namespace {
 constexpr const char* kExamples =
     R"(generate   64 prompts of 60 tokens, 64 new tokens each: new tokens per second, everything in but loading
 learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
-shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds
-coordinator  a real coordinator process under 100, 1,000 and 10,000 workers: leases/s, latency, memory (needs no model)
+shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds; with --latency-ms or
+           --gbps over such a link: communication_seconds on the link for each step, exposed_seconds in which the rank stood still for it,
+           hidden_share = 1 - exposed / communication, and the same steps with every call waited for at once (blocking_...)
 mismatch   |log p of the rollout engine - log p of the learner's pass| per token; 0 with --deterministic
+publish    one real step at a small rate, then the new weights as a delta: bytes, time, and what leaves the learner with 1, 4, 16 receivers
+           that pass chunks on to each other over loopback. The masters begin anywhere in their bf16 rounding interval, as after many steps
+  full_bytes, delta_bytes, delta_over_full   a full broadcast, and what the step costs instead; changed_values_share: of all values
+  full_publish_seconds, delta_publish_seconds, delta_encode_seconds   at the learner; delta_apply_seconds: at a receiver, with verification
+  plain_tcp_gb_s, full_broadcast_gb_s, full_broadcast_over_plain_tcp  one receiver and one bare connection, in turns; 10^9 bytes a second
+  egress_over_full_N, egress_over_delta_N    bytes that left the learner for N receivers, over the bytes that each received
+  full_seconds_N, delta_seconds_N            until the last of N had verified them
+coordinator   a real coordinator process under 100, 1,000 and 10,000 workers: leases/s, latency, memory (candor bench coordinator --help)
 recover    seconds from the death of a role to the run's next step (candor bench recover --help)
 reliability   the reliability figures that a test log holds (candor bench reliability --help)
 Absolute figures differ between machines and between minutes: compare two programs in one paired run, never with a number from elsewhere.
@@ -30,6 +39,8 @@ Examples:
   candor bench generate models/SmolLM2-135M-Instruct --group-size 8 --dtype fp32 --json
   candor bench learn runs/cities --recompute
   candor bench shard models/SmolLM2-135M-Instruct --ranks 4 --sharding zero3
+  candor bench shard models/SmolLM2-135M-Instruct --latency-ms 2 --gbps 10
+  candor bench publish models/SmolLM2-135M-Instruct --json
   candor bench mismatch models/SmolLM2-135M-Instruct --deterministic)";
 
 struct BenchArguments {
@@ -40,6 +51,7 @@ struct BenchArguments {
   LearnBenchOptions learn;
   MismatchBenchOptions mismatch;
   ShardBenchArguments shard;
+  PublishBenchOptions publish;
 };
 
 void Print(const BenchArguments& arguments, const std::string& text) {
@@ -92,6 +104,13 @@ Status Mismatch(BenchArguments& arguments, const std::string& folder) {
   return {};
 }
 
+Status Publish(BenchArguments& arguments, const std::string& folder) {
+  arguments.publish.threads = arguments.threads;
+  CANDOR_ASSIGN(const std::string json, RunPublishBench(folder, arguments.publish));
+  Print(arguments, json);
+  return {};
+}
+
 Status Shard(BenchArguments& arguments) {
   arguments.shard.model = arguments.model, arguments.shard.device = arguments.device;
   if (!arguments.shard.rank_out.empty()) return RunShardBenchRank(arguments.shard);
@@ -118,7 +137,6 @@ void AddPlace(CLI::App* bench, BenchArguments& arguments) {
 }  // namespace
 
 int RunBench(int argc, const char* const* argv) {
-  if (argc > 1 && std::string(argv[1]) == "coordinator") return RunBenchCoordinator(argc - 1, argv + 1);
   BenchArguments arguments;
   CLI::App app{"Speed and exactness of the engine and the learner, on this machine with your model.", "candor bench"};
   app.footer(kExamples);
@@ -143,7 +161,19 @@ int RunBench(int argc, const char* const* argv) {
   shard->add_option("--dtype", arguments.shard.dtype, "bf16 or fp32")->check(CLI::IsMember({"bf16", "fp32"}))->capture_default_str();
   shard->add_option("--ranks", arguments.shard.ranks)->check(CLI::Range(2, 64))->capture_default_str();
   shard->add_option("--sharding", arguments.shard.sharding)->check(CLI::IsMember({"none", "zero2", "zero3"}))->capture_default_str();
+  shard->add_option("--steps", arguments.shard.steps, "the first is warm-up")->check(CLI::Range(1, 1000))->capture_default_str();
+  shard->add_option("--groups", arguments.shard.groups, "of a step, on all ranks")->check(CLI::Range(1, 4096))->capture_default_str();
+  shard->add_option("--prompt-tokens", arguments.shard.prompt_tokens)->check(CLI::Range(1, 100000))->capture_default_str();
+  shard->add_option("--answer-tokens", arguments.shard.answer_tokens)->check(CLI::Range(1, 100000))->capture_default_str();
+  shard->add_option("--latency-ms", arguments.shard.link.latency_ms, "of the link between ranks")->check(CLI::Range(0.0, 10000.0));
+  shard->add_option("--gbps", arguments.shard.link.gbps, "10^9 bits a second of that link; 0: no limit")->check(CLI::Range(0.0, 1e6));
+  shard->add_flag("--blocking", arguments.shard.link.blocking)->group("");
   shard->add_option("--rank-out", arguments.shard.rank_out)->group("");
+
+  CLI::App* publish = AddBench(app, "publish", "bytes and time to bring new weights to the rollouts", arguments);
+  publish->add_option("--lr", arguments.publish.lr, "learning rate of the step")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  publish->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
+  publish->add_option("--receivers", arguments.publish.receivers, "how many at once")->check(CLI::Range(1, 64))->capture_default_str();
 
   CLI::App* mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);
   AddPlace(mismatch, arguments);
@@ -158,7 +188,10 @@ int RunBench(int argc, const char* const* argv) {
   else if (const auto folder = ModelFolderOf(arguments.model); !folder)
     status = Fail(folder.error());
   else
-    status = *generate ? Generate(arguments, *folder) : *learn ? Learn(arguments, *folder) : Mismatch(arguments, *folder);
+    status = *publish    ? Publish(arguments, *folder)
+             : *generate ? Generate(arguments, *folder)
+             : *learn    ? Learn(arguments, *folder)
+                         : Mismatch(arguments, *folder);
   return ExitWith("bench", status);
 }
 

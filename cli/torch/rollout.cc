@@ -24,6 +24,8 @@ Status Serve(const RoleArguments& arguments) {
   setup.tokenizer_folder = recipe.run.model;
   setup.format = recipe.format;
   for (const auto& [name, set] : data) setup.data[name] = &set;
+  setup.weights.relay = recipe.trainer.transfer == "relay";
+  setup.weights.encrypt = recipe.trainer.encrypt, setup.weights.bind = recipe.trainer.relay_bind;
   setup.transport = transport.get();
   setup.stop = arguments.stop;
   setup.idle_exit_min = arguments.idle_exit_min;

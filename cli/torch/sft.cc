@@ -13,8 +13,8 @@
 #include "cli/run_dir.h"
 #include "cli/torch/commands.h"
 #include "core/clock.h"
+#include "core/collective_join.h"
 #include "core/fs.h"
-#include "core/launch.h"
 #include "core/log.h"
 
 namespace candor::cli {
@@ -36,7 +36,9 @@ Examples:
   candor sft models/smollm2 rows.jsonl models/tuned                          one pass with the defaults
   candor sft models/smollm2 rows.jsonl models/tuned sft.lr=2e-5 sft.epochs=3
   candor sft models/tuned labelled.jsonl models/warm --recipe cities.toml    format, slot and [sft] settings of a recipe
-  mpirun -n 2 candor-torch sft models/smollm2 rows.jsonl models/tuned sft.sharding=zero2)";
+  mpirun -n 2 candor-torch sft models/smollm2 rows.jsonl models/tuned sft.sharding=zero2
+Without mpirun or srun --mpi=pmix each rank is started with CANDOR_RANK=0 (1, ...), CANDOR_WORLD_SIZE=2 and CANDOR_RENDEZVOUS=file:DIR, a folder
+that all see, or tcp:HOST:PORT of rank 0 with CANDOR_RENDEZVOUS_SECRET_FILE, a file of mode 0600.)";
 
 Result<Recipe> SettingsOf(const SftArguments& arguments) {
   if (!arguments.recipe.empty()) return LoadSettings({arguments.recipe}, arguments.overrides);
@@ -80,12 +82,7 @@ Status Run(const SftArguments& arguments) {
   CANDOR_ASSIGN(Recipe recipe, SettingsOf(arguments));
   CANDOR_TRY(PrepareOutput(arguments.out));
   CANDOR_ASSIGN(DataSet rows, ReadDataSet(arguments.data, recipe.data.fields, {.answer = false, .completion = true}));
-  std::unique_ptr<Collective> collective;
-  if (LauncherOfThisProcess()) {
-    CANDOR_ASSIGN(collective, MakeMpiCollective());
-  } else {
-    collective = std::move(MakeLocalCollectives(1)[0]);
-  }
+  CANDOR_ASSIGN(const std::unique_ptr<Collective> collective, JoinRanks());
   SftSetup setup;
   CANDOR_ASSIGN(setup.model_folder, ModelFolderOf(arguments.model));
   setup.out_folder = arguments.out;

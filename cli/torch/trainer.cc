@@ -7,9 +7,9 @@
 #include "cli/role.h"
 #include "cli/state_dir.h"
 #include "cli/torch/commands.h"
+#include "core/collective_join.h"
 #include "core/epoch.h"
 #include "core/fs.h"
-#include "core/launch.h"
 #include "core/log.h"
 #include "core/transport.h"
 #include "core/turn.h"
@@ -19,22 +19,23 @@ namespace candor::cli {
 
 namespace {
 
-// One rank under a launcher (mpirun, srun), else alone.
-Result<std::unique_ptr<Collective>> JoinRanks(int64_t ranks) {
-  if (LauncherOfThisProcess()) return MakeMpiCollective();
-  if (ranks > 1)
+// One rank under a launcher or at a rendezvous, else alone.
+Result<std::unique_ptr<Collective>> JoinRun(int64_t ranks, const RunKeys& keys) {
+  if (ranks > 1 && !HasLauncher())
     return Fail(ErrorCode::kInvalidInput, "the recipe asks for " + std::to_string(ranks) + " trainer ranks, but no launcher started them",
-                "trainer.ranks", "mpirun -n " + std::to_string(ranks) + " candor-torch trainer --run-dir DIR");
-  return std::move(MakeLocalCollectives(1)[0]);
+                "trainer.ranks", "mpirun -n " + std::to_string(ranks) + " candor-torch trainer --run-dir DIR; or CANDOR_RENDEZVOUS");
+  JoinOptions join;
+  join.secret = keys.by_role[static_cast<size_t>(Role::kTrainer)].secret_key;
+  return JoinRanks(join);
 }
 
 Status Serve(const RoleArguments& arguments) {
   const std::string& run_dir = arguments.run_dir;
   CANDOR_ASSIGN(Recipe recipe, LoadResolvedRecipe(run_dir));
-  CANDOR_ASSIGN(std::unique_ptr<Collective> collective, JoinRanks(recipe.trainer.ranks));
+  CANDOR_ASSIGN(const RunKeys keys, ReadRunKeys(run_dir));
+  CANDOR_ASSIGN(std::unique_ptr<Collective> collective, JoinRun(recipe.trainer.ranks, keys));
   const std::string worker = "trainer-" + std::to_string(collective->rank());
   CANDOR_TRY(StartRoleLog(arguments, worker));
-  CANDOR_ASSIGN(const RunKeys keys, ReadRunKeys(run_dir));
   CANDOR_ASSIGN(const auto transport, MakeZmqTransport(keys));
   TrainerSetup setup;
   setup.run_dir = run_dir;

@@ -118,6 +118,19 @@ EngineMove LeaseBook::Next(std::optional<PolicyVersion> loaded, bool idle) const
   return {EngineMove::Kind::kLoad, lease, target};
 }
 
+std::optional<PolicyVersion> LeaseBook::Foreseen(std::optional<PolicyVersion> loaded) const {
+  const EngineMove move = Next(loaded, true);
+  if (move.kind == EngineMove::Kind::kLoad) return move.version;
+  const std::scoped_lock lock(mutex_);
+  const bool newer = !newest_.manifest.empty() && (!loaded || *loaded < newest_.version);
+  return order_.empty() && newer ? std::optional(newest_.version) : std::nullopt;
+}
+
+void LeaseBook::Settle(StepId wave) {
+  const std::scoped_lock lock(mutex_);
+  wave_ = wave;
+}
+
 void LeaseBook::Started(GroupId group) {
   const std::scoped_lock lock(mutex_);
   std::erase(order_, group);
@@ -156,6 +169,11 @@ void LeaseBook::Failed(GroupId group, const std::string& reason, bool final) {
 std::vector<GroupId> LeaseBook::TakeCancelled() {
   const std::scoped_lock lock(mutex_);
   return std::exchange(cancelled_, {});
+}
+
+bool LeaseBook::HasWaiting() const {
+  const std::scoped_lock lock(mutex_);
+  return !order_.empty();
 }
 
 VersionInfo LeaseBook::newest() const {

@@ -61,6 +61,10 @@ class LeaseBook {
   // --- the engine's side
   // `loaded`: the version in the engine, nullopt before the first; `idle`: no trace runs.
   EngineMove Next(std::optional<PolicyVersion> loaded, bool idle) const;
+  // The version that Next would have loaded by an idle engine, or the newest while no lease waits; nullopt: none but the loaded one.
+  std::optional<PolicyVersion> Foreseen(std::optional<PolicyVersion> loaded) const;
+  // A version was loaded for the sake of this wave: its groups are written now, though a still newer one may have come meanwhile.
+  void Settle(StepId wave);
   void Started(GroupId group);
   void Progress(const std::map<GroupId, uint64_t>& tokens);
   void Finished(TraceGroup group);
@@ -68,6 +72,7 @@ class LeaseBook {
   void Failed(GroupId group, const std::string& reason, bool final);
   std::vector<GroupId> TakeCancelled();
   VersionInfo newest() const;
+  bool HasWaiting() const;
 
  private:
   enum class Phase : uint8_t { kWaiting, kRunning, kDone };

@@ -22,7 +22,7 @@ DEADLINE_S = 60  # every injected fault ends in recovery within a minute
 class Run:
     """One run of the recipe in its own folder."""
 
-    def __init__(self, folder, steps, environment=None, **settings):
+    def __init__(self, folder, steps, environment=None, resume=False, **settings):
         self.folder, self.steps = pathlib.Path(folder), steps
         self.path = self.folder / "run"
         self.faults = self.folder / "faults"
@@ -30,6 +30,7 @@ class Run:
         self.output, self.kills, self.seconds = "", [], 0.0
         words = [CANDOR, "run", "recipes/tiny.toml", "--run-dir", str(self.path), "--quiet", f"stage_cache={Undisturbed.folder}/stages", f"trainer.steps={steps}", *SETTINGS]
         words += [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
+        words += ["--resume"] if resume else []
         self.started = time.monotonic()
         self.log = open(self.folder / "output", "w+")
         self.process = subprocess.Popen(words, cwd=SOURCE, stdout=self.log, stderr=subprocess.STDOUT, env=dict(os.environ, CANDOR_FAULT_DIR=str(self.faults), **(environment or {})))
@@ -58,7 +59,7 @@ class Run:
     def end(self):
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(30)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
 

@@ -19,11 +19,11 @@ SOAK_KILLS = int(sys.argv.pop(1)) if MODE == "soak" else 0
 
 # point, process, the visit that dies. A process that is started again counts from one, so later rules of the same process need few visits.
 EVERYDAY = [("rollout.generate", "rollout-0", 60), ("reward.spooled", "reward-0", 20), ("coordinator.commit", "coordinator", 40), ("learner.backward", "trainer-1", 8)]
-ROLLOUT = [("lease.request", 3), ("lease.granted", 2), ("rollout.load", 2), ("rollout.loaded", 2), ("rollout.generate", 25), ("rollout.send", 4), ("rollout.sent", 4), ("rollout.acked", 4)]
+ROLLOUT = [("lease.request", 3), ("lease.granted", 2), ("rollout.fetch", 2), ("rollout.load", 2), ("rollout.loaded", 2), ("rollout.generate", 25), ("rollout.send", 4), ("rollout.sent", 4), ("rollout.acked", 4)]
 REWARD = [("reward.score", 60), ("reward.spool", 5), ("reward.spooled", 5), ("reward.acked", 5), ("reward.announce", 5), ("reward.announced", 5), ("reward.fetch", 5)]
 COORDINATOR = [("coordinator.commit", 9), ("coordinator.committed", 9), ("coordinator.reply", 30), ("coordinator.line", 2), ("coordinator.clone", 1), ("coordinator.cloned", 1)]
 LEARNER = [("learner.plan", 2), ("learner.fetch", 2), ("learner.vote", 2), ("learner.forward", 2), ("learner.backward", 2), ("learner.reduce", 9), ("learner.step", 2), ("learner.stepped", 2)]
-FIRST_RANK = [("weights.streamed", 2), ("weights.manifest", 2), ("weights.renamed", 2), ("learner.publish", 2), ("learner.report", 2), ("learner.reported", 2), ("checkpoint.shard", 1),
+FIRST_RANK = [("weights.chunk", 9), ("weights.streamed", 2), ("weights.manifest", 2), ("weights.rename", 2), ("weights.renamed", 2), ("learner.publish", 2), ("learner.report", 2), ("learner.reported", 2), ("checkpoint.shard", 1),
               ("checkpoint.manifest", 1), ("checkpoint.rename", 1), ("checkpoint.pointer", 1), ("checkpoint.announce", 2)]
 
 

@@ -11,6 +11,9 @@
 //     full    this call and all later ones fail with ENOSPC: a disk that stays full
 //   CANDOR_IO_COUNT=FILE          holds the number of calls when the process ends by exit
 //   CANDOR_IO_LOG=FILE            a line "N call path" is appended for each
+//
+// A program that tries many calls forks and arms each child itself: candor_io_arm(prefix, fault) counts from 1 again, candor_io_calls()
+// says how many there were.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -43,13 +46,8 @@ static void Refuse(const char* text) {
   _exit(2);
 }
 
-__attribute__((constructor)) static void ReadEnvironment(void) {
+static void ParseFault(const char* fault) {
   static const char* kNames[] = {"", "kill", "torn", "short", "enospc", "eio", "full"};
-  g_asked.prefix = getenv("CANDOR_IO_PATH");
-  g_asked.prefix_length = g_asked.prefix ? strlen(g_asked.prefix) : 0;
-  g_asked.count_file = getenv("CANDOR_IO_COUNT");
-  g_asked.log_file = getenv("CANDOR_IO_LOG");
-  const char* fault = getenv("CANDOR_IO_FAULT");
   if (!fault || !*fault) return;
   const char* at = strchr(fault, '@');
   if (!at) Refuse(fault);
@@ -59,6 +57,23 @@ __attribute__((constructor)) static void ReadEnvironment(void) {
   g_asked.at = strtol(at + 1, &end, 10);
   if (g_asked.kind == kNone || *end || g_asked.at < 1) Refuse(fault);
 }
+
+__attribute__((constructor)) static void ReadEnvironment(void) {
+  g_asked.prefix = getenv("CANDOR_IO_PATH");
+  g_asked.prefix_length = g_asked.prefix ? strlen(g_asked.prefix) : 0;
+  g_asked.count_file = getenv("CANDOR_IO_COUNT");
+  g_asked.log_file = getenv("CANDOR_IO_LOG");
+  ParseFault(getenv("CANDOR_IO_FAULT"));
+}
+
+void candor_io_arm(const char* prefix, const char* fault) {
+  g_asked.prefix = prefix;
+  g_asked.prefix_length = prefix ? strlen(prefix) : 0;
+  g_asked.kind = kNone;
+  ParseFault(fault);
+  atomic_store(&g_calls, 0);
+}
+long candor_io_calls(void) { return atomic_load(&g_calls); }
 
 // The library's own files are written past itself.
 static void WriteOwn(const char* path, int flags, const char* text, int length) {

@@ -22,6 +22,7 @@ PACKAGE_OF_HEADER = {
     "xxhash.h": "xxhash",
     "nlohmann/": "nlohmann",
     "zmq": "zmq",
+    "zstd.h": "zstd",
     "sodium": "zmq",
     "CLI/": "cli11",
     "rocksdb/": "rocksdb",
@@ -36,7 +37,7 @@ PACKAGE_OF_HEADER = {
     "torch/": "torch",
 }
 # One home each, whatever layers.txt says: these libraries are seen only behind an interface of that folder.
-ONLY_HOME = {"zmq": "core", "mpi.h": "core", "nccl.h": "core", "rocksdb/": "coordinator", "google/protobuf": "proto"}
+ONLY_HOME = {"zmq": "core", "zstd.h": "weights", "mpi.h": "core", "nccl.h": "core", "rocksdb/": "coordinator", "google/protobuf": "proto"}
 # core/'s own vocabulary: whoever includes core may use these libraries too.
 THROUGH_CORE = {"spdlog", "expected"}
 # The settings of a folder and their option table; cli/ puts all of them together, so it may include these of every folder.

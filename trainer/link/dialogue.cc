@@ -36,6 +36,12 @@ Status LearnerDialogue::Tell(const MessageBody& request, const std::string& what
   }
 }
 
+Result<std::string> LearnerDialogue::AskBooks(int64_t deadline_ms) {
+  CANDOR_ASSIGN(StatusReply reply,
+                link_.Ask<StatusReply>(StatusRequest{true}, "books for the checkpoint", std::min<int64_t>(deadline_ms, kPlanTryMs)));
+  return std::move(reply.json);
+}
+
 // One question of rank 0: a plan (ready or not), or the error that ends the run.
 MessageBody LearnerDialogue::AskPlan(int64_t step, int64_t& silent_since_ms) {
   if (setup_.stop && setup_.stop->load()) return Error{ErrorCode::kCancelled, "stopped on request", "", "go on with --resume", false};

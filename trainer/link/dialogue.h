@@ -42,6 +42,8 @@ class LearnerDialogue {
   // Rank 0 says something to the coordinator; all ranks learn whether it worked. Tried again for as long as the coordinator may stay away;
   // between tries the ranks meet, so that no collective waits long. A coordinator that left because the run is over has heard everything.
   Status Tell(const MessageBody& request, const std::string& what, int64_t deadline_ms);
+  // What the coordinator's books say now (the JSON of a StatusReply), for the manifest of a checkpoint. Rank 0 alone asks.
+  Result<std::string> AskBooks(int64_t deadline_ms);
 
  private:
   bool first() const { return ranks_.rank() == 0; }

@@ -13,8 +13,8 @@
 #include "core/fs.h"
 #include "core/thread.h"
 #include "proto/messages.h"
-#include "rollout/weights.h"
 #include "tests/unit/rollout/tiny_fixture.h"
+#include "weights/manifest.h"
 
 namespace candor {
 namespace {
@@ -37,24 +37,24 @@ void Write(const std::string& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
-std::string WriteManifest(const std::string& folder, uint64_t version) {
-  nlohmann::json files = nlohmann::json::array();
-  for (const char* name : {"model.safetensors", "config.json"}) {
-    const std::string bytes = *ReadFile(folder + "/" + name);
-    files.push_back({{"name", name}, {"bytes", bytes.size()}, {"hash", HashHex(bytes)}});
-  }
-  const std::string text = nlohmann::json{{"version", version}, {"files", files}}.dump();
-  Write(folder + "/manifest.json", text);
-  return HashHex(text);
-}
-
+// As a trainer of one rank writes it: one chunk, in full.
 VersionInfo WriteVersion(const std::string& run_dir, uint64_t version) {
-  const std::string folder = run_dir + "/weights/v" + std::to_string(version);
+  const std::string folder = VersionFolder(run_dir + "/weights", {version});
   std::filesystem::create_directories(folder);
   const ModelConfig config = TinyConfig();
-  Write(folder + "/config.json", ConfigJson(config, "float32"));
-  EXPECT_TRUE(SaveParameters(TinyParameters(config, version + 1), folder));
-  return {PolicyVersion{version}, folder + "/manifest.json", WriteManifest(folder, version)};
+  const Parameters parameters = TinyParameters(config, version + 1);
+  std::string image;
+  VersionManifest manifest{{version}, "F32", ConfigJson(config, "float32"), {}, {}};
+  for (size_t unit = 0; unit < parameters.unit_count(); ++unit) {
+    image.append(static_cast<const char*>(parameters.Flat(unit).data_ptr()), parameters.Flat(unit).nbytes());
+    for (const ParamSpec& param : parameters.units()[unit].params) manifest.tensors.push_back({param.name, param.shape});
+  }
+  manifest.chunks = {{0, image.size(), HashHex(image)}};
+  const VersionPacking packing{{version}, {{Blob{0, 0, image.size(), HashHex(image)}, std::nullopt, false}}};
+  Write(ChunkFile(folder, 0), image);
+  Write(folder + "/packing.json", ToJson(packing));
+  Write(folder + "/manifest.json", ToJson(manifest));
+  return {PolicyVersion{version}, folder + "/manifest.json", HashHex(ToJson(manifest))};
 }
 
 // Hands out leases, notes what comes back.
@@ -259,7 +259,7 @@ TEST(RolloutWorker, ACoordinatorThatIsReplacedIsToldWhatIsOpen) {
 TEST(RolloutWorker, DamagedWeightsAndUnknownRowsAreToldByName) {
   PlayedRun run;
   run.newest = WriteVersion(run.folder.path(), 0);
-  const std::string weights = run.folder.path() + "/weights/v0/model.safetensors";
+  const std::string weights = run.folder.path() + "/weights/v0/rank_0.chunks";
   std::string bytes = *ReadFile(weights);
   bytes[bytes.size() - 5] ^= 1;
   Write(weights, bytes);
@@ -282,46 +282,6 @@ TEST(RolloutWorker, DamagedWeightsAndUnknownRowsAreToldByName) {
   const GroupFailed& unknown = run.failures.at(MakeGroupId(1, 1));
   EXPECT_NE(unknown.reason.find("row 77"), std::string::npos) << unknown.reason;
   EXPECT_TRUE(unknown.final);
-}
-
-TEST(Weights, ManifestsAreCheckedInEveryPart) {
-  const Folder folder;
-  const VersionInfo info = WriteVersion(folder.path(), 7);
-  const std::string path = *FolderOfVersion(info, PolicyVersion{7});
-  EXPECT_EQ(*FolderOfVersion(info, PolicyVersion{3}), folder.path() + "/weights/v3");
-  EXPECT_TRUE(VerifyVersion(path, PolicyVersion{7}, info.hash));
-  const auto refused = [&](const Status& status, const std::string& word) {
-    ASSERT_FALSE(status) << word;
-    EXPECT_NE(status.error().Message().find(word), std::string::npos) << status.error().Message();
-  };
-  refused(VerifyVersion(path, PolicyVersion{7}, "00"), "announced");
-  refused(VerifyVersion(path, PolicyVersion{8}, ""), "version 8");
-  refused(VerifyVersion(folder.path(), PolicyVersion{7}, ""), "manifest.json");
-  const auto with = [&](const nlohmann::json& files) {
-    Write(path + "/manifest.json", nlohmann::json{{"version", 7}, {"files", files}}.dump());
-    return VerifyVersion(path, PolicyVersion{7}, "");
-  };
-  const std::string bytes = *ReadFile(path + "/model.safetensors");
-  const size_t half = bytes.size() / 2;
-  const nlohmann::json first = {{"offset", 0}, {"bytes", half}, {"hash", HashHex(bytes.substr(0, half))}};
-  nlohmann::json second = {{"offset", half}, {"bytes", bytes.size() - half}, {"hash", HashHex(bytes.substr(half))}};
-  const auto chunked = [&](const nlohmann::json& chunks) {
-    return with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size()}, {"chunks", chunks}}}));
-  };
-  EXPECT_TRUE(chunked(nlohmann::json::array({first, second})));
-  refused(chunked(nlohmann::json::array({first})), "end at byte");
-  refused(chunked(nlohmann::json::array({second})), "do not cover");
-  second["hash"] = HashHex("something else");
-  refused(chunked(nlohmann::json::array({first, second})), "chunk 1");
-  refused(with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}, {"bytes", bytes.size() + 1}, {"hash", "x"}}})),
-          "manifest says");
-  refused(with(nlohmann::json::array({nlohmann::json{{"name", "../v6/model.safetensors"}, {"bytes", 1}, {"hash", "x"}}})),
-          "outside its folder");
-  refused(with(nlohmann::json::array({nlohmann::json{{"name", "gone.safetensors"}, {"bytes", 1}, {"hash", "x"}}})), "missing");
-  refused(with(nlohmann::json::array({nlohmann::json{{"name", "model.safetensors"}}})), "cannot be read");
-  refused(with(nlohmann::json::array()), "no weights");
-  Write(path + "/manifest.json", "{");
-  refused(VerifyVersion(path, PolicyVersion{7}, ""), "no manifest");
 }
 
 }  // namespace

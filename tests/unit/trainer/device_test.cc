@@ -12,6 +12,7 @@
 #include "trainer/sft.h"
 #include "trainer/staged_collective.h"
 #include "trainer/update.h"
+#include "weights/version_fetcher.h"
 
 namespace candor {
 namespace {
@@ -25,19 +26,15 @@ class DeviceMemoryCollective final : public Collective {
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
   const char* backend() const override { return "fake device"; }
-  Status AllReduce(void* data, size_t count, ElementType type, ReduceOp op) override {
-    return host_.AllReduce(Open(data), count, type, op);
+  Result<Ticket> Start(std::span<const CollectiveCall> group) override {
+    std::vector<CollectiveCall> calls(group.begin(), group.end());
+    for (CollectiveCall& call : calls) {
+      if (call.in) call.in = Open(call.in);
+      if (call.out) call.out = Open(call.out);
+    }
+    return host_.Start(calls);
   }
-  Status ReduceScatter(const void* in, void* out, size_t count, ElementType type, ReduceOp op) override {
-    return host_.ReduceScatter(Open(in), Open(out), count, type, op);
-  }
-  Status AllGather(const void* in, void* out, size_t count, ElementType type) override {
-    return host_.AllGather(Open(in), Open(out), count, type);
-  }
-  Status Broadcast(void* data, size_t count, ElementType type, int root) override { return host_.Broadcast(Open(data), count, type, root); }
-  Status Send(const void*, size_t, int) override { return Fail(ErrorCode::kInternal, "the learner sends nothing"); }
-  Status Receive(void*, size_t, int) override { return Fail(ErrorCode::kInternal, "the learner receives nothing"); }
-  Status Barrier() override { return host_.Barrier(); }
+  Status Wait(Ticket ticket) override { return host_.Wait(ticket); }
   void Abort() override { host_.Abort(); }
 
  private:
@@ -142,13 +139,18 @@ TEST(FakeDevice, CheckpointsAndPublishedWeightsCarryItsNumbers) {
     }
     EXPECT_EQ(Weights(again), Weights(policy));
   }
-  const auto version = PublishWeights(policy, folder.path(), 1, 3);
+  PublishOptions publish;
+  publish.run_dir = folder.path();
+  WeightPublisher publisher(policy, publish);
+  const auto version = publisher.Publish(1);
   ASSERT_TRUE(version) << version.error().Message();
-  const auto published = LoadParameters(folder.path() + "/weights/v1", tiny::Config(), at::kBFloat16);
+  const std::string model = folder.path() + "/model";
+  ASSERT_TRUE(AssembleVersion(folder.path() + "/weights", {1}, model));
+  const auto published = LoadParameters(model, tiny::Config(), at::kBFloat16);
   ASSERT_TRUE(published) << published.error().Message();
   for (size_t u = 0; u < policy.units().size(); ++u) EXPECT_TRUE(at::equal(published->Flat(u), policy.state(u).compute.cpu()));
   ShardedPolicy from_folder(tiny::Config(), On(fake::Device(), DType::kBf16), *alone);
-  ASSERT_TRUE(from_folder.LoadFolder(folder.path() + "/weights/v1"));
+  ASSERT_TRUE(from_folder.LoadFolder(model));
   EXPECT_EQ(tiny::Weights(from_folder), tiny::Weights(policy, ShardedPolicy::Which::kCompute)) << "published weights are bf16";
 }
 

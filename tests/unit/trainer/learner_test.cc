@@ -10,6 +10,7 @@
 #include "core/thread.h"
 #include "proto/messages.h"
 #include "tiny.h"
+#include "weights/version_fetcher.h"
 
 namespace candor {
 namespace {
@@ -75,6 +76,7 @@ class FakePeers {
 
   MessageBody Answer(const MessageBody& body) {
     std::scoped_lock lock(mutex);
+    if (std::get_if<StatusRequest>(&body)) return StatusReply{"{\"ledger_sequence\": 7}"};
     if (std::get_if<Hello>(&body)) return Welcome{"run", {1}, static_cast<uint64_t>(epoch_), {}, {}, false};
     if (auto* plan = std::get_if<PlanRequest>(&body)) return Plan(*plan);
     if (auto* fetch = std::get_if<FetchGroup>(&body))
@@ -118,7 +120,7 @@ struct World {
     setup.deterministic = true;
     setup.format.tags = {"answer"}, setup.format.confidence = "none";
     setup.options.steps = steps, setup.options.sharding = Name(sharding), setup.options.schedule.lr = 3e-3,
-    setup.options.checkpoint_every = 2, setup.options.ema_decay = 0.5;
+    setup.options.checkpoint.checkpoint_every = 2, setup.options.ema_decay = 0.5;
     setup.options.peer_deadline_s = peer_deadline_s;
     ObjectiveOptions answer;
     answer.segment = "answer";
@@ -127,7 +129,9 @@ struct World {
     return tiny::OnRanks<Status>(kRanks, [&](Collective& collective) { return ServeTrainer(setup, collective); });
   }
   std::string Weights(int64_t version) {
-    return ReadFile(folder.path() + "/run/weights/v" + std::to_string(version) + "/model.safetensors").value();
+    const std::string assembled = folder.path() + "/v" + std::to_string(version);
+    EXPECT_TRUE(AssembleVersion(folder.path() + "/run/weights", {static_cast<uint64_t>(version)}, assembled));
+    return ReadFile(assembled + "/model.safetensors").value();
   }
   tiny::Folder folder;
   std::string model;

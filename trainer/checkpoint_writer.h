@@ -1,0 +1,75 @@
+// Writes a checkpoint beside the training. Start copies this rank's state into buffers of its own, which is all the training waits for: the
+// optimizer may step on at once. A thread then writes, syncs and hashes the shard. The ranks meet in Poll, between steps: when all shards
+// are there, rank 0's thread writes the manifest, syncs it, gives the folder its name by one rename, syncs the folder above, sets the
+// pointer `latest` and removes what is not kept; another Poll tells the outcome, the same on every rank. A shard that cannot be written
+// is a named outcome, not an end: training goes on. No collective is called outside the caller's thread.
+//
+// Without sharding the ranks hold copies of the same state: they are hashed and compared on the way, and a copy that differs (memory that
+// flipped a bit) is an error that must end this life of the learner.
+//
+// The buffers take as much host memory as the state itself. One thread calls it; every rank makes the same calls.
+#pragma once
+#include <atomic>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/thread.h"
+#include "trainer/checkpoint.h"
+
+namespace candor {
+
+inline constexpr int64_t kCheckpointDeadlineMs = 600'000;  // a disk that takes longer is taken for broken
+
+struct CheckpointOutcome {
+  CheckpointInfo info;
+  Status written;  // why there is none
+};
+
+class CheckpointWriter {
+ public:
+  // `run_dir`: where the figures of keep_best are read; "" without.
+  CheckpointWriter(ShardedPolicy& policy, std::string checkpoints, CheckpointOptions keep, std::string run_dir = "");
+  ~CheckpointWriter() = default;  // waits for the thread
+
+  // Not while one is being written. `books`: the coordinator's state as JSON text, on rank 0; "" = unknown.
+  Status Start(int64_t step, const std::string& books);
+  bool busy() const { return phase_ != Phase::kIdle; }
+  int64_t step() const { return manifest_.step; }  // of the last Start
+  double snapshot_seconds() const { return snapshot_seconds_; }
+  // The outcome once there is one. An error: the collective broke, or the ranks' copies differ.
+  Result<std::optional<CheckpointOutcome>> Poll() { return Look(false); }
+  // Polls until the outcome; after deadline_ms it is kIo, by name.
+  Result<CheckpointOutcome> Finish(int64_t deadline_ms);
+
+ private:
+  enum class Phase { kIdle, kShards, kCompletion };
+  bool first() const { return policy_.collective().rank() == 0; }
+  bool owns_slice() const { return policy_.plan().rank < policy_.plan().slices(); }
+  bool compares() const { return policy_.plan().slices() == 1 && policy_.collective().size() > 1; }
+  void TakeSnapshot();
+  void Launch(std::function<Result<std::string>()> job);
+  Result<std::string> WriteShard() const;
+  Result<std::string> Complete(const CheckpointManifest& manifest) const;
+  void Retain(const std::string& folder) const;
+  Result<std::optional<CheckpointOutcome>> Look(bool too_late);
+  Result<std::optional<CheckpointOutcome>> AfterShards();
+  Status SameOnAllRanks(const std::vector<std::string>& shards) const;
+  CheckpointOutcome GiveUp(const Error& error);
+
+  ShardedPolicy& policy_;
+  const std::string checkpoints_, run_dir_;
+  const CheckpointOptions keep_;
+  std::vector<std::pair<std::string, at::Tensor>> buffers_;
+  CheckpointManifest manifest_;  // of the present one; files on rank 0 once all shards are there
+  std::string part_;
+  Phase phase_ = Phase::kIdle;
+  double snapshot_seconds_ = 0.0;
+  SystemClock clock_;
+  std::optional<Result<std::string>> result_;  // of the thread; read when ready_
+  std::atomic<bool> ready_ = true;
+  NamedThread thread_;  // last: it uses the others
+};
+
+}  // namespace candor
