@@ -112,7 +112,8 @@ class EncryptedClient final : public BlobClient {
 }  // namespace
 
 Result<std::unique_ptr<BlobServer>> ServeBlobsEncrypted(BlobStore& store, const std::string& address, Transport& transport, Role self) {
-  CANDOR_ASSIGN(auto server, transport.Listen(address, self, kHandshakeBytes));
+  // One limit holds for requests and replies; a request of another size than ours is dropped, and only the run's keys get so far.
+  CANDOR_ASSIGN(auto server, transport.Listen(address, self, kChunkContentMax + kHandshakeBytes));
   return std::make_unique<EncryptedServer>(store, std::move(server));
 }
 
