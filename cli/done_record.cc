@@ -33,7 +33,10 @@ bool IsTrainerDone(const RunDir& run, int64_t steps) {
 
 Status RecordRunDone(const RunDir& run, const Recipe& recipe) {
   CANDOR_ASSIGN(const RunKeys keys, ReadRunKeys(run.path));
-  CANDOR_ASSIGN(const std::string summary, HashFileHex(run.Summary()));
+  std::string summary;  // a recipe without [[eval]] leaves none
+  if (FileExists(run.Summary())) {
+    CANDOR_ASSIGN(summary, HashFileHex(run.Summary()));
+  }
   return WriteSignedRecord(run.Done(), kRun, json{{"name", recipe.run.name}, {"steps", recipe.trainer.steps}, {"summary", summary}}.dump(),
                            keys);
 }

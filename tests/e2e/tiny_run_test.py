@@ -50,6 +50,13 @@ class TinyRun(RunCase):
         self.finish(resumed)
         self.assertEqual(self.ledger()["in_flight"], 0)
 
+    def test_without_an_eval_there_is_no_table(self):
+        for word in ("there is no table", "holds a finished run"):
+            answer = subprocess.run([CANDOR, "run", "recipes/tiny.toml", "--run-dir", str(self.run), f"stage_cache={self.folder.name}/stages", "trainer.steps=3", "eval=[]"], cwd=SOURCE,
+                                    capture_output=True, text=True, timeout=120)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertIn(word, answer.stdout)
+
     def test_bad_input_is_named(self):
         cases = [(["trainer.stepz=3"], "did you mean `steps`"), (["model=nowhere"], "nowhere"), (["eval.7.name=x"], "`eval` is a list of 2"),
                  (["objective.0.target=0.5"], "nothing reads `objective[0].target`"), (["data.train.0.path=no.jsonl"], "no.jsonl")]
