@@ -10,12 +10,12 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "cli/bench_front.h"
 #include "cli/command_line.h"
+#include "cli/scratch.h"
 #include "coordinator/server.h"
 #include "core/clock.h"
 #include "core/fs.h"
@@ -327,11 +327,9 @@ int RunBenchCoordinator(int argc, const char* const* argv) {
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   for (const uint32_t count : workers) {
     if (Status raised = RaiseLimits(count); !raised) return ReportFailure("bench", raised.error());
-    std::string folder = (std::filesystem::temp_directory_path() / "candor-bench-XXXXXX").string();
-    if (!::mkdtemp(folder.data()))
-      return ReportFailure("bench", Error{ErrorCode::kIo, "cannot make a temporary folder", folder, "", false});
-    const Result<LoadFigures> figures = Measure(count, seconds, folder);
-    (void)RemoveTree(folder);
+    const Scratch scratch("coordinator");
+    if (Status made = scratch.status(); !made) return ReportFailure("bench", made.error());
+    const Result<LoadFigures> figures = Measure(count, seconds, scratch.path());
     if (!figures) return ReportFailure("bench", figures.error());
     Show(*figures, json);
   }

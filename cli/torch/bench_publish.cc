@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/torch/scratch.h"
+#include "cli/scratch.h"
 
 namespace candor::cli {
 

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/run_dir.h"
+#include "cli/scratch.h"
 #include "cli/supervisor.h"
-#include "cli/torch/scratch.h"
 #include "core/collective_join.h"
 #include "core/fault_point.h"
 #include "core/fs.h"
