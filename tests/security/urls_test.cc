@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "reward/verifiers/url_rules.h"
+#include "tests/unit/reward/python_server.h"
 #include "tests/unit/reward/testing.h"
 
 namespace candor::security {
@@ -183,10 +184,10 @@ TEST(Urls, AddressKinds) {
 }
 
 // A server of bad manners; the path says which.
-class BadServer {
+class BadServer : public testing::PythonServer {
  public:
-  explicit BadServer(const testing::TempFolder& folder) {
-    const std::string script = folder.Write("bad.py", R"(
+  explicit BadServer(const testing::TempFolder& folder)
+      : PythonServer(folder, "bad.py", R"(
 import gzip, os, socketserver, time
 class H(socketserver.BaseRequestHandler):
     def handle(self):
@@ -215,26 +216,7 @@ class S(socketserver.ThreadingTCPServer): daemon_threads = True
 s = S(("127.0.0.1", 0), H)
 open("PORT.tmp", "w").write(str(s.server_address[1])); os.rename("PORT.tmp", "PORT")
 s.serve_forever()
-)");
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      if (::chdir(folder.path().c_str()) != 0) ::_exit(1);
-      ::execlp("python3", "python3", "-S", script.c_str(), nullptr);
-      ::_exit(1);
-    }
-    for (int i = 0; i < 1000 && port.empty(); ++i) {
-      std::ifstream(folder.path() + "/PORT") >> port;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-  }
-  ~BadServer() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  std::string port;
-
- private:
-  pid_t pid_ = -1;
+)") {}
 };
 
 TEST(Urls, BadServersAreBounded) {

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "reward/verifiers/command_verifier.h"
+#include "tests/unit/reward/python_server.h"
 #include "tests/unit/reward/testing.h"
 
 namespace candor {
@@ -102,10 +103,10 @@ TEST(MathVerifier, NumbersNeedNoChildAndAMissingPackageIsUnknownWithAdvice) {
 }
 
 // A child that serves HTTP on a port of its own; its first line of output is the port.
-class HttpChild {
+class HttpChild : public testing::PythonServer {
  public:
-  explicit HttpChild(const TempFolder& folder) {
-    std::string script = folder.Write("server.py", R"(
+  explicit HttpChild(const TempFolder& folder)
+      : testing::PythonServer(folder, "server.py", R"(
 import http.server, json, time
 class H(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -128,26 +129,7 @@ s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), H)
 open("PORT.tmp", "w").write(str(s.server_port))
 import os; os.rename("PORT.tmp", "PORT")
 s.serve_forever()
-)");
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      if (::chdir(folder.path().c_str()) != 0) ::_exit(1);
-      ::execlp("python3", "python3", "-S", script.c_str(), nullptr);
-      ::_exit(1);
-    }
-    for (int i = 0; i < 500 && port.empty(); ++i) {
-      std::ifstream(folder.path() + "/PORT") >> port;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-  }
-  ~HttpChild() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  std::string port;
-
- private:
-  pid_t pid_ = -1;
+)") {}
 };
 
 TEST(HttpVerifier, GradesAndTurnsEveryFailureIntoUnknown) {
