@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -43,14 +44,45 @@ CheckpointWriter::CheckpointWriter(ShardedPolicy& policy, std::string checkpoint
   for (size_t u = 0; u < policy_.units().size(); ++u)
     for (const auto& [name, tensor] : CheckpointedState(policy_, u))
       buffers_.emplace_back(name, at::empty(tensor.sizes(), at::kFloat).fill_(0));  // touched now, not in the first snapshot
+  policy_.SetReader([this] { AwaitSnapshot(); });
 }
 
+CheckpointWriter::~CheckpointWriter() { policy_.SetReader(nullptr); }
+
+// State in host memory is copied by the thread that writes it; what lies on a GPU now, in the order of its stream.
 void CheckpointWriter::TakeSnapshot() {
-  Synchronize(policy_.device());
-  size_t next = 0;
+  sources_.clear();
   if (buffers_.empty()) return;
   for (size_t u = 0; u < policy_.units().size(); ++u)
-    for (const auto& [name, tensor] : CheckpointedState(policy_, u)) buffers_[next++].second.copy_(tensor);
+    for (auto& named : CheckpointedState(policy_, u)) {
+      CANDOR_CHECK(named.second.is_contiguous() && named.second.scalar_type() == at::kFloat, "slices of fp32");
+      sources_.push_back(std::move(named));
+    }
+  copied_ = false;
+  if (CopiesBeside()) return;
+  Synchronize(policy_.device());
+  CopyState();
+}
+
+// Bytes, not tensor operations: torch's threads belong to the training.
+void CheckpointWriter::CopyState() {
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    const at::Tensor& from = sources_[i].second;
+    at::Tensor& to = buffers_[i].second;
+    if (CopiesBeside())
+      std::memcpy(to.data_ptr(), from.const_data_ptr(), from.nbytes());
+    else
+      to.copy_(from);
+  }
+  copied_ = true;
+  copied_.notify_all();
+}
+
+void CheckpointWriter::AwaitSnapshot() {
+  if (copied_) return;
+  const double start = SteadySeconds();
+  copied_.wait(false);
+  wait_seconds_ += SteadySeconds() - start;
 }
 
 void CheckpointWriter::Launch(std::function<Result<std::string>()> job) {
@@ -74,19 +106,21 @@ Status CheckpointWriter::Start(int64_t step, const std::string& books) {
   Status made;
   if (first() && FileExists(part_)) made = RemoveTree(part_);  // of a life that died while it wrote
   if (first() && made) made = MakeFolders(part_);
-  const double made_at = SteadySeconds();
   TakeSnapshot();
-  snapshot_seconds_ = SteadySeconds() - made_at;
   const Status agreed = AgreeOn(policy_.collective(), made);
   if (!agreed && agreed.error().code == ErrorCode::kCollective) return agreed;
   result_.reset();
   phase_ = Phase::kShards;
   if (!agreed) {
+    copied_ = true;
     result_ = Fail(agreed.error());  // told by the next Poll, like every other outcome
   } else {
-    Launch([this] { return WriteShard(); });
+    Launch([this] {
+      if (!copied_) CopyState();
+      return WriteShard();
+    });
   }
-  spdlog::debug("checkpoint step={} snapshot_s={:.4f} start_s={:.4f}", step, snapshot_seconds_, SteadySeconds() - start);
+  spdlog::debug("checkpoint step={} start_s={:.4f}", step, SteadySeconds() - start);
   return {};
 }
 

@@ -84,6 +84,7 @@ class Learner {
   Status TellOutcome(const CheckpointOutcome& outcome, int64_t deadline_ms);
   Status TellCheckpoint(const CheckpointInfo& info, int64_t deadline_ms);
   Status Stop(int64_t steps_done);
+  void AddStall(double seconds) { step_stall_s_ += seconds, checkpoint_stall_s_ += seconds; }
 
   const TrainerSetup& setup_;
   Collective& collective_;
@@ -99,7 +100,7 @@ class Learner {
   VersionInfo version_;
   int64_t checkpointed_ = -1;  // step of the newest one that was told
   int64_t checkpoints_failed_ = 0;
-  double stall_seconds_ = 0.0;  // of the last checkpoint
+  double step_stall_s_ = 0.0, checkpoint_stall_s_ = 0.0;  // training stood still for checkpoints: in this step, for the present one
 };
 
 // Beside rollouts on the same device: one rank of each machine takes the turn for all of them.
@@ -149,7 +150,7 @@ Status Learner::StartCheckpoint(int64_t step) {
       LogError(told.error(), "the checkpoint is written without the coordinator's books");
   }
   CANDOR_TRY(writer_.Start(step, books));
-  stall_seconds_ = Seconds() - start;
+  AddStall(Seconds() - start);
   return {};
 }
 
@@ -171,7 +172,9 @@ Status Learner::TellOutcome(const CheckpointOutcome& outcome, int64_t deadline_m
     if (first()) LogError(outcome.written.error(), "checkpoint");
     return {};
   }
-  if (first()) spdlog::info("checkpoint step={} path={} stall_s={:.4f}", outcome.info.step, outcome.info.path, stall_seconds_);
+  if (first())
+    spdlog::info("checkpoint step={} path={} stall_s={:.4f}", outcome.info.step, outcome.info.path,
+                 std::exchange(checkpoint_stall_s_, 0.0));
   return TellCheckpoint(outcome.info, deadline_ms);
 }
 
@@ -225,7 +228,8 @@ Status Learner::Run() {
     result.metrics["time/learn"] = learned - fetched;
     result.metrics["time/publish"] = Seconds() - learned;
     result.metrics["time/step"] = Seconds() - start;
-    result.metrics["checkpoint/stall_s"] = std::exchange(stall_seconds_, 0.0);
+    AddStall(writer_.TakeWaitSeconds());  // for the snapshot of the last checkpoint, before this step's update
+    result.metrics["checkpoint/stall_s"] = std::exchange(step_stall_s_, 0.0);
     result.metrics["checkpoint/failed"] = static_cast<double>(checkpoints_failed_);
     CANDOR_TRY(Report(plan, result));
     CANDOR_TRY(PollCheckpoint());

@@ -14,6 +14,7 @@
 // All tensors lie on one device, the CPU or a GPU; files and published weights are copied to the host by whoever writes them. Gradients
 // accumulate in fp32. One thread; every rank makes the same calls in the same order.
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -65,6 +66,11 @@ class ShardedPolicy final : public UnitAccess {
     at::Tensor compute;  // the slice in the compute format; the same tensor as master in fp32
   };
   UnitState& state(size_t unit) { return states_[unit]; }
+  // Whoever changes masters, moments or averages calls this first: it waits for the one who reads them beside the training (a snapshot).
+  void BeginChange() {
+    if (reader_) reader_();
+  }
+  void SetReader(std::function<void()> wait) { reader_ = std::move(wait); }
 
   // Fills the masters (and averages) from a Hugging Face folder, reading only this rank's slices into memory.
   Status LoadFolder(const std::string& folder);
@@ -127,6 +133,7 @@ class ShardedPolicy final : public UnitAccess {
   bool last_micro_batch_ = true, in_backward_ = false, at_head_ = false;  // where the pass is
   bool stale_ = true;
   int64_t updates_ = 0;
+  std::function<void()> reader_;
   MemoryUse memory_;
 };
 

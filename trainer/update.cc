@@ -66,6 +66,7 @@ Result<UpdateOutcome> RunUpdate(ShardedPolicy& policy, const AdamOptions& option
     return outcome;
   }
   outcome.clip_scale = ClipScale(outcome.grad_norm, options.grad_clip);
+  policy.BeginChange();
   AdamWStep step = PlanAdamW(options, lr, policy.updates() + 1, outcome.clip_scale);
   for (size_t u = 0; u < plan.units.size(); ++u) {
     ShardedPolicy::UnitState& state = policy.state(u);

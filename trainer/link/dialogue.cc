@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/fault_point.h"
 
@@ -10,8 +11,11 @@ namespace candor {
 
 namespace {
 
-constexpr int kPlanTryMs = 5000;    // ranks wait for each other that long at most while rank 0 asks for a plan
-constexpr int kFetchTryMs = 5000;   // one group; well below the collective's deadline
+constexpr int kPlanTryMs = 5000;  // ranks wait for each other that long at most while rank 0 asks for a plan
+// A reward worker that does not answer may have come back at another address: the plan is asked for again, which says where. The last try
+// in vain voids the plan.
+constexpr int kFetchTriesMs[] = {250, 500, 1000, 1500, 2000};
+constexpr size_t kFetchTries = std::size(kFetchTriesMs);
 constexpr int64_t kVoteMs = 40000;  // likewise, while rank 0 votes
 constexpr int kPollFirstMs = 20, kPollLastMs = 250;
 
@@ -74,26 +78,42 @@ Result<StepPlan> LearnerDialogue::NextPlan(int64_t step) {
   }
 }
 
-// Every rank fetches and checks its groups, then all vote. nullopt: the plan is void.
-Result<std::optional<std::vector<ScoredGroup>>> LearnerDialogue::FetchAndVote(const StepPlan& plan) {
-  std::vector<ScoredGroup> groups;
-  std::string bad;  // "<group id> <reason>\n" ...
+// This rank's groups, fetched and checked; what came in an earlier try is kept. "" or "<group id> <reason>" of the first that is missing;
+// `silent`: its reward worker did not answer.
+std::string LearnerDialogue::FetchMine(const StepPlan& plan, bool& silent) {
   for (const PlannedGroup& planned : plan.groups) {
-    if (planned.rank != static_cast<uint32_t>(ranks_.rank())) continue;
-    Result<ScoredGroup> group = bad.empty() ? fetcher_.Fetch(planned, kFetchTryMs) : Fail(ErrorCode::kUnavailable, "not tried");
-    Status valid = group ? setup_.validate(*group) : Status(Fail(group.error()));
-    if (valid)
-      groups.push_back(std::move(*group));
-    else if (bad.empty())
-      bad = ToString(planned.group) + " " + valid.error().Message();  // one at a time: the wait for a silent worker is paid once
-    if (!groups.empty() && groups.back().id == planned.group) groups.back().drop = planned.drop;
+    if (planned.rank != static_cast<uint32_t>(ranks_.rank()) || fetched_.count(planned.group)) continue;
+    Result<ScoredGroup> group = fetcher_.Fetch(planned, kFetchTriesMs[std::min(tries_, kFetchTries - 1)]);
+    const Status valid = group ? setup_.validate(*group) : Status(Fail(group.error()));
+    silent = !group && group.error().code == ErrorCode::kUnavailable;
+    // One at a time: the wait for a silent worker is paid once.
+    if (!valid) return ToString(planned.group) + " " + valid.error().Message();
+    group->drop = planned.drop;
+    fetched_.emplace(planned.group, std::move(*group));
   }
+  return "";
+}
+
+// Every rank fetches and checks its groups, then all vote. nullopt: the plan is to be asked for again, because it is void or because a
+// reward worker was silent.
+Result<std::optional<std::vector<ScoredGroup>>> LearnerDialogue::FetchAndVote(const StepPlan& plan) {
+  if (fetched_plan_ != plan.plan) fetched_.clear(), fetched_plan_ = plan.plan, tries_ = 0;
+  bool silent = false;
+  const std::string missing = FetchMine(plan, silent);
   FaultPoint("learner.fetch");
-  CANDOR_ASSIGN(std::vector<std::string> all, ranks_.Gather(bad));
+  CANDOR_ASSIGN(std::vector<std::string> all, ranks_.Gather(missing.empty() ? "" : (silent ? "s" : "b") + missing));
   PlanVote vote{plan.plan, plan.step, true, {}, ""};
-  for (const std::string& one : all)
-    if (!one.empty())
-      vote.ok = false, vote.bad_groups.push_back({std::stoull(one)}), vote.reason += (vote.reason.empty() ? "" : "; ") + one;
+  bool only_silent = true;
+  for (const std::string& one : all) {
+    if (one.empty()) continue;
+    only_silent = only_silent && one[0] == 's';
+    vote.ok = false, vote.bad_groups.push_back({std::stoull(one.substr(1))});
+    vote.reason += (vote.reason.empty() ? "" : "; ") + one.substr(1);
+  }
+  if (!vote.ok && only_silent && ++tries_ < kFetchTries) {  // the same verdict on every rank: it stands on what all have told all
+    if (first()) spdlog::info("waiting step={} for=a reward worker: {}", plan.step.value, vote.reason);
+    return std::nullopt;
+  }
   std::string verdict;
   if (first()) {
     if (!vote.ok) spdlog::warn("plan {} of step {} is void: {}", plan.plan.value, plan.step.value, vote.reason);
@@ -102,7 +122,12 @@ Result<std::optional<std::vector<ScoredGroup>>> LearnerDialogue::FetchAndVote(co
   }
   CANDOR_ASSIGN(verdict, ranks_.Broadcast(verdict));
   FaultPoint("learner.vote");
+  tries_ = 0;
   if (verdict != "learn") return std::nullopt;
+  std::vector<ScoredGroup> groups;
+  for (const PlannedGroup& planned : plan.groups)
+    if (auto mine = fetched_.extract(planned.group); !mine.empty()) groups.push_back(std::move(mine.mapped()));
+  fetched_.clear(), fetched_plan_ = {};
   return std::optional(std::move(groups));
 }
 
@@ -113,7 +138,7 @@ Result<std::vector<ScoredGroup>> LearnerDialogue::GroupsOf(int64_t step, StepPla
     if (plan.finished) return std::vector<ScoredGroup>{};
     CANDOR_ASSIGN(std::optional<std::vector<ScoredGroup>> groups, FetchAndVote(plan));
     if (groups) return std::move(*groups);
-    setup_.link.clock->SleepMs(kPollLastMs);
+    setup_.link.clock->SleepMs(kPollFirstMs);
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 #include <atomic>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,12 +50,16 @@ class LearnerDialogue {
   bool first() const { return ranks_.rank() == 0; }
   MessageBody AskPlan(int64_t step, int64_t& silent_since_ms);
   Result<StepPlan> NextPlan(int64_t step);
+  std::string FetchMine(const StepPlan& plan, bool& silent);
   Result<std::optional<std::vector<ScoredGroup>>> FetchAndVote(const StepPlan& plan);
 
   const DialogueSetup setup_;
   RankTalk& ranks_;
   LearnerLink link_;
   GroupFetcher fetcher_;
+  std::map<GroupId, ScoredGroup> fetched_;  // of the plan fetched_plan_, by this rank
+  PlanId fetched_plan_;
+  size_t tries_ = 0;  // in vain, of this plan
 };
 
 }  // namespace candor

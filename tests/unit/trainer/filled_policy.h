@@ -6,6 +6,7 @@ namespace candor::filled {
 
 // Fills every state with numbers that depend on unit, kind and place alone.
 inline void Fill(ShardedPolicy& policy, float add) {
+  policy.BeginChange();
   for (size_t u = 0; u < policy.units().size(); ++u) {
     const UnitShard& shard = policy.plan().units[u];
     float kind = 0;
