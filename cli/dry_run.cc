@@ -38,9 +38,10 @@ void PrintMemory(const Recipe& r, double parameters) {
   const double weights = parameters * compute / (r.trainer.sharding == "zero3" ? ranks : 1);
   const double gradients = parameters * 4 / (r.trainer.sharding == "none" ? 1 : ranks);
   std::printf("\nMemory (beside the programs themselves, about 300 MB each with LibTorch)\n");
-  std::printf("  rollout   x %-3ld %9s weights (twice while a version is swapped) + up to %ld MB key-value cache\n",
-              static_cast<long>(r.rollout.workers), Megabytes(parameters * compute).c_str(),
-              static_cast<long>(r.rollout.engine.kv_memory_mb));
+  std::printf(
+      "  rollout   x %-3ld %9s weights (three times while a version is swapped: the old, the fetched, the new) + up to %ld MB key-value "
+      "cache\n",
+      static_cast<long>(r.rollout.workers), Megabytes(parameters * compute).c_str(), static_cast<long>(r.rollout.engine.kv_memory_mb));
   std::printf("  trainer   x %-3ld %9s weights, %s optimizer, %s gradients (sharding %s) + activations of %ld tokens\n",
               static_cast<long>(r.trainer.ranks), Megabytes(weights).c_str(), Megabytes(optimizer).c_str(), Megabytes(gradients).c_str(),
               r.trainer.sharding.c_str(), static_cast<long>(r.trainer.tokens_per_microbatch));
