@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <csignal>
@@ -316,15 +315,15 @@ int RunBenchCoordinator(int argc, const char* const* argv) {
   std::vector<uint32_t> workers = {100, 1000, 10000};
   double seconds = 10;
   bool json = false;
-  CLI::App app{
+  CommandLine app{
       "A real coordinator process under many workers: each is a CURVE connection that asks for a lease and sends a heartbeat once a "
       "second; one reward worker and one learner keep the run going. The load comes from this machine too and shares its cores.",
       "candor bench coordinator"};
-  app.add_option("--workers", workers, "how many, one or more numbers")->delimiter(',')->check(CLI::Range(1, 20000));
-  app.add_option("--seconds", seconds, "measured, of each")->check(CLI::Range(0.5, 600.0))->capture_default_str();
-  app.add_flag("--json", json, "one JSON object a line");
-  app.footer("Examples:\n  candor bench coordinator\n  candor bench coordinator --workers 100,1000 --seconds 5 --json");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("--workers", &workers, "how many, one or more numbers").SeparatedBy(',').Range(1, 20000);
+  app.Add("--seconds", &seconds, "measured, of each").Range(0.5, 600.0).ShowDefault();
+  app.AddFlag("--json", &json, "one JSON object a line");
+  app.AddFooter("Examples:\n  candor bench coordinator\n  candor bench coordinator --workers 100,1000 --seconds 5 --json");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   for (const uint32_t count : workers) {
     if (Status raised = RaiseLimits(count); !raised) return ReportFailure("bench", raised.error());
     const Scratch scratch("coordinator");

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -185,19 +184,19 @@ int RunBenchRecover(int argc, const char* const* argv) {
   int64_t kills = 3;
   bool as_json = false;
   std::vector<std::string> settings;
-  CLI::App app{
+  CommandLine app{
       "Runs a recipe with two rollout and two reward workers, kills a process of each role with SIGKILL again and again, and measures the "
       "seconds "
       "to the next step. From the medians it simulates the effective training time of a long run with one failure per three hours. Exit "
       "code 1 "
       "when a role is slower than its bound.",
       "candor bench recover"};
-  app.add_option("--recipe", recipe, "the recipe to disturb")->capture_default_str();
-  app.add_option("--kills", kills, "of each role")->check(CLI::Range(1, 1000))->capture_default_str();
-  app.add_flag("--json", as_json, "as JSON");
-  app.add_option("SETTINGS", settings, "overrides of the recipe, such as stage_cache=/tmp/stages");
-  app.footer("Examples:\n  candor bench recover\n  candor bench recover --kills 10 --json");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("--recipe", &recipe, "the recipe to disturb").ShowDefault();
+  app.Add("--kills", &kills, "of each role").Range(1, 1000).ShowDefault();
+  app.AddFlag("--json", &as_json, "as JSON");
+  app.Add("SETTINGS", &settings, "overrides of the recipe, such as stage_cache=/tmp/stages");
+  app.AddFooter("Examples:\n  candor bench recover\n  candor bench recover --kills 10 --json");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   const std::string folder = fmt::format("{}/candor-recover-{}", std::filesystem::temp_directory_path().string(), ::getpid());
   if (Status made = MakeFolders(folder); !made) return ReportFailure("bench recover", made.error());
   const auto figures = Measure(recipe, kills, folder, settings);

@@ -1,7 +1,6 @@
 // `candor bench reliability LOG...`: the figures R1 to R15 that tests printed ("candor-figure R5 name=value unit bound=..."), as one table.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -58,17 +57,17 @@ std::vector<Figure> FiguresOf(std::istream& log) {
 int RunBenchReliability(int argc, const char* const* argv) {
   std::vector<std::string> logs;
   bool as_json = false;
-  CLI::App app{
+  CommandLine app{
       "The reliability figures R1 to R15 that the tests of a log printed, as one table; docs/reliability.md says what each promises and "
       "which "
       "test prints it. Exit code 1 when a figure is missing.",
       "candor bench reliability"};
-  app.add_option("LOG", logs, "logs of ctest -V or tools/soak.sh")->required()->check(CLI::ExistingFile);
-  app.add_flag("--json", as_json, "as JSON");
-  app.footer(
+  app.Add("LOG", &logs, "logs of ctest -V or tools/soak.sh").Required().ExistingFile();
+  app.AddFlag("--json", &as_json, "as JSON");
+  app.AddFooter(
       "Examples:\n  ctest --test-dir build/release -V -R 'fault|sim' | tee figures.log; candor bench reliability figures.log\n"
       "  candor bench reliability docs/soak.log --json");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  if (const auto code = app.Parse(argc, argv)) return *code;
   std::map<int, std::vector<Figure>> by_promise;
   for (const std::string& path : logs) {
     std::ifstream file(path);

@@ -1,6 +1,5 @@
 // candor calibration FILE.jsonl: measures anybody's rows {"confidence": .., "correct": .., "slice"?, "prompt"?} and draws the reliability
 // diagram.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -99,21 +98,19 @@ Status Run(const Arguments& arguments) {
 
 int RunCalibration(int argc, const char* const* argv) {
   Arguments arguments;
-  CLI::App app(
+  CommandLine app(
       "How well do stated confidences match what turned out right? Accuracy, Brier score, ECE beside what chance alone gives, ranking, and "
       "a reliability diagram.",
       "candor calibration");
-  app.add_option("FILE", arguments.path, "JSON lines with \"confidence\" and \"correct\"; - reads standard input")->required();
-  app.add_flag("--json", arguments.json, "print every number as JSON; what is undefined is null");
-  app.add_option("--versus", arguments.versus, "an earlier file over the same prompts: prints paired differences with intervals");
-  app.add_option("--svg", arguments.svg, "write the reliability diagram to this file");
-  app.add_option("--risk-svg", arguments.risk_svg, "write the risk-coverage curve to this file");
-  app.add_option("--replicates", arguments.replicates, "bootstrap replicates of the intervals (0: none)")
-      ->check(CLI::Range(0, 10000))
-      ->capture_default_str();
-  app.add_flag("--ascii", arguments.ascii, "draw with plain characters");
-  app.footer(kExamples);
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("FILE", &arguments.path, "JSON lines with \"confidence\" and \"correct\"; - reads standard input").Required();
+  app.AddFlag("--json", &arguments.json, "print every number as JSON; what is undefined is null");
+  app.Add("--versus", &arguments.versus, "an earlier file over the same prompts: prints paired differences with intervals");
+  app.Add("--svg", &arguments.svg, "write the reliability diagram to this file");
+  app.Add("--risk-svg", &arguments.risk_svg, "write the risk-coverage curve to this file");
+  app.Add("--replicates", &arguments.replicates, "bootstrap replicates of the intervals (0: none)").Range(0, 10000).ShowDefault();
+  app.AddFlag("--ascii", &arguments.ascii, "draw with plain characters");
+  app.AddFooter(kExamples);
+  if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("calibration", Run(arguments));
 }
 

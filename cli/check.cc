@@ -1,6 +1,5 @@
 // `candor check RECIPE`: explains what a recipe will do and refuses objectives that are known to miscalibrate, with the reason and the fix,
 // unless the recipe allows them by name.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command_line.h"
@@ -16,16 +15,16 @@ namespace candor::cli {
 int RunCheck(int argc, const char* const* argv) {
   std::vector<std::string> given;
   bool reference = false;
-  CLI::App app{
+  CommandLine app{
       "Explains what each objective of a recipe trains and refuses combinations that are known to miscalibrate; a recipe may allow one by "
       "name: allow = [\"...\"].",
       "candor check"};
-  app.add_option("RECIPE", given, "recipe files (merged left to right) and overrides a.b=c");
-  app.add_flag("--reference", reference, "print every key that a recipe may hold, with default, range and meaning (Markdown)");
-  app.footer(
+  app.Add("RECIPE", &given, "recipe files (merged left to right) and overrides a.b=c");
+  app.AddFlag("--reference", &reference, "print every key that a recipe may hold, with default, range and meaning (Markdown)");
+  app.AddFooter(
       "Examples:\n  candor check recipes/cities.toml\n  candor check recipes/cities.toml objective.0.weight=2\n  candor check --reference "
       "> docs/recipe-reference.md");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  if (const auto code = app.Parse(argc, argv)) return *code;
   if (reference) {
     Recipe recipe;
     OptionTable table;

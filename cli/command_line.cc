@@ -1,5 +1,6 @@
 #include "cli/command_line.h"
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -7,7 +8,9 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <type_traits>
 
+#include "core/check.h"
 #include "core/fs.h"
 #include "core/options.h"
 
@@ -27,20 +30,124 @@ std::string NearestOption(const CLI::App& app, const std::string& given) {
   return NearestName(given.substr(0, given.find('=')), known);
 }
 
+// The type of one value of a target.
+template <typename T>
+struct ScalarOf {
+  using type = T;
+};
+template <typename T>
+struct ScalarOf<std::vector<T>> : ScalarOf<T> {};
+
 }  // namespace
 
-std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv) {
+Argument& Argument::Required() {
+  option_->required();
+  return *this;
+}
+
+Argument& Argument::ShowDefault() {
+  option_->capture_default_str();
+  return *this;
+}
+
+Argument& Argument::Range(double least, double most) {
+  CANDOR_CHECK(kind_ != Kind::kText, "a range of texts");
+  if (kind_ == Kind::kWhole)  // help shows the type
+    option_->check(CLI::Range(static_cast<int64_t>(least), static_cast<int64_t>(most)));
+  else
+    option_->check(CLI::Range(least, most));
+  return *this;
+}
+
+Argument& Argument::Positive() {
+  option_->check(CLI::PositiveNumber);
+  return *this;
+}
+
+Argument& Argument::OneOf(const std::vector<std::string>& words) {
+  option_->check(CLI::IsMember(words));
+  return *this;
+}
+
+Argument& Argument::ExistingFile() {
+  option_->check(CLI::ExistingFile);
+  return *this;
+}
+
+Argument& Argument::Excludes(const Argument& other) {
+  option_->excludes(other.option_);
+  return *this;
+}
+
+Argument& Argument::Needs(const Argument& other) {
+  option_->needs(other.option_);
+  return *this;
+}
+
+Argument& Argument::Values(int number) {
+  option_->expected(number);
+  return *this;
+}
+
+Argument& Argument::SeparatedBy(char delimiter) {
+  option_->delimiter(delimiter);
+  return *this;
+}
+
+Argument& Argument::Hidden() {
+  option_->group("");
+  return *this;
+}
+
+bool Argument::Given() const { return option_->count() > 0; }
+
+CommandLine::CommandLine(const std::string& about, const std::string& name)
+    : owned_(std::make_unique<CLI::App>(about, name)), app_(owned_.get()) {}
+CommandLine::CommandLine(CLI::App* subcommand) : app_(subcommand) {}
+CommandLine::~CommandLine() = default;
+
+Argument CommandLine::Add(const std::string& name, ArgumentTarget target, const std::string& about) {
+  return std::visit(
+      [&](auto* variable) {
+        using Variable = std::remove_pointer_t<decltype(variable)>;
+        using Value = typename ScalarOf<Variable>::type;
+        constexpr auto kKind = std::is_floating_point_v<Value> ? Argument::Kind::kReal
+                               : std::is_integral_v<Value>     ? Argument::Kind::kWhole
+                                                               : Argument::Kind::kText;
+        CLI::Option* option = app_->add_option(name, *variable, about);
+        if constexpr (!std::is_same_v<Variable, Value>)  // a list is shown as one types it
+          option->default_function([variable] { return fmt::format("{}", fmt::join(*variable, " ")); });
+        return Argument(option, kKind);
+      },
+      target);
+}
+
+Argument CommandLine::AddFlag(const std::string& name, bool* given, const std::string& about) {
+  return Argument(app_->add_flag(name, *given, about), Argument::Kind::kText);
+}
+
+void CommandLine::AddFooter(const std::string& text) { app_->footer(text); }
+
+CommandLine& CommandLine::AddSubcommand(const std::string& name, const std::string& about) {
+  app_->require_subcommand(1);
+  subcommands_.push_back(std::unique_ptr<CommandLine>(new CommandLine(app_->add_subcommand(name, about))));
+  return *subcommands_.back();
+}
+
+bool CommandLine::Given() const { return app_->parsed(); }
+
+std::optional<int> CommandLine::Parse(int argc, const char* const* argv) {
   try {
-    app.parse(argc, argv);
+    app_->parse(argc, argv);
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    std::string line = app.get_name() + ": " + error.what();
+    if (error.get_exit_code() == 0) return app_->exit(error);  // --help
+    std::string line = app_->get_name() + ": " + error.what();
     for (int i = 1; i < argc; ++i)
       if (const std::string word = argv[i]; dynamic_cast<const CLI::ExtrasError*>(&error) && word.starts_with("--"))
-        if (std::string nearest = NearestOption(app, word); !nearest.empty() && nearest != word.substr(0, word.find('=')))
+        if (std::string nearest = NearestOption(*app_, word); !nearest.empty() && nearest != word.substr(0, word.find('=')))
           line += "; did you mean " + nearest + "?";
-    std::fprintf(stderr, "%s; see %s --help\n", line.c_str(), app.get_name().c_str());
+    std::fprintf(stderr, "%s; see %s --help\n", line.c_str(), app_->get_name().c_str());
     return static_cast<int>(ExitCode::kUsage);
   }
 }

@@ -1,7 +1,6 @@
 // `candor compare RUN_A RUN_B...`: final answers of several runs side by side, with intervals and paired differences against the first.
 #include "eval/compare.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -43,13 +42,13 @@ Result<RunAnswers> ReadRun(const std::string& folder, const std::vector<std::str
 int RunCompare(int argc, const char* const* argv) {
   std::vector<std::string> folders;
   bool as_json = false;
-  CLI::App app{
+  CommandLine app{
       "Compares runs on the same held-out prompts: accuracy and calibration with intervals, and paired differences against the first.",
       "candor compare"};
-  app.add_option("RUN_DIR", folders, "folders of runs; the first is the reference")->required();
-  app.add_flag("--json", as_json, "print one JSON object");
-  app.footer("Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RUN_DIR", &folders, "folders of runs; the first is the reference").Required();
+  app.AddFlag("--json", &as_json, "print one JSON object");
+  app.AddFooter("Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   Status status = [&]() -> Status {
     std::vector<RunAnswers> runs;
     for (const std::string& folder : folders) {

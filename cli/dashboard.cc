@@ -2,7 +2,6 @@
 // fragment, which browsers keep to themselves: it is in no request line and no log.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command_line.h"
@@ -57,13 +56,13 @@ Status Show(const std::string& run_dir) {
 
 int RunDashboard(int argc, const char* const* argv) {
   std::string run_dir;
-  CLI::App app{
+  CommandLine app{
       "Reaches the live coordinator of a run with the run's token and prints the address of its page, and the ssh line that brings it to "
       "your browser.",
       "candor dashboard"};
-  app.add_option("RUN_DIR", run_dir, "the run's folder")->required();
-  app.footer("Example:\n  candor dashboard runs/cities");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RUN_DIR", &run_dir, "the run's folder").Required();
+  app.AddFooter("Example:\n  candor dashboard runs/cities");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("dashboard", Show(run_dir));
 }
 

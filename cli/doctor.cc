@@ -2,7 +2,6 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -65,14 +64,14 @@ void Checkup::Library(const std::string& what, const std::vector<std::string>& n
 }
 
 int RunDoctor(int argc, const char* const* argv) {
-  CLI::App app{
+  CommandLine app{
       "Opens every library that a run may need, tries the file system of the present folder and says what is missing and how to get it. "
       "Exit code 0 when nothing required is missing.",
       "candor doctor"};
   std::string run_dir;
-  app.add_option("RUN_DIR", run_dir, "a run's folder: its file system is tried instead, and its live coordinator is asked");
-  app.footer("Examples:\n  candor doctor\n  cd /shared/project && candor doctor\n  candor doctor runs/cities");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RUN_DIR", &run_dir, "a run's folder: its file system is tried instead, and its live coordinator is asked");
+  app.AddFooter("Examples:\n  candor doctor\n  cd /shared/project && candor doctor\n  candor doctor runs/cities");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   Checkup checkup;
   std::printf("Programs and libraries\n");
   CheckTorch(checkup);

@@ -1,7 +1,6 @@
 // `candor init DIR --model M --data F`: a commented recipe, a verifier to change, a held-out split; then 20 rows through the verifier.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -149,13 +148,13 @@ Result<bool> Init(InitArguments arguments) {
 
 int RunInit(int argc, const char* const* argv) {
   InitArguments arguments;
-  CLI::App app{"Starts a project: recipe, verifier and held-out split for your model and data.", "candor init"};
-  app.footer(kExamples);
-  app.add_option("DIR", arguments.folder, "folder to make")->required();
-  app.add_option("--model", arguments.model, "Hugging Face folder, or the folder of a run")->required();
-  app.add_option("--data", arguments.data, "JSONL file or folder of rows with prompt and answer (docs/formats.md)")->required();
-  app.add_option("--test", arguments.test, "held-out rows, instead of a tenth of --data");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  CommandLine app{"Starts a project: recipe, verifier and held-out split for your model and data.", "candor init"};
+  app.AddFooter(kExamples);
+  app.Add("DIR", &arguments.folder, "folder to make").Required();
+  app.Add("--model", &arguments.model, "Hugging Face folder, or the folder of a run").Required();
+  app.Add("--data", &arguments.data, "JSONL file or folder of rows with prompt and answer (docs/formats.md)").Required();
+  app.Add("--test", &arguments.test, "held-out rows, instead of a tenth of --data");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   spdlog::set_level(spdlog::level::err);
   const Result<bool> ok = Init(arguments);
   if (!ok) return ReportFailure("init", ok.error());

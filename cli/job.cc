@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -133,17 +132,17 @@ int PrintVerdict(const RunDir& run) {
 
 int RunJob(int argc, const char* const* argv) {
   JobArguments arguments;
-  CLI::App app{
+  CommandLine app{
       "What a Slurm job of a run does on its node: starts its role, starts it again when it dies, and ends with the run. Job scripts call "
       "it; `candor submit` writes those. `candor job verdict` prints \"done\" when the run's signed record says so.",
       "candor job"};
-  app.add_option("ROLE", arguments.role, "learners, coordinator, rollouts, rewards, all (one job for everything), or verdict")
-      ->required()
-      ->check(CLI::IsMember({"learners", "coordinator", "rollouts", "rewards", "all", "verdict"}));
-  app.add_option("--run-dir", arguments.run_dir, "the run's folder")->required();
-  app.add_option("--index", arguments.index, "which worker, from 0")->check(CLI::Range(0, 1 << 20));
-  app.footer("Example:\n  candor job verdict --run-dir runs/tiny");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("ROLE", &arguments.role, "learners, coordinator, rollouts, rewards, all (one job for everything), or verdict")
+      .Required()
+      .OneOf({"learners", "coordinator", "rollouts", "rewards", "all", "verdict"});
+  app.Add("--run-dir", &arguments.run_dir, "the run's folder").Required();
+  app.Add("--index", &arguments.index, "which worker, from 0").Range(0, 1 << 20);
+  app.AddFooter("Example:\n  candor job verdict --run-dir runs/tiny");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   const RunDir run{arguments.run_dir};
   if (arguments.role == "verdict") return PrintVerdict(run);
   if (!FileExists(run.Recipe()))

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 
@@ -101,15 +100,15 @@ Status Join(const JoinArguments& arguments) {
 
 int RunJoin(int argc, const char* const* argv) {
   JoinArguments arguments;
-  CLI::App app{
+  CommandLine app{
       "Adds rollouts to a run that is under way. They lease prompts beside the others at once; when they leave or die, others write their "
       "groups.",
       "candor join"};
-  app.add_option("RUN_DIR", arguments.run_dir, "the run's folder, as this machine sees it")->required();
-  app.add_option("--rollouts", arguments.rollouts, "how many (default 1)")->check(CLI::Range(1, 4096));
-  app.add_flag("--slurm", arguments.slurm, "submit them as one more array, with the recipe's [slurm] settings");
-  app.footer(kExamples);
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RUN_DIR", &arguments.run_dir, "the run's folder, as this machine sees it").Required();
+  app.Add("--rollouts", &arguments.rollouts, "how many (default 1)").Range(1, 4096);
+  app.AddFlag("--slurm", &arguments.slurm, "submit them as one more array, with the recipe's [slurm] settings");
+  app.AddFooter(kExamples);
+  if (const auto code = app.Parse(argc, argv)) return *code;
   const Status joined = Join(arguments);
   if (!joined && joined.error().code == ErrorCode::kCancelled) return static_cast<int>(ExitCode::kInterrupted);
   return ExitWith("join", joined);

@@ -2,7 +2,6 @@
 // disturbs it).
 #include "coordinator/ledger.h"
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command_line.h"
@@ -30,14 +29,14 @@ Result<Balance> BalanceOf(const std::string& run_dir) {
 int RunLedger(int argc, const char* const* argv) {
   std::string run_dir;
   bool json = false;
-  CLI::App app{
+  CommandLine app{
       "What became of every group of a run: issued = trained + evaluated + dropped + in flight. Exits with 1 when the books do not "
       "balance.",
       "candor ledger"};
-  app.add_option("RUN_DIR", run_dir, "the run's folder")->required();
-  app.add_flag("--json", json, "as JSON, with the count of every step");
-  app.footer("Examples:\n  candor ledger runs/cities\n  candor ledger runs/cities --json | jq .in_flight");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RUN_DIR", &run_dir, "the run's folder").Required();
+  app.AddFlag("--json", &json, "as JSON, with the count of every step");
+  app.AddFooter("Examples:\n  candor ledger runs/cities\n  candor ledger runs/cities --json | jq .in_flight");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   Result<Balance> balance = BalanceOf(run_dir);
   if (!balance) return ReportFailure("ledger", balance.error());
   std::printf("%s\n", json ? BalanceJson(*balance).c_str() : BalanceText(*balance).c_str());

@@ -1,5 +1,4 @@
 // `candor report RUN_DIR`: makes summary.json and report.html again from the run's answers and metrics.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command_line.h"
@@ -11,13 +10,13 @@ namespace candor::cli {
 
 int RunReport(int argc, const char* const* argv) {
   std::string folder;
-  CLI::App app{
+  CommandLine app{
       "Writes RUN_DIR/report.html, one self-contained page (verdict, tables with intervals and baselines, reliability before and after, "
       "curves, slices, recipe), and summary.json.",
       "candor report"};
-  app.add_option("RUN_DIR", folder, "the folder of a run")->required();
-  app.footer("Example:\n  candor report runs/cities");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RUN_DIR", &folder, "the folder of a run").Required();
+  app.AddFooter("Example:\n  candor report runs/cities");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   RunDir run{folder};
   Status status = [&]() -> Status {
     if (!FileExists(run.Recipe()))

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command_line.h"
@@ -20,13 +19,12 @@ void OnStop(int) { g_stop = true; }
 int RunRole(const std::string& role, const std::string& about, bool indexed, int argc, const char* const* argv, const RoleBody& body) {
   RoleArguments arguments;
   arguments.stop = &g_stop;
-  CLI::App app{about, "candor " + role};
-  app.add_option("--run-dir", arguments.run_dir, "the run's folder")->required();
-  if (indexed) app.add_option("--index", arguments.index, "which worker of this role, from 0")->check(CLI::Range(0, 1 << 20));
+  CommandLine app{about, "candor " + role};
+  app.Add("--run-dir", &arguments.run_dir, "the run's folder").Required();
+  if (indexed) app.Add("--index", &arguments.index, "which worker of this role, from 0").Range(0, 1 << 20);
   if (role == "rollout")
-    app.add_option("--idle-exit-min", arguments.idle_exit_min, "leave after so many minutes without work; 0 = never")
-        ->check(CLI::Range(0, 100000));
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+    app.Add("--idle-exit-min", &arguments.idle_exit_min, "leave after so many minutes without work; 0 = never").Range(0, 100000);
+  if (const auto code = app.Parse(argc, argv)) return *code;
   struct sigaction action {};
   action.sa_handler = OnStop;
   ::sigaction(SIGTERM, &action, nullptr);

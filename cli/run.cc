@@ -1,7 +1,6 @@
 // `candor run RECIPE...`: prepares, runs the stages in order (SFT and its like by a child each; RL as coordinator, reward, rollout and
 // mpirun trainer processes that are supervised and restarted), evaluates before and after, and leaves summary.json, report.html and the
 // final model in the run's folder.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command_line.h"
@@ -43,18 +42,18 @@ Status RunHere(Recipe& recipe, const RunDir& run, const RunArguments& arguments)
 
 int RunRun(int argc, const char* const* argv) {
   RunArguments arguments;
-  CLI::App app{
+  CommandLine app{
       "Runs a recipe on this machine: its stages in order, with live progress; leaves the trained policy, summary.json and report.html in "
       "the run's folder.",
       "candor run"};
-  app.add_option("RECIPE", arguments.recipes, "recipe files (merged left to right) and overrides such as trainer.lr=1e-5")->required();
-  app.add_option("--run-dir", arguments.run_dir, "the run's folder (default runs/<name>)");
-  app.add_flag("--resume", arguments.resume, "go on with the run in that folder");
-  app.add_flag("--dry-run", arguments.dry_run,
-               "print the resolved recipe, memory per process, what each objective trains and the time it will take");
-  app.add_flag("--quiet", arguments.quiet, "no progress, only the result");
-  app.footer(kExamples);
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RECIPE", &arguments.recipes, "recipe files (merged left to right) and overrides such as trainer.lr=1e-5").Required();
+  app.Add("--run-dir", &arguments.run_dir, "the run's folder (default runs/<name>)");
+  app.AddFlag("--resume", &arguments.resume, "go on with the run in that folder");
+  app.AddFlag("--dry-run", &arguments.dry_run,
+              "print the resolved recipe, memory per process, what each objective trains and the time it will take");
+  app.AddFlag("--quiet", &arguments.quiet, "no progress, only the result");
+  app.AddFooter(kExamples);
+  if (const auto code = app.Parse(argc, argv)) return *code;
 
   const auto given = SplitRecipeArguments(arguments.recipes);
   if (!given) return ReportFailure("run", given.error());

@@ -1,7 +1,6 @@
 // candor simulate: the control plane of a whole cluster in one process, from one seed, with faults.
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -146,27 +145,26 @@ Status Run(Arguments& arguments) {
 
 int RunSimulate(int argc, const char* const* argv) {
   Arguments arguments;
-  CLI::App app{
+  CommandLine app{
       "The control plane of a whole cluster in one process, from one seed: the coordinator, leases, ledger and worker state machines of "
       "the "
       "product, with messages lost, doubled and late, processes killed, stopped and doubled, disks full and torn, clocks that jump. Checks "
       "that nothing is lost, trained or counted twice, and that the run ends once all is healed. The same seed gives the same trace hash.",
       "candor simulate"};
-  const CLI::Range many(uint32_t{2}, uint32_t{20000});
-  app.add_option("--seed", arguments.settings.seed)->capture_default_str();
-  app.add_option("--seeds", arguments.seeds, "a range of seeds, as 1..100");
-  app.add_option("--workers", arguments.settings.workers, "rollout and reward workers together")->check(many)->capture_default_str();
-  app.add_option("--steps", arguments.settings.steps)->check(CLI::Range(1, 1000000))->capture_default_str();
-  app.add_option("--prompts", arguments.settings.prompts_per_step, "prompts per step; 0 = as fits the workers")->capture_default_str();
-  app.add_option("--faults", arguments.faults, "on or off")->check(CLI::IsMember({"on", "off"}))->capture_default_str();
-  app.add_option("--break", arguments.broken, "break one rule on purpose, to see that it is caught");
-  app.add_flag("--story", arguments.story, "print what was done to the run");
-  app.add_flag("--shrink", arguments.shrink, "of a failing seed: look for the fewest faults that still make it fail");
-  app.add_flag("--json", arguments.json, "one JSON object instead of lines");
-  app.footer(
+  app.Add("--seed", &arguments.settings.seed).ShowDefault();
+  app.Add("--seeds", &arguments.seeds, "a range of seeds, as 1..100");
+  app.Add("--workers", &arguments.settings.workers, "rollout and reward workers together").Range(2, 20000).ShowDefault();
+  app.Add("--steps", &arguments.settings.steps).Range(1, 1000000).ShowDefault();
+  app.Add("--prompts", &arguments.settings.prompts_per_step, "prompts per step; 0 = as fits the workers").ShowDefault();
+  app.Add("--faults", &arguments.faults, "on or off").OneOf({"on", "off"}).ShowDefault();
+  app.Add("--break", &arguments.broken, "break one rule on purpose, to see that it is caught");
+  app.AddFlag("--story", &arguments.story, "print what was done to the run");
+  app.AddFlag("--shrink", &arguments.shrink, "of a failing seed: look for the fewest faults that still make it fail");
+  app.AddFlag("--json", &arguments.json, "one JSON object instead of lines");
+  app.AddFooter(
       "Examples:\n  candor simulate --seed 7 --story\n  candor simulate --seeds 1..1000\n"
       "  candor simulate --workers 1000 --steps 1000 --seed 1\n  candor simulate --seeds 1..50 --break ack_before_sync");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("simulate", Run(arguments));
 }
 

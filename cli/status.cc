@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -164,20 +163,20 @@ void PrintOffline(const json& out) {
 int RunStatus(int argc, const char* const* argv) {
   RunDir run;
   bool as_json = false, watch = false;
-  CLI::App app{
+  CommandLine app{
       "Who waits for whom and since when: every process of a run, what it does and when it was last heard, the step, open groups, alarms "
       "and "
       "calibration figures, from the live coordinator; where none answers, what the files know and what to do. Exit code 0 when a "
       "coordinator "
       "answered or the run is finished.",
       "candor status"};
-  app.add_option("RUN_DIR", run.path, "the run's folder")->required();
-  app.add_flag("--json", as_json, "as one line of JSON");
-  app.add_flag("--watch", watch, "again every two seconds, until Ctrl-C");
-  app.footer(
+  app.Add("RUN_DIR", &run.path, "the run's folder").Required();
+  app.AddFlag("--json", &as_json, "as one line of JSON");
+  app.AddFlag("--watch", &watch, "again every two seconds, until Ctrl-C");
+  app.AddFooter(
       "Examples:\n  candor status runs/cities\n  candor status runs/cities --watch\n  candor status runs/cities --json | jq "
       ".coordinator.waiting");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  if (const auto code = app.Parse(argc, argv)) return *code;
   for (;;) {
     const auto out = Gather(run);
     if (!out) return ReportFailure("status", out.error());

@@ -1,7 +1,6 @@
 // `candor submit RECIPE...`: the run as jobs of a Slurm cluster.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -111,17 +110,17 @@ Status Submit(const SubmitArguments& arguments) {
 
 int RunSubmit(int argc, const char* const* argv) {
   SubmitArguments arguments;
-  CLI::App app{
+  CommandLine app{
       "Submits a recipe to Slurm: the coordinator, the learners (one MPI job), an array of rollouts and one of rewards as separate jobs, "
       "so "
       "that the loss of a node costs what ran on it and no more. [prepare] runs here, all else in the jobs.",
       "candor submit"};
-  app.add_option("RECIPE", arguments.recipes, "recipe files (merged left to right) and overrides such as slurm.partition=gpu")->required();
-  app.add_option("--run-dir", arguments.run_dir, "the run's folder, which every node must see (default runs/<name>)");
-  app.add_flag("--resume", arguments.resume, "go on with the run in that folder");
-  app.add_flag("--dry-run", arguments.dry_run, "print the resolved plan and every script, and submit nothing");
-  app.footer(kExamples);
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("RECIPE", &arguments.recipes, "recipe files (merged left to right) and overrides such as slurm.partition=gpu").Required();
+  app.Add("--run-dir", &arguments.run_dir, "the run's folder, which every node must see (default runs/<name>)");
+  app.AddFlag("--resume", &arguments.resume, "go on with the run in that folder");
+  app.AddFlag("--dry-run", &arguments.dry_run, "print the resolved plan and every script, and submit nothing");
+  app.AddFooter(kExamples);
+  if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("submit", Submit(arguments));
 }
 

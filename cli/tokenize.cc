@@ -1,5 +1,4 @@
 // candor tokenize MODEL F.jsonl: rows {"text"} or {"messages"} to {"ids", "text"}, exactly as Hugging Face would tokenize and render them.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -121,14 +120,14 @@ Status Run(const Arguments& arguments) {
 
 int RunTokenize(int argc, const char* const* argv) {
   Arguments arguments;
-  CLI::App app("Token ids of texts or chats, the same as Hugging Face's.", "candor tokenize");
-  app.add_option("MODEL", arguments.model, "a model folder in Hugging Face's layout, or a run's folder")->required();
-  app.add_option("FILE", arguments.path, "JSON lines with \"text\" or \"messages\"; - reads standard input")->required();
-  app.add_flag("--add-generation-prompt", arguments.add_generation_prompt, "end chats with the opening of the assistant's turn");
-  app.add_flag("--no-special", arguments.no_special, "do not let the tokenizer add its special tokens (such as BOS) to texts");
-  app.add_flag("--tokens", arguments.tokens, "also write each token as the vocabulary spells it");
-  app.footer(kExamples);
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  CommandLine app("Token ids of texts or chats, the same as Hugging Face's.", "candor tokenize");
+  app.Add("MODEL", &arguments.model, "a model folder in Hugging Face's layout, or a run's folder").Required();
+  app.Add("FILE", &arguments.path, "JSON lines with \"text\" or \"messages\"; - reads standard input").Required();
+  app.AddFlag("--add-generation-prompt", &arguments.add_generation_prompt, "end chats with the opening of the assistant's turn");
+  app.AddFlag("--no-special", &arguments.no_special, "do not let the tokenizer add its special tokens (such as BOS) to texts");
+  app.AddFlag("--tokens", &arguments.tokens, "also write each token as the vocabulary spells it");
+  app.AddFooter(kExamples);
+  if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("tokenize", Run(arguments));
 }
 

@@ -1,5 +1,4 @@
 // candor verifier test: tries a recipe's verifiers, or one given on the command line, on data rows before a run depends on them.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command_line.h"
@@ -78,32 +77,28 @@ Result<bool> Try(const Arguments& arguments) {
 int RunVerifier(int argc, const char* const* argv) {
   Arguments arguments;
   arguments.verifier.name = "verifier";
-  CLI::App app{"Tries a verifier on data rows.", "candor verifier"};
-  app.require_subcommand(1);
-  CLI::App* test = app.add_subcommand("test", "submit right and wrong answers of some rows; print labels, rewards, reasons and latencies");
-  app.footer(kExamples);
-  test->footer(kExamples);
-  auto* recipe = test->add_option("RECIPE", arguments.recipes, "recipe files, merged left to right, and overrides a.b=c");
-  auto* kind = test->add_option("--kind", arguments.verifier.kind,
-                                "a built-in one: exact_match, accepted_set, f1, numeric, choice, math, python_tests");
-  auto* command = test->add_option("--command", arguments.verifier.command, "a program and its arguments")->expected(-1)->excludes(recipe);
-  auto* url = test->add_option("--url", arguments.verifier.url, "an HTTP service")->excludes(recipe)->excludes(command);
-  kind->excludes(recipe)->excludes(url);
-  test->add_option("--allow-host", arguments.verifier.allow_hosts, "a host of --url that may lie on a loopback or private address")
-      ->needs(url);
-  test->add_option("--tests-field", arguments.verifier.tests_field, "the row's field with the tests of python_tests")
-      ->capture_default_str();
-  test->add_option("--rows", arguments.rows, "JSONL of rows (default: the recipe's training data)");
-  test->add_option("--n", arguments.n, "how many rows")->check(CLI::PositiveNumber)->capture_default_str();
-  test->add_option("--timeout", arguments.verifier.timeout_s, "seconds for one completion")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
-  if (!*recipe && !*kind && !*command && !*url) {
+  CommandLine app{"Tries a verifier on data rows.", "candor verifier"};
+  CommandLine& test =
+      app.AddSubcommand("test", "submit right and wrong answers of some rows; print labels, rewards, reasons and latencies");
+  app.AddFooter(kExamples);
+  test.AddFooter(kExamples);
+  const Argument recipe = test.Add("RECIPE", &arguments.recipes, "recipe files, merged left to right, and overrides a.b=c");
+  Argument kind =
+      test.Add("--kind", &arguments.verifier.kind, "a built-in one: exact_match, accepted_set, f1, numeric, choice, math, python_tests");
+  const Argument command = test.Add("--command", &arguments.verifier.command, "a program and its arguments").Values(-1).Excludes(recipe);
+  const Argument url = test.Add("--url", &arguments.verifier.url, "an HTTP service").Excludes(recipe).Excludes(command);
+  kind.Excludes(recipe).Excludes(url);
+  test.Add("--allow-host", &arguments.verifier.allow_hosts, "a host of --url that may lie on a loopback or private address").Needs(url);
+  test.Add("--tests-field", &arguments.verifier.tests_field, "the row's field with the tests of python_tests").ShowDefault();
+  test.Add("--rows", &arguments.rows, "JSONL of rows (default: the recipe's training data)");
+  test.Add("--n", &arguments.n, "how many rows").Positive().ShowDefault();
+  test.Add("--timeout", &arguments.verifier.timeout_s, "seconds for one completion").Positive().ShowDefault();
+  if (const auto code = app.Parse(argc, argv)) return *code;
+  if (!recipe.Given() && !kind.Given() && !command.Given() && !url.Given()) {
     std::fprintf(stderr, "candor verifier test: name a recipe, or --kind, --command or --url; see candor verifier test --help\n");
     return static_cast<int>(ExitCode::kUsage);
   }
-  if (!*recipe && arguments.rows.empty()) {
+  if (!recipe.Given() && arguments.rows.empty()) {
     std::fprintf(stderr, "candor verifier test: --rows F.jsonl is needed without a recipe\n");
     return static_cast<int>(ExitCode::kUsage);
   }

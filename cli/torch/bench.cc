@@ -1,7 +1,6 @@
 // `candor bench NAME`: how fast, and how exact, the engine and the learner are on this machine with a given model.
 #include "rollout/bench.h"
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -119,79 +118,76 @@ Status Shard(BenchArguments& arguments) {
   return {};
 }
 
-CLI::App* AddBench(CLI::App& app, const char* name, const char* description, BenchArguments& arguments) {
-  CLI::App* bench = app.add_subcommand(name, description);
-  bench->add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
-  bench->add_option("--device", arguments.device, "auto (a GPU where one can be used), cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  bench->add_flag("--json", arguments.json, "one JSON object instead of lines");
+CommandLine& AddBench(CommandLine& app, const char* name, const char* description, BenchArguments& arguments) {
+  CommandLine& bench = app.AddSubcommand(name, description);
+  bench.Add("MODEL", &arguments.model, "Hugging Face folder, or the folder of a run").Required();
+  bench.Add("--device", &arguments.device, "auto (a GPU where one can be used), cpu or cuda").OneOf({"auto", "cpu", "cuda"});
+  bench.AddFlag("--json", &arguments.json, "one JSON object instead of lines");
   return bench;
 }
 
 // The benches of one process choose both; the ranks of `shard` have one thread each, and are compared in fp32 unless told otherwise.
-void AddPlace(CLI::App* bench, BenchArguments& arguments) {
-  bench->add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
-  bench->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
+void AddPlace(CommandLine& bench, BenchArguments& arguments) {
+  bench.Add("--dtype", &arguments.dtype, "auto (the faster one here), bf16 or fp32").OneOf({"auto", "bf16", "fp32"});
+  bench.Add("--threads", &arguments.threads, "threads of LibTorch").Range(1, 1024).ShowDefault();
 }
 
 }  // namespace
 
 int RunBench(int argc, const char* const* argv) {
   BenchArguments arguments;
-  CLI::App app{"Speed and exactness of the engine and the learner, on this machine with your model.", "candor bench"};
-  app.footer(kExamples);
-  app.require_subcommand(1);
-  const CLI::Range positive(int64_t{1}, int64_t{1} << 20);
+  CommandLine app{"Speed and exactness of the engine and the learner, on this machine with your model.", "candor bench"};
+  app.AddFooter(kExamples);
 
-  CLI::App* generate = AddBench(app, "generate", "tokens per second of the rollout engine", arguments);
+  CommandLine& generate = AddBench(app, "generate", "tokens per second of the rollout engine", arguments);
   AddPlace(generate, arguments);
-  generate->add_option("--prompts", arguments.generate.prompts, "traces at once")->check(positive)->capture_default_str();
-  generate->add_option("--prompt-tokens", arguments.generate.prompt_tokens)->check(positive)->capture_default_str();
-  generate->add_option("--new-tokens", arguments.generate.new_tokens)->check(positive)->capture_default_str();
-  generate->add_option("--group-size", arguments.generate.group_size, "traces that share a prompt")->check(positive)->capture_default_str();
+  generate.Add("--prompts", &arguments.generate.prompts, "traces at once").Range(1, 1 << 20).ShowDefault();
+  generate.Add("--prompt-tokens", &arguments.generate.prompt_tokens).Range(1, 1 << 20).ShowDefault();
+  generate.Add("--new-tokens", &arguments.generate.new_tokens).Range(1, 1 << 20).ShowDefault();
+  generate.Add("--group-size", &arguments.generate.group_size, "traces that share a prompt").Range(1, 1 << 20).ShowDefault();
 
-  CLI::App* learn = AddBench(app, "learn", "tokens per second of a learning step", arguments);
+  CommandLine& learn = AddBench(app, "learn", "tokens per second of a learning step", arguments);
   AddPlace(learn, arguments);
-  learn->add_option("--sequences", arguments.learn.sequences)->check(positive)->capture_default_str();
-  learn->add_option("--tokens", arguments.learn.tokens, "per sequence")->check(positive)->capture_default_str();
-  learn->add_option("--repeats", arguments.learn.repeats, "the median counts")->check(positive)->capture_default_str();
-  learn->add_flag("--recompute", arguments.learn.recompute, "compute each block again in the backward pass");
+  learn.Add("--sequences", &arguments.learn.sequences).Range(1, 1 << 20).ShowDefault();
+  learn.Add("--tokens", &arguments.learn.tokens, "per sequence").Range(1, 1 << 20).ShowDefault();
+  learn.Add("--repeats", &arguments.learn.repeats, "the median counts").Range(1, 1 << 20).ShowDefault();
+  learn.AddFlag("--recompute", &arguments.learn.recompute, "compute each block again in the backward pass");
 
-  CLI::App* shard = AddBench(app, "shard", "one rank against several: equal weights, and memory per rank", arguments);
-  shard->add_option("--dtype", arguments.shard.dtype, "bf16 or fp32")->check(CLI::IsMember({"bf16", "fp32"}))->capture_default_str();
-  shard->add_option("--ranks", arguments.shard.ranks)->check(CLI::Range(2, 64))->capture_default_str();
-  shard->add_option("--sharding", arguments.shard.sharding)->check(CLI::IsMember({"none", "zero2", "zero3"}))->capture_default_str();
-  shard->add_option("--steps", arguments.shard.steps, "the first is warm-up")->check(CLI::Range(1, 1000))->capture_default_str();
-  shard->add_option("--groups", arguments.shard.groups, "of a step, on all ranks")->check(CLI::Range(1, 4096))->capture_default_str();
-  shard->add_option("--prompt-tokens", arguments.shard.prompt_tokens)->check(CLI::Range(1, 100000))->capture_default_str();
-  shard->add_option("--answer-tokens", arguments.shard.answer_tokens)->check(CLI::Range(1, 100000))->capture_default_str();
-  shard->add_option("--latency-ms", arguments.shard.link.latency_ms, "of the link between ranks")->check(CLI::Range(0.0, 10000.0));
-  shard->add_option("--gbps", arguments.shard.link.gbps, "10^9 bits a second of that link; 0: no limit")->check(CLI::Range(0.0, 1e6));
-  shard->add_flag("--blocking", arguments.shard.link.blocking)->group("");
-  shard->add_option("--rank-out", arguments.shard.rank_out)->group("");
+  CommandLine& shard = AddBench(app, "shard", "one rank against several: equal weights, and memory per rank", arguments);
+  shard.Add("--dtype", &arguments.shard.dtype, "bf16 or fp32").OneOf({"bf16", "fp32"}).ShowDefault();
+  shard.Add("--ranks", &arguments.shard.ranks).Range(2, 64).ShowDefault();
+  shard.Add("--sharding", &arguments.shard.sharding).OneOf({"none", "zero2", "zero3"}).ShowDefault();
+  shard.Add("--steps", &arguments.shard.steps, "the first is warm-up").Range(1, 1000).ShowDefault();
+  shard.Add("--groups", &arguments.shard.groups, "of a step, on all ranks").Range(1, 4096).ShowDefault();
+  shard.Add("--prompt-tokens", &arguments.shard.prompt_tokens).Range(1, 100000).ShowDefault();
+  shard.Add("--answer-tokens", &arguments.shard.answer_tokens).Range(1, 100000).ShowDefault();
+  shard.Add("--latency-ms", &arguments.shard.link.latency_ms, "of the link between ranks").Range(0.0, 10000.0);
+  shard.Add("--gbps", &arguments.shard.link.gbps, "10^9 bits a second of that link; 0: no limit").Range(0.0, 1e6);
+  shard.AddFlag("--blocking", &arguments.shard.link.blocking).Hidden();
+  shard.Add("--rank-out", &arguments.shard.rank_out).Hidden();
 
-  CLI::App* publish = AddBench(app, "publish", "bytes and time to bring new weights to the rollouts", arguments);
-  publish->add_option("--lr", arguments.publish.lr, "learning rate of the step")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  publish->add_option("--threads", arguments.threads, "threads of LibTorch")->check(CLI::Range(1, 1024))->capture_default_str();
-  publish->add_option("--receivers", arguments.publish.receivers, "how many at once")->check(CLI::Range(1, 64))->capture_default_str();
+  CommandLine& publish = AddBench(app, "publish", "bytes and time to bring new weights to the rollouts", arguments);
+  publish.Add("--lr", &arguments.publish.lr, "learning rate of the step").Range(0.0, 1.0).ShowDefault();
+  publish.Add("--threads", &arguments.threads, "threads of LibTorch").Range(1, 1024).ShowDefault();
+  publish.Add("--receivers", &arguments.publish.receivers, "how many at once").Range(1, 64).ShowDefault();
 
-  CLI::App* mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);
+  CommandLine& mismatch = AddBench(app, "mismatch", "how far rollout and learner log-probabilities are apart", arguments);
   AddPlace(mismatch, arguments);
-  mismatch->add_option("--prompts", arguments.mismatch.prompts)->check(positive)->capture_default_str();
-  mismatch->add_option("--new-tokens", arguments.mismatch.new_tokens)->check(positive)->capture_default_str();
-  mismatch->add_flag("--deterministic", arguments.mismatch.deterministic, "fp32, results independent of the batch: the difference is 0");
+  mismatch.Add("--prompts", &arguments.mismatch.prompts).Range(1, 1 << 20).ShowDefault();
+  mismatch.Add("--new-tokens", &arguments.mismatch.new_tokens).Range(1, 1 << 20).ShowDefault();
+  mismatch.AddFlag("--deterministic", &arguments.mismatch.deterministic, "fp32, results independent of the batch: the difference is 0");
 
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  if (const auto code = app.Parse(argc, argv)) return *code;
   Status status;
-  if (*shard)
+  if (shard.Given())
     status = Shard(arguments);
   else if (const auto folder = ModelFolderOf(arguments.model); !folder)
     status = Fail(folder.error());
   else
-    status = *publish    ? Publish(arguments, *folder)
-             : *generate ? Generate(arguments, *folder)
-             : *learn    ? Learn(arguments, *folder)
-                         : Mismatch(arguments, *folder);
+    status = publish.Given()    ? Publish(arguments, *folder)
+             : generate.Given() ? Generate(arguments, *folder)
+             : learn.Given()    ? Learn(arguments, *folder)
+                                : Mismatch(arguments, *folder);
   return ExitWith("bench", status);
 }
 

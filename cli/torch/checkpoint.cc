@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -194,27 +193,26 @@ Status Export(const ExportArguments& a) {
 }  // namespace
 
 int RunCheckpoint(int argc, const char* const* argv) {
-  CLI::App app{"The checkpoints of a run: list them, check every byte of them, export one.", "candor checkpoint"};
-  app.footer(kExamples);
-  app.require_subcommand(1);
+  CommandLine app{"The checkpoints of a run: list them, check every byte of them, export one.", "candor checkpoint"};
+  app.AddFooter(kExamples);
   std::string run_dir, path;
   bool as_json = false;
   ExportArguments out;
-  CLI::App* list = app.add_subcommand("ls", "step, age, size, number of ranks, complete or damaged, current, best, and figures of each");
-  list->add_option("RUN_DIR", run_dir, "the run's folder")->required();
-  list->add_flag("--json", as_json, "as JSON");
-  CLI::App* verify = app.add_subcommand("verify", "read all of each checkpoint; exits with 3 when something is damaged, and names it");
-  verify->add_option("RUN_DIR|FOLDER", path, "the run's folder, or one checkpoint's")->required();
-  verify->add_flag("--json", as_json, "as JSON");
-  CLI::App* to_folder = app.add_subcommand("export", "a checkpoint as a folder that Hugging Face transformers loads");
-  to_folder->add_option("RUN_DIR|FOLDER", out.source, "the run's folder, or one checkpoint's")->required();
-  to_folder->add_option("OUT", out.out, "the folder to write; replaced only if Candor wrote it")->required();
-  to_folder->add_option("--step", out.step, "of a run: which checkpoint (default: the newest that is whole)");
-  to_folder->add_option("--dtype", out.dtype, "number format of the weights")->check(CLI::IsMember({"bf16", "fp32"}));
-  to_folder->add_option("--run-dir", out.run_dir, "of a checkpoint that was moved: the run it belongs to");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
-  if (list->parsed()) return ExitWith("checkpoint ls", List(run_dir, as_json));
-  if (verify->parsed()) return ExitWith("checkpoint verify", Verify(path, as_json));
+  CommandLine& list = app.AddSubcommand("ls", "step, age, size, number of ranks, complete or damaged, current, best, and figures of each");
+  list.Add("RUN_DIR", &run_dir, "the run's folder").Required();
+  list.AddFlag("--json", &as_json, "as JSON");
+  CommandLine& verify = app.AddSubcommand("verify", "read all of each checkpoint; exits with 3 when something is damaged, and names it");
+  verify.Add("RUN_DIR|FOLDER", &path, "the run's folder, or one checkpoint's").Required();
+  verify.AddFlag("--json", &as_json, "as JSON");
+  CommandLine& to_folder = app.AddSubcommand("export", "a checkpoint as a folder that Hugging Face transformers loads");
+  to_folder.Add("RUN_DIR|FOLDER", &out.source, "the run's folder, or one checkpoint's").Required();
+  to_folder.Add("OUT", &out.out, "the folder to write; replaced only if Candor wrote it").Required();
+  to_folder.Add("--step", &out.step, "of a run: which checkpoint (default: the newest that is whole)");
+  to_folder.Add("--dtype", &out.dtype, "number format of the weights").OneOf({"bf16", "fp32"});
+  to_folder.Add("--run-dir", &out.run_dir, "of a checkpoint that was moved: the run it belongs to");
+  if (const auto code = app.Parse(argc, argv)) return *code;
+  if (list.Given()) return ExitWith("checkpoint ls", List(run_dir, as_json));
+  if (verify.Given()) return ExitWith("checkpoint verify", Verify(path, as_json));
   return ExitWith("checkpoint export", Export(out));
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
@@ -112,23 +111,23 @@ Status Run(const EvalArguments& arguments) {
 
 int RunEval(int argc, const char* const* argv) {
   EvalArguments arguments;
-  CLI::App app{
+  CommandLine app{
       "Asks a model questions with known answers and reports accuracy and calibration with intervals, greedy and sampled answers apart.",
       "candor eval"};
-  app.add_option("MODEL", arguments.model, "a Hugging Face folder or the folder of a run")->required();
-  app.add_option("DATA", arguments.data, "JSONL rows {prompt, answer}; left out: every [[eval]] of the recipe");
-  app.add_option("--name", arguments.name, "what tables call DATA (default: its file name)");
-  app.add_option("SETTINGS", arguments.overrides, "key=value, such as format.confidence=slot");
-  app.add_option("--recipe", arguments.recipe, "take format, verifiers and sampling from this recipe (default: the run's own)");
-  app.add_option("--out", arguments.out, "write the answers here, one JSON line each (rows for candor calibration)");
-  app.add_option("--limit", arguments.limit, "ask only the first N rows")->check(CLI::PositiveNumber);
-  app.add_option("--samples", arguments.samples, "sampled answers per row besides the greedy one (default: as the recipe says, else none)")
-      ->check(CLI::Range(0, 65536));
-  app.add_option("--temperature", arguments.temperature, "of the sampled answers (default 1)")->check(CLI::Range(0.0, 10.0));
-  app.add_flag("--json", arguments.json, "print one JSON object");
-  app.add_flag("--quiet", arguments.quiet, "no progress");
-  app.footer(kExamples);
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  app.Add("MODEL", &arguments.model, "a Hugging Face folder or the folder of a run").Required();
+  app.Add("DATA", &arguments.data, "JSONL rows {prompt, answer}; left out: every [[eval]] of the recipe");
+  app.Add("--name", &arguments.name, "what tables call DATA (default: its file name)");
+  app.Add("SETTINGS", &arguments.overrides, "key=value, such as format.confidence=slot");
+  app.Add("--recipe", &arguments.recipe, "take format, verifiers and sampling from this recipe (default: the run's own)");
+  app.Add("--out", &arguments.out, "write the answers here, one JSON line each (rows for candor calibration)");
+  app.Add("--limit", &arguments.limit, "ask only the first N rows").Positive();
+  app.Add("--samples", &arguments.samples, "sampled answers per row besides the greedy one (default: as the recipe says, else none)")
+      .Range(0, 65536);
+  app.Add("--temperature", &arguments.temperature, "of the sampled answers (default 1)").Range(0.0, 10.0);
+  app.AddFlag("--json", &arguments.json, "print one JSON object");
+  app.AddFlag("--quiet", &arguments.quiet, "no progress");
+  app.AddFooter(kExamples);
+  if (const auto code = app.Parse(argc, argv)) return *code;
   if (arguments.data.find('=') != std::string::npos)
     arguments.overrides.insert(arguments.overrides.begin(), std::exchange(arguments.data, ""));
   return ExitWith("eval", Run(arguments));

@@ -1,6 +1,5 @@
 // `candor export MODEL OUT`: writes a policy as a folder that Hugging Face transformers loads, with a model card and, where the policy has
 // a confidence slot, confidence.json and a script that reads it.
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
 
@@ -70,18 +69,18 @@ Status Export(const ExportArguments& arguments) {
 
 int RunExport(int argc, const char* const* argv) {
   ExportArguments arguments;
-  CLI::App app{"Writes a policy as a Hugging Face folder.", "candor export"};
-  app.footer(kExamples);
-  app.add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
-  app.add_option("OUT", arguments.out, "the folder to write; replaced only if Candor wrote it")->required();
-  app.add_option("--dtype", arguments.dtype, "number format of the weights")->check(CLI::IsMember({"bf16", "fp32"}));
-  app.add_option("--shard-gb", arguments.shard_gb, "largest weight file, in 10^9 bytes")->check(CLI::Range(0.0001, 1e6));
-  app.add_option("--recalibration", arguments.recalibration, "a and b of sigmoid(a x + b)")->expected(2);
-  app.add_option("--name", arguments.name, "title of the model card");
-  app.add_option("--license", arguments.license, "licence named in the model card");
-  app.add_option("--base-model", arguments.base_model, "base model named in the card (default: the run's)");
-  app.add_option("--dataset", arguments.datasets, "data sets named in the card");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  CommandLine app{"Writes a policy as a Hugging Face folder.", "candor export"};
+  app.AddFooter(kExamples);
+  app.Add("MODEL", &arguments.model, "Hugging Face folder, or the folder of a run").Required();
+  app.Add("OUT", &arguments.out, "the folder to write; replaced only if Candor wrote it").Required();
+  app.Add("--dtype", &arguments.dtype, "number format of the weights").OneOf({"bf16", "fp32"});
+  app.Add("--shard-gb", &arguments.shard_gb, "largest weight file, in 10^9 bytes").Range(0.0001, 1e6);
+  app.Add("--recalibration", &arguments.recalibration, "a and b of sigmoid(a x + b)").Values(2);
+  app.Add("--name", &arguments.name, "title of the model card");
+  app.Add("--license", &arguments.license, "licence named in the model card");
+  app.Add("--base-model", &arguments.base_model, "base model named in the card (default: the run's)");
+  app.Add("--dataset", &arguments.datasets, "data sets named in the card");
+  if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("export", Export(arguments));
 }
 

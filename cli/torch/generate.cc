@@ -1,7 +1,6 @@
 // `candor generate MODEL "question"`: an answer with its confidence; `--prompts F.jsonl` answers a file, one JSON line each.
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -278,39 +277,37 @@ Status Generate(const GenerateArguments& a) {
 
 int RunGenerate(int argc, const char* const* argv) {
   GenerateArguments a;
-  CLI::App app{"Answers a question with a model, and says how confident it is.", "candor generate"};
-  app.footer(kExamples);
-  app.add_option("MODEL", a.model, "Hugging Face folder, or the folder of a run")->required();
-  app.add_option("QUESTION", a.question, "what to ask");
-  app.add_option("--prompts", a.prompts, "a JSONL file (or folder) of prompts; answers go to stdout, one JSON line each");
-  app.add_option("--confidence", a.confidence, "where the confidence comes from (default: as the model was trained)")
-      ->check(CLI::IsMember({"slot", "verbal", "none"}));
-  app.add_option("--tags", a.tags, "tags to ask for, of think, answer, analysis, confidence")->delimiter(',');
-  auto* system = app.add_option("--system", a.system, "system prompt (default: instructions made from the tags)");
-  app.add_option("--few-shot", a.few_shot, "JSONL of examples {\"prompt\", \"answer\"} shown before each question");
-  app.add_option("--samples", a.samples, "sampled answers per prompt (default: one greedy answer)")->check(CLI::Range(0, 65536));
-  app.add_option("--temperature", a.temperature, "0 is greedy (default: 0 for one answer, 1 for --samples)")->check(CLI::Range(0.0, 10.0));
-  app.add_option("--top-p", a.sampling.top_p, "keep the most likely tokens that hold this much probability");
-  app.add_option("--top-k", a.sampling.top_k, "keep this many most likely tokens");
-  app.add_option("--min-p", a.sampling.min_p, "keep tokens at least this likely relative to the most likely one");
-  app.add_option("--seed", a.seed, "of the samples");
-  auto* budget = app.add_option("--max-new-tokens", a.sampling.max_new_tokens,
-                                "tokens of an answer (default: as the run was trained, else 256, or what the model has room for)")
-                     ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--stop", a.stop, "a text that ends an answer (may be repeated)");
-  app.add_option("--slot-high", a.slot_high, "token that says the answer is right");
-  app.add_option("--slot-low", a.slot_low, "token that says it is wrong");
-  app.add_option("--device", a.engine.device, "auto takes a GPU where one can be used")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
-  app.add_option("--dtype", a.engine.dtype, "number format")->check(CLI::IsMember({"auto", "bf16", "fp32"}))->capture_default_str();
-  app.add_option("--threads", a.engine.threads, "threads")->check(CLI::Range(1, 1024))->capture_default_str();
-  app.add_option("--max-batch", a.engine.max_batch, "answers written at once")->check(CLI::Range(1, 65536))->capture_default_str();
-  app.add_option("--kv-memory-mb", a.engine.kv_memory_mb, "key-value cache at most")->check(CLI::Range(1, 10000000))->capture_default_str();
-  app.add_flag("--json", a.json, "a JSON line for a single question as well");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
-  a.system_given = system->count() > 0;
-  a.budget_given = budget->count() > 0;
+  CommandLine app{"Answers a question with a model, and says how confident it is.", "candor generate"};
+  app.AddFooter(kExamples);
+  app.Add("MODEL", &a.model, "Hugging Face folder, or the folder of a run").Required();
+  app.Add("QUESTION", &a.question, "what to ask");
+  app.Add("--prompts", &a.prompts, "a JSONL file (or folder) of prompts; answers go to stdout, one JSON line each");
+  app.Add("--confidence", &a.confidence, "where the confidence comes from (default: as the model was trained)")
+      .OneOf({"slot", "verbal", "none"});
+  app.Add("--tags", &a.tags, "tags to ask for, of think, answer, analysis, confidence").SeparatedBy(',');
+  const Argument system = app.Add("--system", &a.system, "system prompt (default: instructions made from the tags)");
+  app.Add("--few-shot", &a.few_shot, "JSONL of examples {\"prompt\", \"answer\"} shown before each question");
+  app.Add("--samples", &a.samples, "sampled answers per prompt (default: one greedy answer)").Range(0, 65536);
+  app.Add("--temperature", &a.temperature, "0 is greedy (default: 0 for one answer, 1 for --samples)").Range(0.0, 10.0);
+  app.Add("--top-p", &a.sampling.top_p, "keep the most likely tokens that hold this much probability");
+  app.Add("--top-k", &a.sampling.top_k, "keep this many most likely tokens");
+  app.Add("--min-p", &a.sampling.min_p, "keep tokens at least this likely relative to the most likely one");
+  app.Add("--seed", &a.seed, "of the samples");
+  const Argument budget = app.Add("--max-new-tokens", &a.sampling.max_new_tokens,
+                                  "tokens of an answer (default: as the run was trained, else 256, or what the model has room for)")
+                              .Range(1, 1 << 20);
+  app.Add("--stop", &a.stop, "a text that ends an answer (may be repeated)");
+  app.Add("--slot-high", &a.slot_high, "token that says the answer is right");
+  app.Add("--slot-low", &a.slot_low, "token that says it is wrong");
+  app.Add("--device", &a.engine.device, "auto takes a GPU where one can be used").OneOf({"auto", "cpu", "cuda"}).ShowDefault();
+  app.Add("--dtype", &a.engine.dtype, "number format").OneOf({"auto", "bf16", "fp32"}).ShowDefault();
+  app.Add("--threads", &a.engine.threads, "threads").Range(1, 1024).ShowDefault();
+  app.Add("--max-batch", &a.engine.max_batch, "answers written at once").Range(1, 65536).ShowDefault();
+  app.Add("--kv-memory-mb", &a.engine.kv_memory_mb, "key-value cache at most").Range(1, 10000000).ShowDefault();
+  app.AddFlag("--json", &a.json, "a JSON line for a single question as well");
+  if (const auto code = app.Parse(argc, argv)) return *code;
+  a.system_given = system.Given();
+  a.budget_given = budget.Given();
   return ExitWith("generate", Generate(a));
 }
 

@@ -1,5 +1,4 @@
 // `candor score MODEL F.jsonl`: teacher-forced log-probabilities of given completions, one JSON line per row.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -157,14 +156,13 @@ Status Score(const ScoreArguments& arguments) {
 
 int RunScore(int argc, const char* const* argv) {
   ScoreArguments arguments;
-  CLI::App app{"Log-probabilities of given completions under a model (teacher forcing).", "candor score"};
-  app.footer(kExamples);
-  app.add_option("MODEL", arguments.model, "Hugging Face folder, or the folder of a run")->required();
-  app.add_option("FILE", arguments.path, "JSONL file of rows, - for standard input")->required();
-  app.add_option("--device", arguments.device, "auto (a GPU where one can be used), cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--dtype", arguments.dtype, "auto (the faster one here), bf16 or fp32")->check(CLI::IsMember({"auto", "bf16", "fp32"}));
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  CommandLine app{"Log-probabilities of given completions under a model (teacher forcing).", "candor score"};
+  app.AddFooter(kExamples);
+  app.Add("MODEL", &arguments.model, "Hugging Face folder, or the folder of a run").Required();
+  app.Add("FILE", &arguments.path, "JSONL file of rows, - for standard input").Required();
+  app.Add("--device", &arguments.device, "auto (a GPU where one can be used), cpu or cuda").OneOf({"auto", "cpu", "cuda"});
+  app.Add("--dtype", &arguments.dtype, "auto (the faster one here), bf16 or fp32").OneOf({"auto", "bf16", "fp32"});
+  if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("score", Score(arguments));
 }
 

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
 
@@ -108,15 +107,15 @@ Status Run(const SftArguments& arguments) {
 
 int RunSft(int argc, const char* const* argv) {
   SftArguments arguments;
-  CLI::App app{"Fine-tunes a model on rows with a prompt and a completion and writes a Hugging Face folder.", "candor sft"};
-  app.add_option("MODEL", arguments.model, "a Hugging Face folder, or a run's folder")->required();
-  app.add_option("DATA", arguments.data, "rows: a .jsonl file or a folder of them")->required();
-  app.add_option("OUT", arguments.out, "the folder to write")->required();
-  app.add_option("SETTINGS", arguments.overrides, "key=value, as in a recipe: sft.lr=2e-5 sft.steps=100 format.confidence=slot ...");
-  app.add_option("--recipe", arguments.recipe, "take format, [sft], device, dtype and seed from this recipe")->check(CLI::ExistingFile);
-  app.add_flag("--quiet", arguments.quiet, "no progress");
-  app.footer(kExamples);
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  CommandLine app{"Fine-tunes a model on rows with a prompt and a completion and writes a Hugging Face folder.", "candor sft"};
+  app.Add("MODEL", &arguments.model, "a Hugging Face folder, or a run's folder").Required();
+  app.Add("DATA", &arguments.data, "rows: a .jsonl file or a folder of them").Required();
+  app.Add("OUT", &arguments.out, "the folder to write").Required();
+  app.Add("SETTINGS", &arguments.overrides, "key=value, as in a recipe: sft.lr=2e-5 sft.steps=100 format.confidence=slot ...");
+  app.Add("--recipe", &arguments.recipe, "take format, [sft], device, dtype and seed from this recipe").ExistingFile();
+  app.AddFlag("--quiet", &arguments.quiet, "no progress");
+  app.AddFooter(kExamples);
+  if (const auto code = app.Parse(argc, argv)) return *code;
   struct sigaction action {};
   action.sa_handler = OnStop;
   ::sigaction(SIGTERM, &action, nullptr);

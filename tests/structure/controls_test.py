@@ -70,6 +70,7 @@ class Layers(unittest.TestCase):
             ("trainer/a.cc", "nccl.h", "core"),
             ("cli/a.cc", "rocksdb/db.h", "coordinator"),
             ("core/a.cc", "google/protobuf/message.h", "proto"),
+            ("cli/a.cc", "CLI/CLI.hpp", "cli/command_line.cc"),
         ]:
             self.assert_breaks(path, f"#include <{header}>", home)
         self.assert_breaks("core/a.cc", '#include "proto/candor.pb.h"', "proto")
@@ -78,7 +79,7 @@ class Layers(unittest.TestCase):
         self.assertEqual(self.problems("proto/a.cc", '#include "proto/candor.pb.h"'), [])
 
     def test_a_package_must_be_named(self):
-        self.assert_breaks("core/a.cc", "#include <CLI/CLI.hpp>", "cli11")
+        self.assert_breaks("core/a.cc", "#include <re2/re2.h>", "re2")
         self.assertEqual(self.problems("text/a.cc", "#include <fmt/format.h>"), [], "core's vocabulary comes with core")
 
     def test_torch_stays_where_it_belongs(self):
