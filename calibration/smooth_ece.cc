@@ -35,7 +35,7 @@ struct Grid {
 
 class Smoother {
  public:
-  Smoother(const Grid& grid, double sigma) : grid_(grid), size_(static_cast<int>(grid.weight_E.size())), kernel_E_(size_) {
+  Smoother(const Grid& grid, double sigma) : size_(static_cast<int>(grid.weight_E.size())), kernel_E_(size_) {
     for (int i = 0; i < size_; ++i) {
       const double t = static_cast<double>(i) / (size_ - 1) - 0.5;
       kernel_E_[i] = std::exp(-t * t / (2.0 * sigma * sigma)) / (std::sqrt(2.0 * std::numbers::pi) * sigma);
@@ -43,24 +43,33 @@ class Smoother {
     const int reach = static_cast<int>(std::ceil(kKernelRadius * sigma * (size_ - 1)));
     first_ = std::max(0, size_ / 2 - reach);
     last_ = std::min(size_ - 1, size_ / 2 + reach);
+    for (int place = size_ - 1 + size_ / 2; place >= -(size_ / 2); --place) {
+      const int source = place < 0 ? -place : place >= size_ ? 2 * (size_ - 1) - place : place;
+      if (grid.weight_E[source] != 0.0 || grid.residual_E[source] != 0.0)
+        filled_.push_back({place, grid.residual_E[source], grid.weight_E[source]});
+    }
   }
 
   // Smoothed (residual, weight) at grid point i; the data are mirrored at 0 and 1 (the edge itself not repeated).
   void At(int i, double* residual, double* weight) const {
     *residual = *weight = 0.0;
-    for (int k = first_; k <= last_; ++k) {
-      int source = i + size_ / 2 - k;
-      if (source < 0) source = -source;
-      if (source >= size_) source = 2 * (size_ - 1) - source;
-      *residual += kernel_E_[k] * grid_.residual_E[source];
-      *weight += kernel_E_[k] * grid_.weight_E[source];
+    const int right = i + size_ / 2 - first_, left = i + size_ / 2 - last_;
+    auto at = std::partition_point(filled_.begin(), filled_.end(), [right](const Filled& point) { return point.place > right; });
+    for (; at != filled_.end() && at->place >= left; ++at) {
+      const double kernel = kernel_E_[i + size_ / 2 - at->place];
+      *residual += kernel * at->residual;
+      *weight += kernel * at->weight;
     }
   }
 
  private:
-  const Grid& grid_;
+  struct Filled {
+    int place;  // on the grid that goes on, mirrored, on both sides
+    double residual, weight;
+  };
   int size_;
   std::vector<double> kernel_E_;
+  std::vector<Filled> filled_;  // the points that hold anything, from the right: a few hundred observations leave most of a grid empty
   int first_ = 0, last_ = 0;
 };
 
