@@ -73,8 +73,12 @@ struct AuditStep {
     a.segment_ = r.segment.value;
     ++a.balance_.segments;
     for (uint64_t step = r.step.value; step <= a.last_step_; ++step)
-      for (const PlannedGroup& group : a.plans_[step].groups) a.ends_.erase(group.group);
+      for (const PlannedGroup& group : a.plans_[step].groups) {
+        a.ends_.erase(group.group);
+        if (step <= a.covered_) a.scored_.erase(group.group);  // its payload was let go: it is generated and scored again
+      }
     a.last_step_ = r.step.value - 1;
+    a.covered_ = std::min(a.covered_, a.last_step_), a.checkpointed_ = std::min(a.checkpointed_, a.last_step_);
   }
   void operator()(const StepDone& r) const {
     const uint64_t step = r.report.step.value;
@@ -88,8 +92,13 @@ struct AuditStep {
   }
   void operator()(const CheckpointDone& r) const {
     if (r.step.value > a.last_step_) a.Complain(fmt::format("a checkpoint of step {} before it was done", r.step.value));
+    a.checkpointed_ = std::max(a.checkpointed_, r.step.value);
+    a.covered_ = std::max(a.covered_, r.step.value - std::min(r.step.value, r.replayable_steps));
   }
-  void operator()(const RunFinished&) const { a.balance_.finished = true; }
+  void operator()(const RunFinished&) const {
+    a.balance_.finished = true;
+    if (a.last_step_ >= a.plan_.steps) a.covered_ = std::max(a.covered_, a.checkpointed_);
+  }
 };
 
 void Auditor::Add(const LedgerRecord& record) { std::visit(AuditStep{*this}, record); }

@@ -15,7 +15,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
-from processes import CANDOR, pids_of, steps_done  # noqa: E402
+from processes import CANDOR, SOURCE, pids_of, steps_done  # noqa: E402
 from faulted_run import DEADLINE_S, FaultedRun, Run, Undisturbed  # noqa: E402
 
 MODE = sys.argv.pop(1) if len(sys.argv) > 1 else "everyday"
@@ -140,11 +140,16 @@ class NamedErrors(Hangs):
     @unittest.skipUnless(MODE == "all", "slow")
     def test_a_full_disk(self):
         mount = pathlib.Path(self.folder.name) / "small"
-        mount.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(mount)], capture_output=True).returncode != 0:
+        mount.mkdir()  # the ledger alone sets 18 MB aside for its log
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mount)], capture_output=True).returncode != 0:
             self.skipTest("no right to mount a tmpfs")
-        self.addCleanup(lambda: subprocess.run(["umount", "-l", str(mount)], capture_output=True))
-        folder, self.folder_name = self.folder.name, mount
+        try:
+            self.fill_and_free(mount)
+        finally:  # before tearDown removes the folder that it is mounted in
+            self.stop_run()
+            subprocess.run(["umount", "-l", str(mount)], capture_output=True)
+
+    def fill_and_free(self, mount):
         self.run_now = run = Run(mount, 100000)
         self.wait("step 5", lambda: steps_done(run.path) >= 5, 120)
         filler = mount / "filler"
@@ -161,14 +166,13 @@ class NamedErrors(Hangs):
             moment = time.time()
             self.wait("steps go on once there is space", lambda: run.metric_lines()[-1]["wall_s"] > moment + 0.5)
             print(f"candor-figure R15 full_disk_recovered={time.time() - moment:.1f} s bound=60", flush=True)
-        self.stop_run()
 
     @unittest.skipUnless(MODE == "all", "slow")
     def test_a_coordinator_that_cannot_be_reached(self):
         """A worker by hand whose coordinator is gone says so and keeps trying; it ends on SIGTERM at once."""
         run = self.begin()
         run.end()
-        worker = subprocess.Popen([CANDOR, "reward", "--run-dir", str(run.path), "--index", "7"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        worker = subprocess.Popen([CANDOR, "reward", "--run-dir", str(run.path), "--index", "7"], cwd=SOURCE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         log = run.path / "logs" / "reward-7.log"
         named = self.wait("the worker names what it waits for", lambda: log.exists() and "coordinator away" in log.read_text(), 30)
         print(f"candor-figure R15 unreachable_coordinator_named={named:.1f} s bound=60", flush=True)
