@@ -93,11 +93,11 @@ SafetensorsFile::~SafetensorsFile() {
   if (data_) ::munmap(data_, size_);
 }
 
-Result<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
+Result<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path, bool follow_links) {
   CANDOR_ASSIGN(const std::vector<TensorEntry> index, ReadSafetensorsIndex(path));
   std::unique_ptr<SafetensorsFile> file(new SafetensorsFile);
   file->path_ = path;
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (follow_links ? 0 : O_NOFOLLOW));
   if (fd < 0) return IoError("cannot open", path);
   struct stat info = {};
   if (::fstat(fd, &info) != 0) {

@@ -15,7 +15,7 @@ namespace candor {
 // One mapped file. Tensors are views of the mapping: keep the reader alive while they are used, and do not write to them.
 class SafetensorsFile {
  public:
-  static Result<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
+  static Result<std::unique_ptr<SafetensorsFile>> Open(const std::string& path, bool follow_links = true);
   ~SafetensorsFile();
   SafetensorsFile(const SafetensorsFile&) = delete;
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;

@@ -79,7 +79,8 @@ void CoordinatorLink::Serve(uint64_t epoch, const std::string& endpoint) {
     if (setup_.clock->SteadyMs() >= next_beat) {
       if (Status beat = Beat(caller); !beat) {
         TakeRefusal(beat.error());
-        return LogError(beat.error(), "heartbeat to the coordinator");
+        if (beat.error().code != ErrorCode::kUnavailable) LogError(beat.error(), "heartbeat to the coordinator");
+        return;  // one that is gone, perhaps because the run is over, is spoken of by Run
       }
       next_beat = setup_.clock->SteadyMs() + setup_.heartbeat_ms;
     }

@@ -50,7 +50,7 @@ Status SameModel(const CheckpointManifest& manifest, ShardedPolicy& policy, cons
 Status FillFrom(const CheckpointManifest& manifest, const std::string& folder, ShardedPolicy& policy) {
   std::vector<std::unique_ptr<SafetensorsFile>> files;
   for (int slice = 0; slice < manifest.slices; ++slice) {
-    CANDOR_ASSIGN(std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(folder + "/" + SliceFileName(slice)));
+    CANDOR_ASSIGN(std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(folder + "/" + SliceFileName(slice), false));
     files.push_back(std::move(file));
   }
   for (size_t u = 0; u < policy.units().size(); ++u)

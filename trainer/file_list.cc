@@ -1,7 +1,11 @@
 #include "trainer/file_list.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
-#include <fstream>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
@@ -12,14 +16,15 @@ namespace {
 
 // The chunks of a file of any size.
 Result<std::vector<FileChunk>> HashChunks(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(ErrorCode::kNotFound, "cannot be opened", path);
+  const int opened = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);  // a link would lead out of the folder
+  if (opened < 0 && errno == ELOOP) return Fail(ErrorCode::kInvalidInput, "is a link, not a file of its folder", path);
+  if (opened < 0) return Fail(ErrorCode::kNotFound, "cannot be opened", path);
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(::fdopen(opened, "rb"), &std::fclose);
   std::vector<FileChunk> chunks;
   std::string buffer(kChunkBytes, '\0');
   for (uint64_t offset = 0;;) {
-    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    uint64_t got = static_cast<uint64_t>(file.gcount());
-    if (file.bad()) return Fail(ErrorCode::kIo, "reading stopped at byte " + std::to_string(offset), path);
+    const uint64_t got = std::fread(buffer.data(), 1, buffer.size(), file.get());
+    if (std::ferror(file.get())) return Fail(ErrorCode::kIo, "reading stopped at byte " + std::to_string(offset), path);
     if (got > 0) chunks.push_back({offset, got, HashHex(std::string_view(buffer).substr(0, got))});
     offset += got;
     if (got < buffer.size()) return chunks;

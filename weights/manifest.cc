@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
+#include "core/json_depth.h"
 #include "weights/delta.h"
 
 namespace candor {
@@ -104,6 +105,7 @@ Result<VersionPacking> PackingFrom(const Json& json, const std::string& where) {
 // Reads untrusted text: what nlohmann throws becomes an error here.
 template <typename T, typename Read>
 Result<T> Parse(const std::string& text, const std::string& where, Read read) {
+  if (BracketDepth(text) > kMaxJsonDepth || MostKeys(text) > kMaxJsonKeys) return Broken("nested too deeply, or too many keys", where);
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return Broken("this is no manifest", where);
   try {

@@ -217,7 +217,7 @@ TEST(Damage, OneByteIn4096OfEveryShardCounts) {
 }
 
 TEST(Damage, MixedUpShardsAreNamedAndTheOneBeforeIsUsed) {
-  for (const char* how : {"truncate", "swap", "other step", "missing", "longer", "empty manifest", "other manifest"}) {
+  for (const char* how : {"truncate", "swap", "other step", "missing", "longer", "empty manifest", "other manifest", "link"}) {
     tiny::Folder folder;
     WriteSteps(folder.path(), 2, {10, 20}, Keep(9));
     const std::string newest = folder.path() + "/step_00000020", older = folder.path() + "/step_00000010";
@@ -232,6 +232,10 @@ TEST(Damage, MixedUpShardsAreNamedAndTheOneBeforeIsUsed) {
     if (kind == "other step") Overwrite(second, Bytes(older + "/rank_1.safetensors"));
     if (kind == "missing") std::filesystem::remove(first);
     if (kind == "longer") Overwrite(first, Bytes(first) + "x");
+    if (kind == "link") {  // the right bytes, but outside the folder
+      std::filesystem::rename(first, folder.path() + "/outside");
+      std::filesystem::create_symlink(folder.path() + "/outside", first);
+    }
     if (kind == "empty manifest") Overwrite(newest + "/manifest.json", "");
     if (kind == "other manifest") Overwrite(newest + "/manifest.json", Bytes(older + "/manifest.json"));
     EXPECT_FALSE(VerifyCheckpoint(newest).empty()) << how;
