@@ -8,7 +8,7 @@ namespace candor::fuzz {
 const std::vector<Target>& Targets() {
   static const std::vector<Target> all = [] {
     std::vector<Target> list;
-    for (auto* part : {&MessageTargets, &TextTargets, &FileTargets})
+    for (auto* part : {&MessageTargets, &TextTargets, &FileTargets, &VersionTargets})
       for (const Target& target : part()) list.push_back(target);
     return list;
   }();

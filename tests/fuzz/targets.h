@@ -25,6 +25,7 @@ const Target* FindTarget(std::string_view name);
 std::vector<Target> MessageTargets();  // message_targets.cc
 std::vector<Target> TextTargets();     // text_targets.cc
 std::vector<Target> FileTargets();     // file_targets.cc
+std::vector<Target> VersionTargets();  // version_targets.cc
 
 // Aborts with the text when a promise does not hold: a finding, for libFuzzer and gtest alike.
 void Promise(bool holds, const char* what);
