@@ -25,6 +25,8 @@ namespace candor::cli {
 namespace {
 
 constexpr int64_t kLearnersLookMs = 15'000;
+constexpr int kCallBacks = 3;
+constexpr int64_t kCallBackEveryMs = 60'000;
 
 struct JobArguments {
   std::string role, run_dir;
@@ -51,27 +53,45 @@ std::function<Status()> StillOurs(std::shared_ptr<Epoch> fence) {
   };
 }
 
-// Nobody needs the coordinator of learners whose job is gone (cancelled, failed); learners that are submitted again call it back.
-std::function<bool()> LearnersGone(const RunDir& run, int64_t idle_exit_min) {
+// Nobody needs workers whose learners' job is gone (cancelled, failed), nor rollouts whose learners queue: learners that start call them
+// back. True once that has lasted for idle_exit_min; asked often, looks seldom.
+std::function<bool()> LearnersAway(const RunDir& run, const std::string& role, double idle_exit_min) {
   struct Memory {
-    int64_t next_ms = 0, gone_since_ms = -1;
+    int64_t next_ms = 0, away_since_ms = -1;
   };
-  auto memory = std::make_shared<Memory>();
-  return [run, idle_exit_min, memory, clock = SystemClock()] {
+  const auto limit_ms = static_cast<int64_t>(idle_exit_min * 60'000);
+  return [run, role, limit_ms, memory = std::make_shared<Memory>(), clock = SystemClock()] {
     const int64_t now = clock.SteadyMs();
-    if (idle_exit_min == 0 || now < memory->next_ms) return false;
-    memory->next_ms = now + kLearnersLookMs;
+    if (limit_ms == 0 || now < memory->next_ms) return false;
+    memory->next_ms = now + std::min(kLearnersLookMs, limit_ms / 4);
     const auto jobs = ReadSubmitted(run);
     if (!jobs) return false;
     const auto learners = std::find_if(jobs->begin(), jobs->end(), [](const SubmittedJob& job) { return job.role == "learners"; });
-    if (learners == jobs->end()) return false;
-    const Result<bool> alive = IsJobAlive(learners->id);
-    if (!alive) return false;  // a controller that is away says nothing about jobs
-    if (*alive) memory->gone_since_ms = -1;
-    if (!*alive && memory->gone_since_ms < 0) memory->gone_since_ms = now;
-    if (*alive || now - memory->gone_since_ms < idle_exit_min * 60'000) return false;
-    std::fprintf(stderr, "the learners' job %s has been gone for %ld minutes\n", learners->id.c_str(), static_cast<long>(idle_exit_min));
+    if (learners == jobs->end()) return false;  // one job for all, or the submission is under way
+    const Result<Presence> presence = FindJob(learners->id);
+    if (!presence) return false;  // a controller that is away says nothing about jobs
+    const bool away = *presence == Presence::kGone || (*presence == Presence::kQueues && role == "rollouts");
+    if (!away) memory->away_since_ms = -1;
+    if (away && memory->away_since_ms < 0) memory->away_since_ms = now;
+    if (!away || now - memory->away_since_ms < limit_ms) return false;
+    std::fprintf(stderr, "the learners' job %s has been %s for %ld s: the %s leave\n", learners->id.c_str(),
+                 *presence == Presence::kGone ? "gone" : "queueing", static_cast<long>(limit_ms / 1000), role.c_str());
     return true;
+  };
+}
+
+// Those who left are called back when the learners start, and again a little later: one of them may have been about to leave just then.
+std::function<Status()> CallBackAtFirst(const RunDir& run, std::function<Status()> still_ours) {
+  struct Memory {
+    int64_t next_ms = 0;
+    int calls = 0;
+  };
+  return [run, still_ours = std::move(still_ours), memory = std::make_shared<Memory>(), clock = SystemClock()]() -> Status {
+    CANDOR_TRY(still_ours());
+    if (memory->calls == kCallBacks || clock.SteadyMs() < memory->next_ms) return {};
+    memory->next_ms = clock.SteadyMs() + kCallBackEveryMs, ++memory->calls;
+    if (Status called = CallBack(run); !called) LogError(called.error(), "looking for the other jobs of the run");
+    return {};
   };
 }
 
@@ -99,6 +119,7 @@ int RunLearnersJob(const JobArguments& arguments, Recipe& recipe, const RunDir& 
   if (arguments.role == "learners") {
     mode.rl.spread = Spread::kLearners;
     if (Status called = CallBack(run); !called) LogError(called.error(), "looking for the other jobs of the run");
+    mode.rl.still_ours = CallBackAtFirst(run, mode.rl.still_ours);  // the stages before may have taken hours
   } else {
     status = SpreadOverAllocation(recipe, mode.rl);
   }
@@ -109,16 +130,16 @@ int RunLearnersJob(const JobArguments& arguments, Recipe& recipe, const RunDir& 
 }
 
 Status ServeWorkerJob(const JobArguments& arguments, const Recipe& asked, const RunDir& run, std::shared_ptr<Epoch> fence) {
-  CANDOR_TRY(WaitForRun(run, arguments.role == "rollouts" ? asked.slurm.idle_exit_min : 0));
+  const std::function<bool()> away = LearnersAway(run, arguments.role, asked.slurm.idle_exit_min);
+  CANDOR_ASSIGN(const bool begun, WaitForRun(run, away));
+  if (!begun) return {};
   CANDOR_ASSIGN(const Recipe recipe, LoadResolvedRecipe(run.path));
   ChildSpec spec = arguments.role == "coordinator"
                        ? PlaceCoordinator(recipe, run)
-                       : PlaceWorker(recipe, run, arguments.role == "rollouts" ? "rollout" : "reward", arguments.index);
-  if (arguments.role == "rollouts")
-    spec.command.insert(spec.command.end(), {"--idle-exit-min", std::to_string(recipe.slurm.idle_exit_min)});
+                       : PlaceWorker(recipe, run, arguments.role == "rollouts" ? "rollout" : "reward", arguments.index, SharedDevices::kNo);
   if (arguments.role == "coordinator")  // it ends well when it is told to end, too
     spec.proof = [run, steps = static_cast<uint64_t>(recipe.trainer.steps)] { return IsRunFinished(run.path, steps); };
-  WorkersRun how{arguments.role, StillOurs(std::move(fence)), GraceMs(recipe), LearnersGone(run, recipe.slurm.idle_exit_min)};
+  WorkersRun how{arguments.role, StillOurs(std::move(fence)), GraceMs(recipe), away};
   return SuperviseWorkers({std::move(spec)}, run, how);
 }
 

@@ -67,22 +67,24 @@ Status JoinBySlurm(const JoinArguments& arguments, const Recipe& recipe, const R
 }
 
 // A coordinator on the loopback of another machine can be reached by nobody here.
-Status CheckReachable(const RunDir& run) {
+// Says whether this is the machine of the run's own processes.
+Result<bool> CheckReachable(const RunDir& run) {
   CANDOR_ASSIGN(const CoordinatorAddress address, FindCoordinator(run.path));
   char self[256] = "";
   ::gethostname(self, sizeof self - 1);
   const bool loopback = address.endpoint.starts_with("tcp://127.");
   if (!loopback) ::setenv("CANDOR_HOST", "auto", 0);
-  if (!loopback || address.node.empty() || address.node == self) return {};
+  const bool same = address.node.empty() || address.node == self;
+  if (!loopback || same) return same;
   return Fail(ErrorCode::kUnavailable, fmt::format("the coordinator listens on the loopback of {} only; this is {}", address.node, self),
               address.endpoint, "start the run with coordinator.host set to a name that other machines know");
 }
 
 Status JoinHere(const JoinArguments& arguments, const Recipe& recipe, const RunDir& run, int64_t first) {
-  CANDOR_TRY(CheckReachable(run));
+  CANDOR_ASSIGN(const bool same_machine, CheckReachable(run));
   std::vector<ChildSpec> specs;
   for (int64_t i = first; i < first + arguments.rollouts; ++i) {
-    specs.push_back(PlaceWorker(recipe, run, "rollout", i));
+    specs.push_back(PlaceWorker(recipe, run, "rollout", i, same_machine ? SharedDevices::kYes : SharedDevices::kNo));
     std::fprintf(stderr, "%s joins; log: %s/%s.log\n", specs.back().name.c_str(), run.Logs().c_str(), specs.back().name.c_str());
   }
   return SuperviseWorkers(std::move(specs), run, {"rollouts", {}, 20'000, {}});

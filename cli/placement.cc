@@ -29,10 +29,10 @@ std::map<std::string, std::string> Threads(int64_t threads) {
   return {{"OMP_NUM_THREADS", std::to_string(threads)}, {"MKL_NUM_THREADS", std::to_string(threads)}, {"OMP_WAIT_POLICY", "passive"}};
 }
 
-// Beside this program, or by name inside the container.
-std::vector<std::string> Program(const Recipe& recipe, const RunDir& run, const std::string& program) {
+// Beside this program, or by name inside the container, which sees `folder`.
+std::vector<std::string> Program(const Recipe& recipe, const std::string& folder, const std::string& program) {
   if (recipe.slurm.container.empty()) return {ProgramFolder() + program};
-  std::vector<std::string> command = {"apptainer", "exec", "--bind", run.path};
+  std::vector<std::string> command = {"apptainer", "exec", "--bind", folder};
   if (recipe.run.device != "cpu") command.push_back("--nv");
   command.insert(command.end(), {recipe.slurm.container, program});
   return command;
@@ -42,7 +42,7 @@ ChildSpec Role(const Recipe& recipe, const RunDir& run, const std::string& progr
                int64_t threads) {
   ChildSpec spec;
   spec.name = index < 0 ? role : fmt::format("{}-{}", role, index);
-  spec.command = Program(recipe, run, program);
+  spec.command = Program(recipe, run.path, program);
   spec.command.insert(spec.command.end(), {role, "--run-dir", run.path});
   if (index >= 0) spec.command.insert(spec.command.end(), {"--index", std::to_string(index)});
   spec.environment = Threads(threads);
@@ -77,7 +77,7 @@ ChildSpec Trainer(const Recipe& recipe, const RunDir& run, const std::vector<std
   ChildSpec spec = Role(recipe, run, "candor-torch", "trainer", -1, recipe.trainer.threads);
   if (!launcher.empty()) {
     spec.command.insert(spec.command.begin(), launcher.begin(), launcher.end());
-    if (launcher[0] == "srun") spec.clear = [] { CancelSteps("trainer"); };
+    if (launcher[0] == "srun") spec.before_restart = [](std::vector<std::string>&) { CancelSteps("trainer"); };
     spec.stop_signal = SIGUSR1, spec.stop_group = false;  // TERM makes srun and mpirun kill the ranks before they have written a thing
   }
   spec.proof = [run, steps = recipe.trainer.steps] { return IsTrainerDone(run, steps); };
@@ -85,22 +85,32 @@ ChildSpec Trainer(const Recipe& recipe, const RunDir& run, const std::vector<std
 }
 
 // `srun` on one node of the allocation; what the step is given in addition is in `environment` (srun overwrites the devices' variable).
-void OnNode(ChildSpec& spec, const std::string& node, int64_t cpus, const std::vector<std::string>& srun_more) {
-  std::vector<std::string> command = {"srun",       "--overlap",  "--mpi=none", "--kill-on-bad-exit=1", "--nodes=1",
-                                      "--ntasks=1", "--nodelist", node,         "--cpus-per-task",      std::to_string(cpus)};
-  command.insert(command.end(), srun_more.begin(), srun_more.end());
+void OnNode(ChildSpec& spec, const Allocation& allocation, size_t node, int64_t cpus) {
+  std::vector<std::string> command = {"srun",
+                                      "--job-name=" + spec.name,
+                                      "--overlap",
+                                      "--mpi=none",
+                                      "--kill-on-bad-exit=1",
+                                      "--nodes=1",
+                                      "--ntasks=1",
+                                      "--nodelist=" + allocation.nodes[node],
+                                      "--cpus-per-task",
+                                      std::to_string(cpus)};
   if (auto devices = spec.environment.find("CUDA_VISIBLE_DEVICES"); devices != spec.environment.end())
     command.insert(command.end(), {"env", "CUDA_VISIBLE_DEVICES=" + devices->second});
   command.insert(command.end(), spec.command.begin(), spec.command.end());
   spec.command = std::move(command);
-  spec.clear = [name = spec.name] { CancelSteps(name); };
+  spec.before_restart = [name = spec.name, nodes = allocation.nodes](std::vector<std::string>& srun) {
+    CancelSteps(name);
+    MoveFromDeadNodes(srun, nodes);
+  };
   spec.stop_signal = SIGUSR1, spec.stop_group = false;
 }
 
 std::vector<ChildSpec> OnThisMachine(const Recipe& recipe, const RunDir& run) {
   std::vector<ChildSpec> specs = {PlaceCoordinator(recipe, run)};
-  for (int64_t i = 0; i < recipe.reward.workers; ++i) specs.push_back(PlaceWorker(recipe, run, "reward", i));
-  for (int64_t i = 0; i < recipe.rollout.workers; ++i) specs.push_back(PlaceWorker(recipe, run, "rollout", i));
+  for (int64_t i = 0; i < recipe.reward.workers; ++i) specs.push_back(PlaceWorker(recipe, run, "reward", i, SharedDevices::kYes));
+  for (int64_t i = 0; i < recipe.rollout.workers; ++i) specs.push_back(PlaceWorker(recipe, run, "rollout", i, SharedDevices::kYes));
   specs.push_back(Trainer(recipe, run, recipe.trainer.ranks == 1 ? std::vector<std::string>{} : MpirunCommand(recipe.trainer.ranks)));
   PlaceOnDevices(recipe, specs.back(), "trainer", 0, recipe.placement.trainer_gpus);
   // Slurm's local rank of the batch step would put every worker on device 0.
@@ -113,10 +123,10 @@ std::vector<ChildSpec> OnThisMachine(const Recipe& recipe, const RunDir& run) {
 std::vector<ChildSpec> OverAllocation(const Recipe& recipe, const RunDir& run, const Allocation& allocation) {
   const NodesOfRoles places = SpreadOverNodes(recipe, allocation);
   std::vector<ChildSpec> specs = {PlaceCoordinator(recipe, run)};
-  OnNode(specs.back(), allocation.nodes[0], 1, {});
+  OnNode(specs.back(), allocation, 0, 1);
   for (int64_t i = 0; i < recipe.reward.workers; ++i) {
-    specs.push_back(PlaceWorker(recipe, run, "reward", i));
-    OnNode(specs.back(), allocation.nodes[places.rewards[static_cast<size_t>(i)]], recipe.reward.threads, {});
+    specs.push_back(PlaceWorker(recipe, run, "reward", i, SharedDevices::kYes));
+    OnNode(specs.back(), allocation, places.rewards[static_cast<size_t>(i)], recipe.reward.threads);
   }
   const int64_t trainer_nodes = static_cast<int64_t>(places.trainer.size());
   const int64_t trainer_gpus = (recipe.placement.trainer_gpus + trainer_nodes - 1) / trainer_nodes;  // of one node
@@ -126,19 +136,23 @@ std::vector<ChildSpec> OverAllocation(const Recipe& recipe, const RunDir& run, c
     ChildSpec spec = Role(recipe, run, "candor-torch", "rollout", i, recipe.rollout.engine.threads);
     const bool shares = std::find(places.trainer.begin(), places.trainer.end(), node) != places.trainer.end();
     PlaceOnDevices(recipe, spec, "rollout", on_node[node]++, shares ? trainer_gpus : 0);
-    OnNode(spec, allocation.nodes[node], recipe.rollout.engine.threads, {});
+    OnNode(spec, allocation, node, recipe.rollout.engine.threads);
     specs.push_back(std::move(spec));
   }
   std::string nodes;
   for (const size_t node : places.trainer) nodes += (nodes.empty() ? "" : ",") + allocation.nodes[node];
   std::vector<std::string> srun = SrunLearners(recipe.trainer.ranks, recipe.trainer.threads);
-  srun.insert(srun.end(), {"--nodes", std::to_string(trainer_nodes), "--nodelist", nodes});
+  srun.insert(srun.end(), {"--nodes=" + std::to_string(trainer_nodes), "--nodelist=" + nodes});
   ChildSpec trainer = Trainer(recipe, run, {});
   PlaceOnDevices(recipe, trainer, "trainer", 0, trainer_gpus);
   if (auto devices = trainer.environment.find("CUDA_VISIBLE_DEVICES"); devices != trainer.environment.end())
     srun.insert(srun.end(), {"env", "CUDA_VISIBLE_DEVICES=" + devices->second});
   specs.push_back(Trainer(recipe, run, srun));
   specs.back().environment = trainer.environment;
+  specs.back().before_restart = [names = allocation.nodes](std::vector<std::string>& command) {
+    CancelSteps("trainer");
+    MoveFromDeadNodes(command, names);
+  };
   for (ChildSpec& spec : specs) {
     spec.environment["CANDOR_HOST"] = "auto";
     if (!spec.proof)  // srun returns 0 when it lost the node
@@ -151,10 +165,10 @@ std::vector<ChildSpec> OverAllocation(const Recipe& recipe, const RunDir& run, c
 
 ChildSpec PlaceCoordinator(const Recipe& recipe, const RunDir& run) { return Role(recipe, run, "candor", "coordinator", -1, 1); }
 
-ChildSpec PlaceWorker(const Recipe& recipe, const RunDir& run, const std::string& role, int64_t index) {
+ChildSpec PlaceWorker(const Recipe& recipe, const RunDir& run, const std::string& role, int64_t index, SharedDevices shared) {
   if (role == "reward") return Role(recipe, run, "candor", role, index, 1);
   ChildSpec spec = Role(recipe, run, "candor-torch", role, index, recipe.rollout.engine.threads);
-  PlaceOnDevices(recipe, spec, role, index, recipe.placement.trainer_gpus);
+  if (shared == SharedDevices::kYes) PlaceOnDevices(recipe, spec, role, index, recipe.placement.trainer_gpus);
   return spec;
 }
 
@@ -168,8 +182,23 @@ Result<std::optional<Allocation>> FindAllocation() {
   if (allocation.nodes.empty())
     return Fail(ErrorCode::kUnavailable, "Slurm names no node of this allocation", "scontrol show hostnames " + std::string(list));
   allocation.cpus_per_node = std::max<int64_t>(1, NumberFrom("SLURM_CPUS_ON_NODE", NumberFrom("SLURM_JOB_CPUS_PER_NODE", 1)));
-  allocation.gpus_per_node = NumberFrom("SLURM_GPUS_ON_NODE", 0);
+  allocation.gpus_per_node = NumberFrom("SLURM_GPUS_ON_NODE", -1);
+  if (allocation.gpus_per_node < 0) {  // a shell of salloc is told of its CPUs only
+    const Result<std::string> gres =
+        RunForOutput({"squeue", "--noheader", "--format=1 %b", "--jobs=" + std::string(std::getenv("SLURM_JOB_ID"))});
+    allocation.gpus_per_node = gres ? LargestNode(*gres).gpus : 0;
+  }
+  allocation.inside = std::getenv("SLURMD_NODENAME") != nullptr;
   return std::optional(std::move(allocation));
+}
+
+Result<std::vector<std::string>> StageProgram(const Recipe& recipe, const std::string& folder) {
+  CANDOR_ASSIGN(const std::optional<Allocation> allocation, FindAllocation());
+  std::vector<std::string> program = Program(recipe, folder, "candor-torch");
+  if (allocation && !allocation->inside)
+    program.insert(program.begin(), {"srun", "--job-name=stage", "--overlap", "--mpi=none", "--nodes=1", "--ntasks=1",
+                                     "--nodelist=" + allocation->nodes[0], "--cpus-per-task", std::to_string(allocation->cpus_per_node)});
+  return program;
 }
 
 NodesOfRoles SpreadOverNodes(const Recipe& recipe, const Allocation& allocation) {

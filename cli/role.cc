@@ -22,8 +22,6 @@ int RunRole(const std::string& role, const std::string& about, bool indexed, int
   CommandLine app{about, "candor " + role};
   app.Add("--run-dir", &arguments.run_dir, "the run's folder").Required();
   if (indexed) app.Add("--index", &arguments.index, "which worker of this role, from 0").Range(0, 1 << 20);
-  if (role == "rollout")
-    app.Add("--idle-exit-min", &arguments.idle_exit_min, "leave after so many minutes without work; 0 = never").Range(0, 100000);
   if (const auto code = app.Parse(argc, argv)) return *code;
   struct sigaction action {};
   action.sa_handler = OnStop;

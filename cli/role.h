@@ -14,7 +14,6 @@ namespace candor::cli {
 struct RoleArguments {
   std::string run_dir;
   int index = 0;
-  int idle_exit_min = 0;  // rollouts: leave after so long without work; 0 = never
   const std::atomic<bool>* stop = nullptr;
 };
 using RoleBody = std::function<Status(const RoleArguments&)>;

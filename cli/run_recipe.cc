@@ -60,7 +60,7 @@ Status RefuseByLint(const Recipe& recipe) {
 
 Status SpreadOverAllocation(const Recipe& recipe, RlRun& rl) {
   CANDOR_ASSIGN(std::optional<Allocation> allocation, FindAllocation());
-  if (!allocation || allocation->nodes.size() < 2) return {};
+  if (!allocation || (allocation->nodes.size() < 2 && allocation->inside)) return {};
   if (recipe.run.layout == "jobs")
     return Fail(ErrorCode::kInvalidInput, "layout = \"jobs\", but this is one allocation", "layout",
                 "use candor submit from a login node, or layout = \"one_job\" here");

@@ -16,7 +16,7 @@ struct RunMode {
 
 // What is known to miscalibrate is not trained by oversight.
 Status RefuseByLint(const Recipe& recipe);
-// Inside a Slurm allocation of several nodes: RL is spread over them. Elsewhere nothing changes.
+// Inside a Slurm allocation of several nodes, or of one that is not this machine: RL is spread over them. Elsewhere nothing changes.
 Status SpreadOverAllocation(const Recipe& recipe, RlRun& rl);
 
 // [prepare], a look at every input, and the run's folder with its keys.

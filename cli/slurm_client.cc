@@ -1,8 +1,13 @@
 #include "cli/slurm_client.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "cli/supervisor.h"
@@ -13,6 +18,7 @@ namespace candor::cli {
 
 namespace {
 using nlohmann::json;
+constexpr char kNodeList[] = "--nodelist=";
 std::string ListPath(const RunDir& run) { return run.Jobs() + "/submitted.json"; }
 }  // namespace
 
@@ -41,11 +47,17 @@ Result<std::string> SubmitScript(const std::string& file, const std::string& aft
   return answer.substr(0, answer.find(';'));  // "12" or "12;cluster"
 }
 
-Result<bool> IsJobAlive(const std::string& id) {
+Result<Presence> FindJob(const std::string& id) {
   Result<std::string> listed = RunForOutput({"squeue", "--noheader", "--format=%T", "--jobs=" + id});
-  if (!listed && listed.error().what.find("Invalid job id") != std::string::npos) return false;
+  if (!listed && listed.error().what.find("Invalid job id") != std::string::npos) return Presence::kGone;
   CANDOR_TRY(listed);
-  return !listed->empty();
+  Presence presence = Presence::kGone;
+  std::istringstream states(*listed);
+  for (std::string state; states >> state;) {
+    const bool queues = state == "PENDING" || state.starts_with("REQUEUE") || state == "SPECIAL_EXIT";
+    presence = std::max(presence, queues ? Presence::kQueues : Presence::kRuns);
+  }
+  return presence;
 }
 
 Status CancelJob(const std::string& id) {
@@ -64,6 +76,32 @@ void CancelSteps(const std::string& name) {
       if (Status ended = CancelJob(id); !ended) LogError(ended.error(), "ending step " + id);
 }
 
+void MoveFromDeadNodes(std::vector<std::string>& command, const std::vector<std::string>& nodes) {
+  const auto listed = RunForOutput({"sinfo", "--noheader", "--Node", "--format=%N %T", fmt::format("--nodes={}", fmt::join(nodes, ","))});
+  if (!listed) return LogError(listed.error(), "looking for dead nodes");
+  std::set<std::string> dead;
+  std::istringstream lines(*listed);
+  for (std::string node, state; lines >> node >> state;)
+    if (state.starts_with("down") || state.ends_with('*')) dead.insert(node);
+  for (std::string& word : command) {
+    if (!word.starts_with(kNodeList)) continue;
+    std::istringstream names(word.substr(std::strlen(kNodeList)));
+    std::vector<std::string> places;
+    size_t wanted = 0, lost = 0;
+    for (std::string name; std::getline(names, name, ','); ++wanted) dead.count(name) ? void(++lost) : places.push_back(name);
+    if (lost == 0) return;
+    // from the last node on: learners stand on the first ones
+    for (auto node = nodes.rbegin(); node != nodes.rend() && places.size() < wanted; ++node)
+      if (!dead.count(*node) && std::find(places.begin(), places.end(), *node) == places.end()) places.push_back(*node);
+    if (places.empty()) return;
+    std::fprintf(stderr, "%zu of %zu nodes of a step are dead: it is started on %s\n", lost, wanted,
+                 fmt::format("{}", fmt::join(places, ",")).c_str());
+    word = fmt::format("{}{}", kNodeList, fmt::join(places, ","));
+    for (std::string& other : command)
+      if (other.starts_with("--nodes=")) other = fmt::format("--nodes={}", places.size());
+  }
+}
+
 NodeSize AskLargestNode(const std::string& partition) {
   std::vector<std::string> command = {"sinfo", "--noheader", "--format=%c %G"};
   if (!partition.empty()) command.push_back("--partition=" + partition);
@@ -76,8 +114,8 @@ Status CallBack(const RunDir& run) {
   bool changed = false;
   for (SubmittedJob& job : jobs) {
     if (job.role == "learners" || job.role == "all") continue;
-    CANDOR_ASSIGN(const bool alive, IsJobAlive(job.id));
-    if (alive) continue;
+    CANDOR_ASSIGN(const Presence presence, FindJob(job.id));
+    if (presence != Presence::kGone) continue;
     CANDOR_ASSIGN(const std::string id, SubmitScript(job.file, ""));
     std::fprintf(stderr, "calling the %s back: job %s has left, job %s takes its place\n", job.role.c_str(), job.id.c_str(), id.c_str());
     job.id = id;

@@ -18,7 +18,7 @@ struct SlurmOptions {
   std::string account, partition, qos, time, gres, constraint, container, template_file;
   std::vector<std::string> prologue, extra;
   int64_t warn_s = 120;
-  int64_t idle_exit_min = 30;
+  double idle_exit_min = 30;
 };
 
 inline void Declare(OptionTable& t, PlacementOptions& o) {
@@ -55,12 +55,12 @@ inline void Declare(OptionTable& t, SlurmOptions& o) {
                {.help = "more sbatch options; of one job only where it begins with its role, such as \"learners: --nodes=2\""});
   t.Int("warn_s", &o.warn_s,
         {.min = 10, .max = 65535, .unit = "s", .help = "how long before its end a job is told (sbatch --signal): time for a checkpoint"});
-  t.Int("idle_exit_min", &o.idle_exit_min,
-        {.min = 0,
-         .max = 100000,
-         .unit = "min",
-         .help = "a rollout that finds no work for so long (learners that queue) leaves, and so does every job whose learners are gone; "
-                 "learners that start call them back; 0 = never"});
+  t.Double("idle_exit_min", &o.idle_exit_min,
+           {.min = 0,
+            .max = 100000,
+            .unit = "min",
+            .help = "rollouts whose learners have been queueing for so long leave, and so does every job whose learners are gone; learners "
+                    "that start call them back; 0 = never"});
 }
 
 }  // namespace candor::cli

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "cli/placement.h"
 #include "cli/supervisor.h"
 #include "core/fs.h"
 #include "core/launch.h"
@@ -69,7 +70,11 @@ Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, co
   return HashHex(inputs).substr(0, 12);
 }
 
-Status RunChild(const std::vector<std::string>& command, const std::string& output, const std::string& what) {
+// candor-torch with these arguments; it writes below `folder`.
+Status RunTorch(const Recipe& recipe, const std::string& folder, const std::vector<std::string>& arguments, const std::string& output,
+                const std::string& what) {
+  CANDOR_ASSIGN(std::vector<std::string> command, StageProgram(recipe, folder));
+  command.insert(command.end(), arguments.begin(), arguments.end());
   CANDOR_ASSIGN(int code, RunToEnd(command, {}, output));
   if (code == 0) return {};
   if (code == 128 + SIGINT || code == static_cast<int>(ExitCode::kInterrupted))
@@ -112,10 +117,11 @@ Status SelfAnswers(const StageJob& job) {
   }
   const std::string asked = job.folder + "/prompts.jsonl", answered = job.folder + "/answers.jsonl";
   CANDOR_TRY(WriteFileAtomic(asked, prompts));
-  CANDOR_TRY(RunChild({ProgramFolder() + "candor-torch", "generate", job.model, "--prompts", asked, "--temperature", "0",
-                       "--max-new-tokens", std::to_string(options.max_new_tokens), "--confidence", "none", "--system", "", "--device",
-                       job.recipe.run.device, "--dtype", job.recipe.run.dtype},
-                      answered, "the stage self_answers"));
+  CANDOR_TRY(
+      RunTorch(job.recipe, job.folder,
+               {"generate", job.model, "--prompts", asked, "--temperature", "0", "--max-new-tokens", std::to_string(options.max_new_tokens),
+                "--confidence", "none", "--system", "", "--device", job.recipe.run.device, "--dtype", job.recipe.run.dtype},
+               answered, "the stage self_answers"));
   CANDOR_ASSIGN(std::vector<json> replies, ReadJsonLines(answered));
   std::map<std::string, std::string> question_of;
   for (const DataRow& question : questions.rows) question_of[question.id] = question.prompt;
@@ -134,11 +140,10 @@ Status SelfAnswers(const StageJob& job) {
 }
 
 Status Sft(const StageJob& job, const std::string& rows, const std::vector<std::string>& overrides) {
-  std::vector<std::string> command{
-      ProgramFolder() + "candor-torch", "sft", job.model, rows, job.folder + "/model", "--recipe", job.recipe_file};
+  std::vector<std::string> command{"sft", job.model, rows, job.folder + "/model", "--recipe", job.recipe_file};
   command.insert(command.end(), overrides.begin(), overrides.end());
   if (job.quiet) command.push_back("--quiet");
-  return RunChild(command, "", "supervised fine-tuning");
+  return RunTorch(job.recipe, job.folder, command, "", "supervised fine-tuning");
 }
 
 // Questions -> sampled and greedy answers of the fine-tuned model, verified -> labelled rows -> the slot's squared error with the answers
@@ -147,10 +152,10 @@ Status WarmUp(const StageJob& job) {
   const WarmUpOptions& options = job.recipe.warm_up;
   const std::string rows = options.rows.empty() ? job.recipe.data.train.front().path : options.rows,
                     answered = job.folder + "/answers.jsonl";
-  CANDOR_TRY(RunChild(
-      {ProgramFolder() + "candor-torch", "eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions),
-       "--samples", std::to_string(options.samples), "--temperature", fmt::format("{}", options.temperature), "--out", answered},
-      "", "asking the fine-tuned model for the stage warm_up"));
+  CANDOR_TRY(RunTorch(job.recipe, job.folder,
+                      {"eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions), "--samples",
+                       std::to_string(options.samples), "--temperature", fmt::format("{}", options.temperature), "--out", answered},
+                      "", "asking the fine-tuned model for the stage warm_up"));
   CANDOR_ASSIGN(std::vector<json> answers, ReadJsonLines(answered));
   std::string labelled;
   for (const json& answer : answers) {
@@ -264,12 +269,12 @@ Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when
       std::find_if(recipe.evals.begin(), recipe.evals.end(), [](const EvalSetOptions& e) { return e.role == "held_out"; });
   if (warm_up && held_out == recipe.evals.end()) return {};
   if (!quiet) std::fprintf(stderr, "evaluating %s: %s\n", warm_up ? "after the warm-up" : (when + " RL").c_str(), model.c_str());
-  std::vector<std::string> command{ProgramFolder() + "candor-torch", "eval", model};
+  std::vector<std::string> command{"eval", model};
   if (warm_up) command.insert(command.end(), {held_out->path, "--name", held_out->name, "--samples", "0"});
   if (warm_up && held_out->n > 0) command.insert(command.end(), {"--limit", std::to_string(held_out->n)});
   command.insert(command.end(), {"--recipe", run.Resolved(), "--out", run.Answers(when)});
   if (quiet) command.push_back("--quiet");
-  return RunChild(command, "/dev/null", "the evaluation");
+  return RunTorch(recipe, run.path, command, "/dev/null", "the evaluation");
 }
 
 }  // namespace candor::cli

@@ -87,13 +87,14 @@ Result<json> Gather(const RunDir& run) {
   return out;
 }
 
-std::string Pids(const json& processes, const std::string& name) {
+// Processes of this host by their numbers, others by the host they named.
+std::string Where(const json& processes, const std::string& name, const std::string& host) {
   std::string text;
   for (const json& process : processes)
     if (process["name"] == name || (name.starts_with("trainer") && process["name"] == "trainer"))
       text +=
           fmt::format("{}{}{}", text.empty() ? "pid " : ",", process["pid"].get<int>(), process.value("stopped", false) ? " STOPPED" : "");
-  return text.empty() ? "another host" : text;
+  return !text.empty() ? text : host.empty() ? "another host" : host;
 }
 
 // In its own words: what a worker does now.
@@ -124,12 +125,12 @@ void PrintLive(const json& out) {
     std::printf("last step%s\n", text.c_str());
   }
   std::printf("\n%-14s %-11s %-22s %s\n", "process", "last heard", "where", "does");
-  std::printf("%-14s %-11s %-22s %s\n", "coordinator", "now", Pids(out["processes"], "coordinator").c_str(),
+  std::printf("%-14s %-11s %-22s %s\n", "coordinator", "now", Where(out["processes"], "coordinator", c.value("host", "")).c_str(),
               c["endpoint"].get<std::string>().c_str());
   for (const json& member : c["members"])
     std::printf("%-14s %-11s %-22s %s\n", member["name"].get<std::string>().c_str(),
                 fmt::format("{:.1f} s ago", member["silent_s"].get<double>()).c_str(),
-                Pids(out["processes"], member["name"].get<std::string>()).c_str(), Doing(member).c_str());
+                Where(out["processes"], member["name"].get<std::string>(), member.value("host", "")).c_str(), Doing(member).c_str());
   std::printf("\nwho waits for what\n");
   for (const json& wait : c["waiting"])
     std::printf("  %-12s %s (%.1f s)\n", wait["who"].get<std::string>().c_str(), wait["for"].get<std::string>().c_str(),

@@ -52,8 +52,8 @@ Result<SlurmSite> SiteOf(const Recipe& recipe, const RunDir& run) {
 Status RefuseIfAlive(const RunDir& run) {
   CANDOR_ASSIGN(const std::vector<SubmittedJob> before, ReadSubmitted(run));
   for (const SubmittedJob& job : before) {
-    CANDOR_ASSIGN(const bool alive, IsJobAlive(job.id));
-    if (alive)
+    CANDOR_ASSIGN(const Presence presence, FindJob(job.id));
+    if (presence != Presence::kGone)
       return Fail(ErrorCode::kInvalidInput, fmt::format("job {} ({}) of this run is still there", job.id, job.role), run.path,
                   "wait for it, or end it: scancel " + job.id);
   }

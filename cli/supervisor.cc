@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -173,7 +174,7 @@ std::vector<ChildEvent> Supervisor::Poll() {
     int status = 0;
     if (child.pid > 0 && ::waitpid(child.pid, &status, WNOHANG) == child.pid) events.push_back(Ended(child, status));
     if (child.pid > 0 || child.restart_at_ms < 0 || clock_.SteadyMs() < child.restart_at_ms) continue;
-    if (child.spec.clear) child.spec.clear();
+    if (child.spec.before_restart) child.spec.before_restart(child.spec.command);
     if (Status started = Spawn(child); !started)
       LogError(started.error(), "restarting " + child.spec.name), child.restart_at_ms = clock_.SteadyMs() + 1000;
   }
@@ -274,14 +275,10 @@ Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std
 
 namespace {
 
-// A file without a name, which a child can open by its path while we live.
+// A file in memory, which a child can open by its path while we live.
 class Scratch {
  public:
-  Scratch() {
-    char name[] = "/tmp/candor-output-XXXXXX";
-    fd_ = ::mkostemp(name, O_CLOEXEC);
-    if (fd_ >= 0) ::unlink(name);
-  }
+  Scratch() : fd_(::memfd_create("candor-output", MFD_CLOEXEC)) {}
   ~Scratch() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -290,7 +287,7 @@ class Scratch {
   std::string path() const { return fmt::format("/proc/{}/fd/{}", ::getpid(), fd_); }
 
  private:
-  int fd_ = -1;
+  int fd_;
 };
 
 }  // namespace

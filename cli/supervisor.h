@@ -22,9 +22,10 @@ struct ChildSpec {
   bool restart = true;                             // start again when it ends with anything but success
   int restarts_max = 20;                           // since it last ran for kSettledMs; reached: the run fails and names it
   std::function<bool()> proof = {};                // exit code 0 is success only when this holds, too; empty: the code is enough
-  std::function<void()> clear = {};                // called before it is started again: what its last life left on other machines
-  int stop_signal = SIGTERM;                       // what asks it to end; launchers pass SIGUSR1 on to their ranks, and only that
-  bool stop_group = true;                          // the signal goes to all of its processes, or to the first one alone
+  // Called before it is started again: ends what its last life left on other machines, and may send the next one elsewhere.
+  std::function<void(std::vector<std::string>& command)> before_restart = {};
+  int stop_signal = SIGTERM;  // what asks it to end; launchers pass SIGUSR1 on to their ranks, and only that
+  bool stop_group = true;     // the signal goes to all of its processes, or to the first one alone
 };
 
 // A child that ends by itself, with an error, so soon after its start never got going; after so many of these in a row it is given up:

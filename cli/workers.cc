@@ -40,21 +40,17 @@ void ForgetFailure(const RunDir& run) {
   std::filesystem::remove(FailurePath(run), ignored);
 }
 
-Status WaitForRun(const RunDir& run, int64_t idle_exit_min) {
-  const SystemClock clock;
+Result<bool> WaitForRun(const RunDir& run, const std::function<bool()>& left_alone) {
   const CatchStopSignals signals;
-  const int64_t start_ms = clock.SteadyMs();
   for (bool said = false; !FileExists(run.Resolved()); ::usleep(200'000)) {
     if (!said)
       std::fprintf(stderr, "waiting for %s, which the learners write when the stages before RL are done\n", run.Resolved().c_str());
     said = true;
     if (CatchStopSignals::Caught() != 0) return Fail(ErrorCode::kCancelled, "stopped while waiting for the learners", run.path);
     CANDOR_TRY(CheckNotFailed(run));
-    if (idle_exit_min > 0 && clock.SteadyMs() - start_ms > idle_exit_min * 60'000)
-      return Fail(ErrorCode::kUnavailable, fmt::format("the learners have not started within {} minutes", idle_exit_min), run.Resolved(),
-                  "learners that start call this job back; [slurm] idle_exit_min says how long it waits");
+    if (left_alone()) return false;
   }
-  return {};
+  return true;
 }
 
 Status SuperviseWorkers(std::vector<ChildSpec> specs, const RunDir& run, const WorkersRun& how) {

@@ -17,8 +17,9 @@ struct WorkersRun {
   std::function<bool()> left_alone = {};  // asked every second: nobody needs these workers any more, and they leave
 };
 
-// Waits until the run has a recipe for its roles (the stages before RL may still be at work), for idle_exit_min at most (0: for ever).
-Status WaitForRun(const RunDir& run, int64_t idle_exit_min);
+// Waits until the run has a recipe for its roles: the stages before RL may still be at work. False: `left_alone` (as in WorkersRun) said
+// that nobody comes.
+Result<bool> WaitForRun(const RunDir& run, const std::function<bool()>& left_alone);
 // Starts and restarts the workers until they leave by themselves or the run is done. kCancelled: a signal; kCollective: somebody else told
 // a worker to end; kUnavailable: the learners have failed for good (it says why), or still_ours' error.
 Status SuperviseWorkers(std::vector<ChildSpec> specs, const RunDir& run, const WorkersRun& how);

@@ -47,6 +47,7 @@ struct MemberState {
   Role role = Role::kRollout;
   Incarnation incarnation;
   std::string endpoint;
+  std::string host;  // for people
   int64_t joined_ms = 0, heard_ms = 0;
   bool heartbeats = false;  // it has sent one: from then on silence means death
   std::set<GroupId> leases;

@@ -53,7 +53,7 @@ CoordinatorState::RuleResult CoordinatorState::OnHello(Role role, const Hello& h
   const bool known = before != members_.end() && before->second.incarnation == hello.incarnation;
   CANDOR_ASSIGN(MemberState * member, Join(role, hello.worker, hello.incarnation, now_ms));
   if (role == Role::kReward && member->endpoint != hello.endpoint) reward_endpoints_.reset();
-  member->endpoint = hello.endpoint;
+  member->endpoint = hello.endpoint, member->host = hello.host;
   std::vector<GroupId> cancelled;  // heard with the next heartbeat
   AdoptLeases(hello.worker, *member, hello.open_leases, now_ms, cancelled);
   if (role == Role::kReward && !known) ReconcileSpool(hello.worker, hello.spooled, actions);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/alarms.h"
+#include "core/launch.h"
 
 namespace candor {
 
@@ -56,6 +57,7 @@ std::string StatusJson(const CoordinatorState& state, const StatusExtras& extras
                        {"role", Name(member.role)},
                        {"incarnation", member.incarnation.value},
                        {"endpoint", member.endpoint},
+                       {"host", member.host},
                        {"silent_s", SecondsSince(member.heard_ms, now_ms)},
                        {"joined_s", SecondsSince(member.joined_ms, now_ms)},
                        {"leases", member.leases.size()},
@@ -76,6 +78,7 @@ std::string StatusJson(const CoordinatorState& state, const StatusExtras& extras
                  {"staleness", state.plan().staleness},
                  {"uptime_s", SecondsSince(extras.started_ms, now_ms)},
                  {"endpoint", extras.endpoint},
+                 {"host", NodeName()},
                  {"http", extras.http},
                  {"groups", counts.by_phase},
                  {"dropped", counts.dropped_by_reason},

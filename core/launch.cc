@@ -33,7 +33,10 @@ const std::string& ProcessToken() {
 std::string HostForPeers() {
   const char* host = std::getenv("CANDOR_HOST");
   if (!host) return "";
-  if (std::string(host) != "auto") return host;
+  return std::string(host) == "auto" ? NodeName() : host;
+}
+
+std::string NodeName() {
   if (const char* node = std::getenv("SLURMD_NODENAME")) return node;
   char self[256] = "localhost";
   ::gethostname(self, sizeof self - 1);

@@ -13,9 +13,11 @@ std::optional<std::string> LauncherOfThisProcess();
 // folder: each of them counts its own.
 const std::string& ProcessToken();
 
+// This machine's name, as Slurm or the system says it.
+std::string NodeName();
 // This machine as others reach it, when the run is spread over several: CANDOR_HOST, which the job that starts a role sets. "" = the run
 // lives on one machine and nothing needs to leave its loopback.
-// "auto" there stands for the name of this node, as Slurm or the system says it.
+// "auto" there stands for NodeName().
 std::string HostForPeers();
 // `asked`, unless it is the loopback of one machine and others must reach this process: then every interface of it.
 std::string ListenAddress(const std::string& asked);

@@ -80,9 +80,11 @@ void ToWire(const Hello& from, wire::Hello* to) {
   to->set_endpoint(from.endpoint);
   ToWire(from.open_leases, to->mutable_open_leases());
   ToWire(from.spooled, to->mutable_spooled());
+  to->set_host(from.host);
 }
 Hello FromWire(const wire::Hello& from, Checks&) {
-  return {from.role(), from.worker(), {from.incarnation()}, from.endpoint(), FromWire(from.open_leases()), FromWire(from.spooled())};
+  return {from.role(), from.worker(), {from.incarnation()}, from.endpoint(), FromWire(from.open_leases()), FromWire(from.spooled()),
+          from.host()};
 }
 
 void ToWire(const Welcome& from, wire::Welcome* to) {

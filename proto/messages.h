@@ -42,6 +42,7 @@ struct Hello {
   std::string endpoint;  // where peers reach it; "" for pure clients
   std::vector<OpenLease> open_leases;
   std::vector<GroupId> spooled;  // reward: groups on its disk
+  std::string host = {};         // the machine it runs on, for people
 };
 struct Welcome {
   std::string run_id;

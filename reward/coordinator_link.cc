@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/fault_point.h"
+#include "core/launch.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
 #include "reward/filter.h"
@@ -94,7 +95,7 @@ void CoordinatorLink::Serve(uint64_t epoch, const std::string& endpoint) {
 }
 
 Status CoordinatorLink::Greet(Caller& caller, uint64_t epoch) {
-  Hello hello{"reward", setup_.worker, setup_.incarnation, setup_.endpoint, {}, {}};
+  Hello hello{"reward", setup_.worker, setup_.incarnation, setup_.endpoint, {}, {}, NodeName()};
   for (const SpooledGroup& spooled : spool_.List()) hello.spooled.push_back(spooled.group);
   CANDOR_ASSIGN(Welcome welcome, caller.Ask<Welcome>(hello, "hello", setup_.call_deadline_ms));
   greeted_ = true;

@@ -32,7 +32,6 @@ struct RolloutSetup {
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: hand over what is finished, then return
   int backoff_first_ms = 1000;              // tests hurry
-  int idle_exit_min = 0;                    // leave after so long without a lease; 0 = never
   const Turn* turn = nullptr;               // taken for each engine step where learners use the same device
 };
 

@@ -28,7 +28,6 @@ Status Serve(const RoleArguments& arguments) {
   setup.weights.encrypt = recipe.trainer.encrypt, setup.weights.bind = recipe.trainer.relay_bind;
   setup.transport = transport.get();
   setup.stop = arguments.stop;
-  setup.idle_exit_min = arguments.idle_exit_min;
   std::optional<Turn> turn;
   if (recipe.placement.colocate) {
     CANDOR_ASSIGN(turn, Turn::Open(arguments.run_dir));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/fault_point.h"
+#include "core/launch.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
 
@@ -34,20 +35,8 @@ Status RolloutLink::Run(const std::atomic<bool>& engine_ended) {
     if (ending && (book_.unspooled() == 0 || setup_.clock->SteadyMs() >= leave_ms)) return {};
     ServeRewards();
     if (!ending) CANDOR_TRY(ServeCoordinator());
-    if (!ending && IdleForTooLong()) finished_ = true;
     setup_.clock->SleepMs(setup_.nap_ms);
   }
-}
-
-// Learners that wait in a queue need nobody; when they start they call the rollouts back.
-bool RolloutLink::IdleForTooLong() {
-  const int64_t now = setup_.clock->SteadyMs();
-  if (setup_.idle_exit_ms == 0) return false;
-  if (last_work_ms_ == 0 || book_.unspooled() > 0 || !book_.Open().empty()) last_work_ms_ = now;
-  if (now - last_work_ms_ < setup_.idle_exit_ms) return false;
-  spdlog::info("leaves after {} s without a lease; last heard: {}", setup_.idle_exit_ms / 1000,
-               waiting_for_.empty() ? "nothing from a coordinator" : "waiting for " + waiting_for_);
-  return true;
 }
 
 void RolloutLink::ServeRewards() {
@@ -133,6 +122,7 @@ Status RolloutLink::Connect() {
   caller_ = std::make_unique<Caller>(*coordinator_, setup_.run_id, setup_.worker, *setup_.clock);
   Hello hello;
   hello.role = "rollout", hello.worker = setup_.worker, hello.incarnation = setup_.incarnation, hello.open_leases = book_.Open();
+  hello.host = NodeName();
   CANDOR_ASSIGN(const Welcome welcome, caller_->Ask<Welcome>(std::move(hello), "hello", setup_.call_deadline_ms));
   backoff_ms_ = setup_.backoff_first_ms;
   if (welcome.finished) finished_ = true;

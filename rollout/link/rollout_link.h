@@ -29,9 +29,8 @@ struct RolloutLinkSetup {
   int backoff_last_ms = 32000;
   int call_deadline_ms = 2000;
   int heartbeat_ms = 800;
-  int nap_ms = 10;           // how soon a new result, lease or stop is noticed
-  int drain_ms = 3000;       // after a stop: how long finished results may still be handed over
-  int64_t idle_exit_ms = 0;  // leave after so long without a lease; 0 = never
+  int nap_ms = 10;      // how soon a new result, lease or stop is noticed
+  int drain_ms = 3000;  // after a stop: how long finished results may still be handed over
 };
 
 class RolloutLink {
@@ -58,7 +57,6 @@ class RolloutLink {
   Status AskForLeases();
   Status ReportFailures();
   void NoteAway(const Error& error);
-  bool IdleForTooLong();
 
   const RolloutLinkSetup setup_;
   LeaseBook& book_;
@@ -66,7 +64,7 @@ class RolloutLink {
   std::unique_ptr<MessageClient> coordinator_;
   std::unique_ptr<Caller> caller_;
   uint64_t epoch_ = 0;  // of the coordinator we talk to, or tried last
-  int64_t next_try_ms_ = 0, next_beat_ms_ = 0, next_lease_ms_ = 0, next_look_ms_ = 0, last_work_ms_ = 0;
+  int64_t next_try_ms_ = 0, next_beat_ms_ = 0, next_lease_ms_ = 0, next_look_ms_ = 0;
   int backoff_ms_ = 0;
   std::string waiting_for_;
   std::vector<GroupFailed> failures_;  // not acknowledged yet

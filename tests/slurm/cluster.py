@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -53,9 +54,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=2,sched_min_interval=0,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-# The signal of --signal=B: reaches a job that is pre-empted, too.
-SlurmctldParameters=preempt_send_user_signal
-# Two cores may pose as many.
+{notice}# Two cores may pose as many.
 SlurmdParameters=config_overrides
 ReturnToService=2
 JobRequeue=1
@@ -68,6 +67,8 @@ InactiveLimit=0
 MinJobAge=3600
 MaxArraySize=1001
 """
+# The signal of --signal=B: reaches a job that is pre-empted, too. Sites without it send TERM to the steps.
+NOTICE = "SlurmctldParameters=preempt_send_user_signal\n"
 PARTITIONS = """\
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
 PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
@@ -116,9 +117,9 @@ def free_ports(count):
 class Cluster:
     """with Cluster(folder, nodes=4) as cluster: cluster.run("sinfo")"""
 
-    def __init__(self, folder, nodes=4, cpus=8, node_timeout_s=10):
+    def __init__(self, folder, nodes=4, cpus=8, node_timeout_s=10, gpus=0, notice=True):
         self.folder, self.nodes, self.cpus = pathlib.Path(folder), [f"n{i}" for i in range(1, nodes + 1)], cpus
-        self.node_timeout_s = node_timeout_s
+        self.node_timeout_s, self.gpus, self.notice = node_timeout_s, gpus, notice
         self.port = free_ports(nodes + 1)
         self.daemons = {}
         self.environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.folder / "slurm.conf"),
@@ -144,13 +145,14 @@ class Cluster:
         key = self.folder / "munge" / "key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o600)
-        lines = [CONFIG.format(folder=self.folder, port=self.port, host=socket.gethostname(), node_timeout=self.node_timeout_s)]
+        lines = [CONFIG.format(folder=self.folder, port=self.port, host=socket.gethostname(), node_timeout=self.node_timeout_s,
+                               notice=NOTICE if self.notice else ""), self._make_gpus()]
         hosts = [pathlib.Path("/etc/hosts").read_text()]
         for i, name in enumerate(self.nodes, 1):
             (self.folder / "spool" / name).mkdir(exist_ok=True)
             hosts.append(f"127.0.0.1 {name}\n")
             lines.append(f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={self.port + i} CPUs={self.cpus} Boards=1 SocketsPerBoard=1 "
-                         f"CoresPerSocket={self.cpus} ThreadsPerCore=1 RealMemory=4000 State=UNKNOWN\n")
+                         f"CoresPerSocket={self.cpus} ThreadsPerCore=1 RealMemory=4000 {f'Gres=gpu:{self.gpus} ' if self.gpus else ''}State=UNKNOWN\n")
         (self.folder / "slurm.conf").write_text("".join(lines) + PARTITIONS)
         (self.folder / "hosts").write_text("".join(hosts))
         (self.folder / "env").write_text("".join(f"export {name}={value}\n" for name, value in self.environment.items() if name.startswith(("SLURM_", "OMPI_"))))
@@ -164,6 +166,19 @@ class Cluster:
         for name in self.nodes:
             self._spawn_node(name)
         self.wait_for("all nodes", lambda: all(state in ("idle", "mixed", "allocated") for state in self.states().values()))
+
+    def _make_gpus(self):
+        """Devices that are none: Slurm wants character devices of their own, gives them out, and sets CUDA_VISIBLE_DEVICES. `gpus` is 0 where none can be made."""
+        if self.gpus == 0:
+            return ""
+        try:
+            for i in range(self.gpus):
+                os.mknod(self.folder / f"gpu{i}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        except OSError:
+            self.gpus = 0
+            return ""
+        (self.folder / "gres.conf").write_text(f"NodeName={','.join(self.nodes)} Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n")
+        return "GresTypes=gpu\n"
 
     def stop(self):
         for name in self.nodes:
@@ -262,9 +277,18 @@ class Cluster:
         for process in self._processes_of(name):
             os.kill(process, signal.SIGSTOP)
 
-    def thaw_node(self, name):
+    def thaw_node(self, name, but_slurmd=False):
+        """`but_slurmd`: what runs there goes on, and Slurm cannot tell it that it should not."""
         for process in self._processes_of(name):
-            os.kill(process, signal.SIGCONT)
+            if not but_slurmd or pathlib.Path(f"/proc/{process}/comm").read_text().strip() != "slurmd":
+                os.kill(process, signal.SIGCONT)
+
+    def programs(self, name):
+        """What runs on the node: (command line, environment) of each process."""
+        for process in self._processes_of(name):
+            with contextlib.suppress(OSError):
+                words, pairs = ((pathlib.Path("/proc") / str(process) / file).read_bytes().decode(errors="replace").split("\0") for file in ("cmdline", "environ"))
+                yield " ".join(words).strip(), dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
     def in_node(self, name, *command):
         init = subprocess.run(["pgrep", "-P", str(self.daemons[name].pid)], capture_output=True, text=True).stdout.split()

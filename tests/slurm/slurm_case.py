@@ -24,9 +24,10 @@ class Run:
         self.overrides = ["layout=jobs", f"stage_cache={self.folder.parent}/stages", "eval.0.n=40", "eval.1.n=20", "eval.1.every=0", "slurm.idle_exit_min=5",
                           "slurm.extra=[\"rollouts: --cpus-per-task=1\"]", *overrides]
         self.jobs = {}
+        self.user = []  # a command that calls another one as somebody else
 
     def submit(self, *arguments, check=True):
-        answer = self.on.run(CANDOR, "submit", "recipes/tiny.toml", "--run-dir", self.folder, *self.overrides, *arguments, cwd=SOURCE, check=check)
+        answer = self.on.run(*self.user, CANDOR, "submit", "recipes/tiny.toml", "--run-dir", self.folder, *self.overrides, *arguments, cwd=SOURCE, check=check)
         self.jobs = dict(re.findall(r"^(\w+) +job (\d+)$", answer.stdout, re.M))
         return answer
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/fs.h"
+#include "core/launch.h"
 #include "core/log.h"
 #include "core/rendezvous.h"
 
@@ -19,7 +20,7 @@ Status LearnerLink::Connect(int64_t deadline_ms) {
   caller_.reset();
   CANDOR_ASSIGN(client_, setup_.transport->Connect(address.endpoint, Role::kTrainer, Role::kCoordinator, kMaxControlBytes));
   auto caller = std::make_unique<Caller>(*client_, setup_.run_id, setup_.worker, *setup_.clock);
-  Hello hello{"trainer", setup_.worker, setup_.incarnation, "", {}, {}};
+  Hello hello{"trainer", setup_.worker, setup_.incarnation, "", {}, {}, NodeName()};
   CANDOR_ASSIGN(welcome_,
                 caller->Ask<Welcome>(hello, "hello to the coordinator", static_cast<int>(std::min<int64_t>(deadline_ms, kTryMs))));
   caller_ = std::move(caller);

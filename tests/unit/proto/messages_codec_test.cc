@@ -55,7 +55,7 @@ GroupScored SampleHeader() {
 
 std::vector<MessageBody> AllKinds() {
   Lease lease{MakeGroupId(2, 1), {"train", 5}, {2}, 8, 1, {0}, {1}, "tcp://127.0.0.1:7"};
-  return {Hello{"rollout", "rollout-0", {99}, "tcp://a:1", {{MakeGroupId(1, 1), 17}}, {MakeGroupId(1, 2)}},
+  return {Hello{"rollout", "rollout-0", {99}, "tcp://a:1", {{MakeGroupId(1, 1), 17}}, {MakeGroupId(1, 2)}, "node-7"},
           Welcome{"run", {1}, 4, {12}, {12}, true},
           LeaseRequest{"rollout-0", {99}, {12}, 6},
           LeaseGrant{{lease}, {{12}, "weights/v12/manifest.json", "abc"}, "step 12 (staleness bound 1)", true},
