@@ -20,6 +20,20 @@ namespace {
 using nlohmann::json;
 constexpr char kNodeList[] = "--nodelist=";
 std::string ListPath(const RunDir& run) { return run.Jobs() + "/submitted.json"; }
+// A controller that is away is not waited for.
+Result<std::string> Ask(std::vector<std::string> command) {
+  command.insert(command.begin(), {"timeout", "10"});
+  return RunForOutput(command);
+}
+
+// "n[1-2]" -> n1, n2
+std::set<std::string> HostNames(const std::string& list) {
+  std::set<std::string> names;
+  std::istringstream lines(Ask({"scontrol", "show", "hostnames", list}).value_or(""));
+  for (std::string name; lines >> name;) names.insert(name);
+  return names;
+}
+
 }  // namespace
 
 Result<std::vector<SubmittedJob>> ReadSubmitted(const RunDir& run) {
@@ -48,7 +62,7 @@ Result<std::string> SubmitScript(const std::string& file, const std::string& aft
 }
 
 Result<Presence> FindJob(const std::string& id) {
-  Result<std::string> listed = RunForOutput({"squeue", "--noheader", "--format=%T", "--jobs=" + id});
+  Result<std::string> listed = Ask({"squeue", "--noheader", "--format=%T", "--jobs=" + id});
   if (!listed && listed.error().what.find("Invalid job id") != std::string::npos) return Presence::kGone;
   CANDOR_TRY(listed);
   Presence presence = Presence::kGone;
@@ -66,18 +80,22 @@ Status CancelJob(const std::string& id) {
 }
 
 void CancelSteps(const std::string& name) {
-  const char* job = std::getenv("SLURM_JOB_ID");
-  if (!job) return;
-  const Result<std::string> steps = RunForOutput({"squeue", "--noheader", "--steps", "--format=%i %j", "--jobs=" + std::string(job)});
+  const char *job = std::getenv("SLURM_JOB_ID"), *ours = std::getenv("SLURM_JOB_NODELIST");
+  if (!job || !ours) return;
+  const Result<std::string> steps = Ask({"squeue", "--noheader", "--steps", "--format=%i %j %N", "--jobs=" + std::string(job)});
   if (!steps) return LogError(steps.error(), "looking for steps that were left");
+  const std::set<std::string> our_nodes = HostNames(ours);
   std::istringstream lines(*steps);
-  for (std::string id, step_name; lines >> id >> step_name;)
-    if (step_name == name)
-      if (Status ended = CancelJob(id); !ended) LogError(ended.error(), "ending step " + id);
+  for (std::string id, step_name, list; lines >> id >> step_name >> list;) {
+    if (step_name != name) continue;
+    const std::set<std::string> nodes = HostNames(list);
+    if (std::none_of(nodes.begin(), nodes.end(), [&](const std::string& node) { return our_nodes.count(node) > 0; })) continue;
+    if (Status ended = CancelJob(id); !ended) LogError(ended.error(), "ending step " + id);
+  }
 }
 
 void MoveFromDeadNodes(std::vector<std::string>& command, const std::vector<std::string>& nodes) {
-  const auto listed = RunForOutput({"sinfo", "--noheader", "--Node", "--format=%N %T", fmt::format("--nodes={}", fmt::join(nodes, ","))});
+  const auto listed = Ask({"sinfo", "--noheader", "--Node", "--format=%N %T", fmt::format("--nodes={}", fmt::join(nodes, ","))});
   if (!listed) return LogError(listed.error(), "looking for dead nodes");
   std::set<std::string> dead;
   std::istringstream lines(*listed);
@@ -105,7 +123,7 @@ void MoveFromDeadNodes(std::vector<std::string>& command, const std::vector<std:
 NodeSize AskLargestNode(const std::string& partition) {
   std::vector<std::string> command = {"sinfo", "--noheader", "--format=%c %G"};
   if (!partition.empty()) command.push_back("--partition=" + partition);
-  const Result<std::string> lines = RunForOutput(command);
+  const Result<std::string> lines = Ask(command);
   return lines ? LargestNode(*lines) : NodeSize{};
 }
 

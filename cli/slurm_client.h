@@ -24,7 +24,7 @@ enum class Presence { kGone, kQueues, kRuns };
 Result<Presence> FindJob(const std::string& id);
 Status CancelJob(const std::string& id);
 // Ends the steps of this process's job that have this name, whatever has become of the srun that started them: ranks outlive an srun that
-// was killed, and would keep the CPUs that the next step needs.
+// was killed, and would keep the CPUs that the next step needs. Steps on other nodes are another life's of a job that Slurm runs twice.
 void CancelSteps(const std::string& name);
 // A step that is started again inside an allocation that outlives its nodes (--no-kill): where `command` (an srun) names a node that Slurm
 // has found dead, others of `nodes` take its place, and it shrinks where there are too few.

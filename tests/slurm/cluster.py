@@ -284,15 +284,20 @@ class Cluster:
                 os.kill(process, signal.SIGCONT)
 
     def programs(self, name):
-        """What runs on the node: (command line, environment) of each process."""
+        """What runs on the node: (words, environment, number as this machine counts) of each process."""
         for process in self._processes_of(name):
             with contextlib.suppress(OSError):
                 words, pairs = ((pathlib.Path("/proc") / str(process) / file).read_bytes().decode(errors="replace").split("\0") for file in ("cmdline", "environ"))
-                yield " ".join(words).strip(), dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+                if words[0]:
+                    yield words[:-1], dict(pair.split("=", 1) for pair in pairs if "=" in pair), process
+
+    def enter(self, name):
+        """What a command must be called with to run on the node."""
+        init = subprocess.run(["pgrep", "-P", str(self.daemons[name].pid)], capture_output=True, text=True).stdout.split()
+        return ["nsenter", "-t", init[0], "--uts", "--mount", "--pid"]
 
     def in_node(self, name, *command):
-        init = subprocess.run(["pgrep", "-P", str(self.daemons[name].pid)], capture_output=True, text=True).stdout.split()
-        return subprocess.run(["nsenter", "-t", init[0], "--uts", "--mount", "--pid", *command], capture_output=True, text=True)
+        return subprocess.run([*self.enter(name), *command], capture_output=True, text=True)
 
 
 def main():

@@ -1,6 +1,7 @@
 """Rows: what happens to jobs."""
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -55,7 +56,7 @@ def preempted_without_notice(row):
 def time_limit(row):
     """Whole minutes, announced up to a minute early: a checkpoint, the job's own requeue, and the second life goes on behind it."""
     a, _, c = row.nodes
-    run = row.run(row.extra("learners: --time=1", learners=a), "slurm.warn_s=40", "trainer.steps=400", "eval.0.n=4")
+    run = row.run(row.extra("learners: --time=1", learners=a), "slurm.warn_s=12", "trainer.steps=400", "eval.0.n=4")  # announced 18 to 48 s after its start
     run.wait_for("the announcement and the requeue", lambda: row.restarts("learners") >= 1, LATE_S)
     expect("the time limit or pre-emption is near: asking for a requeue" in row.log("job-learners"), row.log("job-learners"))
     expect(list((row.folder / "checkpoints").glob("step_*")), "no checkpoint was written before the limit")
@@ -78,10 +79,10 @@ def rank_killed_in_a_collective(row):
     a, _, c = row.nodes
     run = row.run(row.extra(learners=a), "trainer.steps=60")
     run.wait_for_step(6)
-    ranks = row.on.in_node(a, "pgrep", "-f", "candor-torch trainer").stdout.split()
+    ranks = [process for _, role, _, process in row.roles(a) if role == "trainer"]
     expect(len(ranks) == 2, f"ranks: {ranks}")
     launches = row.launches()
-    row.on.in_node(a, "kill", "-KILL", ranks[-1])
+    os.kill(ranks[-1], signal.SIGKILL)
     row.wait_for_next_launch(launches, "slurm_rank_kill_to_progress", 15, time.monotonic())
     row.finish()
     expect(row.restarts("learners") == 0, "the job was put back for a lost rank")
@@ -121,11 +122,11 @@ def two_incarnations(row):
 def rollouts_join(row):
     """`candor join --slurm`: one more array; `candor join` on another machine: one more rollout. Both write groups beside the others, and all leave with the run."""
     a, b, c = row.nodes
-    run = row.run(row.extra(learners=a), "trainer.steps=100")
+    run = row.run(row.extra(learners=a), "trainer.steps=150")
     run.wait_for_step(3)
     answer = row.on.run(CANDOR, "join", row.folder, "--rollouts", 1, "--slurm", cwd=SOURCE)
     expect("rollouts 1 to 1" in answer.stdout, answer.stdout)
-    by_hand = subprocess.Popen([CANDOR, "join", str(row.folder)], cwd=SOURCE, env=row.on.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    by_hand = subprocess.Popen([*row.on.enter(b), CANDOR, "join", str(row.folder)], cwd=SOURCE, env=row.on.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for name in ("rollout-1", "rollout-2"):
             run.wait_for(f"{name} at work", lambda log=name: "weights version=" in row.log(log), LATE_S)

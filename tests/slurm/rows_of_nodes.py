@@ -61,13 +61,12 @@ def learner_node_rebooted_unnoticed(row):
 def batch_node_rebooted(row):
     """The node of the job's script reboots at once: Slurm finds the script gone, late, and puts the job back."""
     a, _, c = row.nodes
-    run = row.run(row.extra(learners=a), "trainer.steps=60")
+    run = row.run(row.extra(learners=a), "trainer.steps=400")
     run.wait_for_step(6)
     launches = row.launches()
     row.on.kill_node(a)
     row.on.boot_node(a)
     row.wait_for_next_launch(launches)
-    row.finish()
     expect(row.restarts("learners") >= 1, "the job was not put back")
 
 
@@ -96,14 +95,15 @@ def cut_off_node_comes_back(row):
     launches = row.launches()
     row.on.freeze_node(lost)
     row.wait_for_next_launch(launches)
-    old = [line for line, _ in row.on.programs(lost) if "candor" in line and str(row.folder) in line]
-    expect(any("trainer" in line for line in old), f"no rank of the first life is left: the fault did not bite: {old}")
+    expect("trainer" in {role for _, role, _, _ in row.roles(lost)}, "no rank of the first life is left: the fault did not bite")
     row.on.thaw_node(lost, but_slurmd=True)
-    run.wait_for("the end of the first life", lambda: not any(str(row.folder) in line and ("trainer" in line or " job " in line) for line, _ in row.on.programs(lost)), 45)
+    run.wait_for("the end of the first life", lambda: not row.roles(lost), 45)
     row.on.thaw_node(lost)
     expect("has taken over" in row.log("job-learners"), "the first life did not say why it left\n" + row.log("job-learners"))
     row.finish()
-    expect(row.launches() == launches + 1, f"{row.launches()} launches: the second life was disturbed")
+    # What Slurm hears of the first life's end it may take for the second's, whose job and steps have the same numbers: the ranks are then started once more.
+    print(f"cut_off_node_comes_back: {row.launches()} launches\n" + "\n".join(line for line in row.log("job-learners").splitlines() if not line.startswith("step")), flush=True)
+    expect(row.launches() <= launches + 2 and row.restarts("learners") == 1, f"{row.launches()} launches: the second life was disturbed")
 
 
 def slurmd_killed_alone(row):

@@ -1,5 +1,7 @@
 """Rows: where processes go, and on which devices."""
 import hashlib
+import os
+import signal
 import subprocess
 
 from slurm_case import CANDOR, SOURCE, Run
@@ -15,14 +17,19 @@ class Allocated:
         self.row, self.log = row, row.folder.parent / (row.name + ".log")
         command = ["salloc", f"--job-name={row.name}", *options, CANDOR, "run", *TINY, f"name={row.name}", f"stage_cache={row.folder.parent}/{row.name}-stages", "--run-dir", str(row.folder), *overrides]
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, cwd=SOURCE, env=row.on.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=SOURCE, env=row.on.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)  # to candor, too
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
         self.row.on.run("scancel", "--name=" + self.row.name, check=False)
 
     def until_done(self, watch=lambda: None):
@@ -37,16 +44,8 @@ class Allocated:
         self.row.balance()
 
 
-def roles(row, *nodes):
-    """(node, role, CUDA_VISIBLE_DEVICES) of the run's processes on these nodes; a launcher is no process of the run."""
-    found = set()
-    for node in nodes or row.nodes:
-        for line, environment in row.on.programs(node):
-            words = line.split()
-            if words and words[0].rsplit("/", 1)[-1] in ("candor", "candor-torch") and str(row.folder) in line and words[1] not in ("job", "run"):
-                index = words[words.index("--index") + 1] if "--index" in words else ""
-                found.add((node, words[1] + index, environment.get("CUDA_VISIBLE_DEVICES")))
-    return found
+def devices(row, *nodes):
+    return {(node, role, environment.get("CUDA_VISIBLE_DEVICES")) for node, role, environment, _ in row.roles(*nodes)}
 
 
 def one_job(row):
@@ -55,7 +54,7 @@ def one_job(row):
     seen, steps = set(), set()
     with Allocated(row, [f"--nodelist={a},{b},{c}", "--nodes=3", "--exclusive"], "rollout.workers=2") as run:
         def look():
-            seen.update((node, role) for node, role, _ in roles(row))
+            seen.update((node, role) for node, role, _ in devices(row))
             steps.update(row.on.run("squeue", "-h", "-s", "--format=%j %N", check=False).stdout.splitlines())
         run.until_done(look)
     expect(f"stage {a}" in steps, f"no stage before RL was seen on {a}: {steps}")
@@ -68,7 +67,7 @@ def one_node_of_salloc(row):
     """One node suffices: its shell is still elsewhere."""
     seen = set()
     with Allocated(row, [f"--nodelist={row.nodes[0]}", "--nodes=1", "--exclusive"]) as run:
-        run.until_done(lambda: seen.update((node, role) for node, role, _ in roles(row)))
+        run.until_done(lambda: seen.update((node, role) for node, role, _ in devices(row)))
     expect({node for node, _ in seen} == {row.nodes[0]} and {role for _, role in seen} >= {"trainer", "rollout0", "coordinator", "reward0"}, str(seen))
 
 
@@ -79,7 +78,7 @@ def allocation_outlives_a_node(row):
         watched = Run(row.on, row.folder)
         watched.wait_for("step 5", lambda: watched.steps() >= 5, LATE_S)
         row.on.kill_node(c)
-        watched.wait_for("the lost rollout on another node", lambda: ("rollout1" in {role for _, role, _ in roles(row, a, b)}), LATE_S)
+        watched.wait_for("the lost rollout on another node", lambda: ("rollout1" in {role for _, role, _ in devices(row, a, b)}), LATE_S)
         expect("nodes of a step are dead" in run.log.read_text(), run.log.read_text())
         before = watched.steps()
         watched.wait_for_step(before + 3, LATE_S)
@@ -93,7 +92,7 @@ def one_job_submitted(row):
     run = row.run("layout=one_job", extra, "slurm.gres=gpu:3", "placement.trainer_gpus=2", "placement.rollout_gpus=1", "trainer.steps=60")
     expect(list(run.jobs) == ["all"], str(run.jobs))
     run.wait_for_step(6)
-    seen = {role: devices for _, role, devices in roles(row)}
+    seen = {role: which for _, role, which in devices(row)}
     expect(seen.get("trainer") == "0,1" and seen.get("rollout0") == "2", str(seen))
     launches = row.launches()
     row.on.run("scancel", "--batch", "--signal=USR1", run.jobs["all"])
@@ -108,7 +107,7 @@ def devices_of_separate_jobs(row):
     a, _, c = row.nodes
     run = row.run(row.extra(learners=a, rollouts=a), "rollout.workers=2", "placement.trainer_gpus=2", "placement.rollout_gpus=2", "trainer.steps=60")
     run.wait_for_step(6)
-    seen = {role: set((devices or "").split(",")) for _, role, devices in roles(row)}
+    seen = {role: set((which or "").split(",")) for _, role, which in devices(row)}
     expect([len(seen[role] - {""}) for role in ("trainer", "rollout0", "rollout1")] == [2, 1, 1], str(seen))
     expect(not seen["trainer"] & (seen["rollout0"] | seen["rollout1"]) and seen["rollout0"] != seen["rollout1"], f"one device was given out twice: {seen}")
     row.finish()
@@ -120,8 +119,8 @@ def devices_of_an_allocation(row):
     a, b, _ = row.nodes
     seen = set()
     with Allocated(row, [f"--nodelist={a},{b}", "--nodes=2", "--exclusive", "--gres=gpu:2"], "rollout.workers=2", "placement.trainer_gpus=2", "placement.rollout_gpus=2") as run:
-        run.until_done(lambda: seen.update(roles(row)))
-    where = {(node, role, devices) for node, role, devices in seen if role.startswith(("trainer", "rollout"))}
+        run.until_done(lambda: seen.update(devices(row)))
+    where = {(node, role, which) for node, role, which in seen if role.startswith(("trainer", "rollout"))}
     expect(where == {(a, "trainer", "0,1"), (b, "rollout0", "0"), (b, "rollout1", "1")}, str(where))
 
 

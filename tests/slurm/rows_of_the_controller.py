@@ -20,8 +20,9 @@ def controller_killed_late(row):
 
 
 def controller_killed_early(row):
-    """The controller dies 3 s after the start with one slurmd: it may run the job again beside its live steps, or hold it. Whatever it does, the books balance and the run ends once the job is let go."""
-    run = row.run(row.extra(learners=row.nodes[0]), "trainer.steps=400")
+    """The controller dies 3 s after the start with one slurmd: it may run a job again beside its live steps, hold it, or have forgotten it. Whatever it does, the books balance and the run ends once the job is let
+    go or submitted again."""
+    run = row.run(row.extra(learners=row.nodes[0]), "trainer.steps=300")
     run.wait_for("the learners' job", lambda: row.state("learners") == "RUNNING", LATE_S)
     time.sleep(3)
     row.on.kill_controller()
@@ -38,6 +39,8 @@ def controller_killed_early(row):
         for job in run.jobs.values():
             if row.on.job(job).get("Reason") in ("launch_failed_requeued_held", "JobHeldAdmin", "JobHeldUser"):
                 row.on.run("scontrol", "release", job, check=False)
+        if row.on.run("squeue", "-h", "-n", ",".join(f"{row.name}-{role}" for role in run.jobs)).stdout == "" and run.verdict() != "done":
+            run.submit("--resume")
         return (row.folder / "done.json").exists() and run.verdict() == "done"
 
     run.wait_for("the signed done-record", done, LATE_S)

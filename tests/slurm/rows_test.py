@@ -32,6 +32,8 @@ def play(on, root, function, nodes):
         problem = None
     except Exception as error:  # a row's failure is its result
         problem = f"{type(error).__name__}: {error}"
+        if hasattr(row, "current") and "--- " not in problem:
+            problem += "\n" + row.current.logs()
     finally:
         if hasattr(row, "current"):
             row.current.cancel()

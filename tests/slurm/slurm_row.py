@@ -41,6 +41,15 @@ class Row:
         file = self.folder / "logs" / f"{name}.log"
         return file.read_text(errors="replace") if file.exists() else ""
 
+    def roles(self, *nodes):
+        """(node, role, environment, process) of the run's processes on these nodes; a launcher is no process of the run."""
+        found = []
+        for node in nodes or self.nodes:
+            for words, environment, process in self.on.programs(node):
+                if words[0].rsplit("/", 1)[-1] in ("candor", "candor-torch") and str(self.folder) in words and words[1] not in ("job", "run", "join"):
+                    found.append((node, words[1] + (words[words.index("--index") + 1] if "--index" in words else ""), environment, process))
+        return found
+
     def launches(self):
         """How often the ranks were started."""
         return len(list((self.folder / "checkpoints").glob("epoch.*")))
