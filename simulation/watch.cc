@@ -55,7 +55,7 @@ void Watch::Switch(uint64_t epoch) {
   ledger_.resize(kept);
   auditor_ = std::make_unique<Auditor>(plan_);
   versions_.clear(), observed_.clear(), outcome_.clear(), plans_.clear(), steps_ever_.clear();
-  last_step_ = 0;
+  last_step_ = covered_ = checkpointed_ = 0;
   std::vector<std::string> all = std::move(ledger_);
   ledger_.clear();
   for (const std::string& bytes : all) TakeRecord(bytes, false);
@@ -82,13 +82,21 @@ void Watch::Feed(const LedgerRecord& record) {
     outcome_.erase(o->group);
   } else if (auto* v = std::get_if<VersionAnnounce>(&record)) {
     if (v->info.version.value > last_step_ + 1) Complain(fmt::format("version {} before step {}", v->info.version.value, last_step_));
-    versions_[v->info.version.value] = v->info.hash;
+    versions_[v->info.version.value].insert(v->info.hash);
   } else if (auto* p = std::get_if<PlanLogged>(&record)) {
     std::vector<GroupId>& groups = plans_[p->plan.step.value];
     groups.clear();
     for (const PlannedGroup& group : p->plan.groups) groups.push_back(group.group);
   } else if (auto* t = std::get_if<TrainerStarted>(&record)) {
-    if (t->step.value <= last_step_) last_step_ = t->step.value - 1;
+    const uint64_t before = t->step.value - 1;
+    for (uint64_t step = t->step.value; step <= std::min(last_step_, covered_); ++step)
+      for (GroupId group : plans_[step]) outcome_.erase(group);  // their payloads were let go: they are generated again
+    last_step_ = std::min(last_step_, before), covered_ = std::min(covered_, before), checkpointed_ = std::min(checkpointed_, before);
+  } else if (auto* c = std::get_if<CheckpointDone>(&record)) {
+    checkpointed_ = std::max(checkpointed_, c->step.value);
+    covered_ = std::max(covered_, c->step.value - std::min(c->step.value, c->replayable_steps));
+  } else if (std::holds_alternative<RunFinished>(record)) {
+    if (last_step_ >= plan_.steps) covered_ = std::max(covered_, checkpointed_);
   } else if (auto* s = std::get_if<StepDone>(&record)) {
     last_step_ = s->report.step.value;
     furthest_ = std::max(furthest_, last_step_);
@@ -148,7 +156,7 @@ void Watch::CheckAck(const Asked& asked) {
 void Watch::CheckNewest(const VersionInfo& newest) {
   if (newest.manifest.empty()) return;
   auto known = versions_.find(newest.version.value);
-  if (known == versions_.end() || known->second != newest.hash)
+  if (known == versions_.end() || !known->second.count(newest.hash))
     Complain(fmt::format("version {} is handed out before it is in the ledger", newest.version.value));
 }
 

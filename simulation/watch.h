@@ -77,12 +77,15 @@ class Watch {
   std::map<std::string, uint64_t> epoch_of_;                // coordinator process -> its epoch
   std::map<std::string, std::map<uint64_t, Asked>> asked_;  // by peer and sequence number
   // What the ledger says:
-  std::map<uint64_t, std::string> versions_;
+  // Every hash that the ledger names for a version: a learner's next life may announce it anew while a reply with the old hash, which is
+  // sent after one write for many messages, is on its way.
+  std::map<uint64_t, std::set<std::string>> versions_;
   std::map<GroupId, uint32_t> observed_;  // labelled traces of its newest result
   std::set<GroupId> outcome_;             // scored or dropped, and not opened again
   std::map<uint64_t, std::vector<GroupId>> plans_;
   std::set<uint64_t> steps_ever_;
   uint64_t last_step_ = 0, furthest_ = 0;
+  uint64_t checkpointed_ = 0, covered_ = 0;  // groups of steps up to covered_ were let go
 };
 
 }  // namespace candor::sim
