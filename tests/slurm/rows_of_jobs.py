@@ -126,7 +126,7 @@ def rollouts_join(row):
     run.wait_for_step(3)
     answer = row.on.run(CANDOR, "join", row.folder, "--rollouts", 1, "--slurm", cwd=SOURCE)
     expect("rollouts 1 to 1" in answer.stdout, answer.stdout)
-    by_hand = subprocess.Popen([*row.on.enter(b), CANDOR, "join", str(row.folder)], cwd=SOURCE, env=row.on.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    by_hand = subprocess.Popen([*row.on.enter(b), "env", f"--chdir={SOURCE}", CANDOR, "join", str(row.folder)], env=row.on.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for name in ("rollout-1", "rollout-2"):
             run.wait_for(f"{name} at work", lambda log=name: "weights version=" in row.log(log), LATE_S)

@@ -66,6 +66,9 @@ def batch_node_rebooted(row):
     launches = row.launches()
     row.on.kill_node(a)
     row.on.boot_node(a)
+    time.sleep(12)  # BatchStartTimeout; the controller compares its jobs with a node's when that registers, which by itself takes 40 to 90 s
+    row.on.kill_slurmd(a)
+    row.on.start_slurmd(a)
     row.wait_for_next_launch(launches)
     expect(row.restarts("learners") >= 1, "the job was not put back")
 
