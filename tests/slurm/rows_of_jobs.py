@@ -43,7 +43,7 @@ def preempted(row):
 def preempted_without_notice(row):
     """The same where the site does not announce it: TERM to the steps only; the ranks write their checkpoint, and the job asks for its requeue all the same."""
     expect(not row.on.notice, "this cluster announces pre-emption")
-    run = row.run(row.extra(learners=["--exclusive", row.away_from(row.nodes[0])]), "trainer.steps=80")
+    run = row.run(row.extra(learners=["--exclusive", row.away_from(row.nodes[0])]), "trainer.steps=200")
     run.wait_for_step(8)
     launches = row.launches()
     row.on.run("sbatch", "--parsable", "--partition=high", "--nodelist=" + row.nodes[0], "--exclusive", "--output=/dev/null", "--wrap", "sleep 5")

@@ -59,7 +59,7 @@ class Row:
         run = self.current
         run.wait_for(f"launch {launches + 1} of the ranks", lambda: self.launches() > launches, LATE_S)
         before = run.steps()
-        run.wait_for_step(before + 1, LATE_S)
+        run.wait_for(f"a step behind {before}", lambda: run.steps() > before or (self.folder / "done.json").exists(), LATE_S)
         if figure:
             print(f"candor-figure R6 {figure}={time.monotonic() - since:.1f} s bound={bound_s}", flush=True)
 
