@@ -42,6 +42,7 @@ int RunCheck(int argc, const char* const* argv) {
     return ReportFailure("check", inputs.error());
   }
   std::printf("%s trains\n%s", recipe->run.name.c_str(), ExplainObjectives(*recipe).c_str());
+  std::printf("%s", ExplainOptimum(*recipe).c_str());
   std::vector<Finding> findings = Lint(*recipe);
   for (const Finding& finding : findings) std::printf("\n%s\n", Describe(finding).c_str());
   if (findings.empty()) std::printf("\nNothing known speaks against it.\n");

@@ -3,59 +3,137 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "core/channel_expression.h"
+#include "reward/channels.h"
 
 namespace candor::cli {
 
 namespace {
 
-// sup over p of loss(p, wrong) against right: how much a report of confidence 0 can gain over an honest one (Brier: 1 - 2p <= 1).
-constexpr double kBrierSpread = 1.0;
+// Scoring rules among the channels, with sup over p of loss(p, correct) - loss(p, wrong): how much a report of confidence 0 on a surely
+// wrong answer can gain over an honest one (docs/theory.md).
+struct ScoringRule {
+  const char* channel;
+  double spread;
+};
+const ScoringRule kRules[] = {{"brier", 1.0},
+                              {"soft_brier", 1.0},
+                              {"denoised_brier", 1.0},
+                              {"spherical", 1.0},
+                              {"soft_spherical", 1.0},
+                              {"log", std::log((1 - kLogRewardClip) / kLogRewardClip)},
+                              {"soft_log", std::log((1 - kLogRewardClip) / kLogRewardClip)}};
 
 struct Weights {
-  double accuracy = 0, calibration = 0;
+  double accuracy = 0, calibration = 0, spread = 0;  // spread: sum of calibration weight times the rule's spread
 };
 
-// How much a channel weighs in an expression: what it adds when it goes from 0 to 1 with all others at 0 (expressions are sums).
+// How much a channel weighs in an expression: what it adds when it goes from 0 to 1 with all others at 0. Of a product, with the others
+// at 1.
 double WeightOf(const ChannelExpression& expression, const std::string& channel) {
-  std::map<std::string, double> values;
-  for (const std::string& name : expression.names()) values[name] = 0.0;
-  if (!values.count(channel)) return 0.0;
-  const double without = expression.Evaluate(values).value_or(0.0);
-  values[channel] = 1.0;
-  return expression.Evaluate(values).value_or(0.0) - without;
+  double weight = 0.0;
+  for (const double others : {0.0, 1.0}) {
+    std::map<std::string, double> values;
+    for (const std::string& name : expression.names()) values[name] = others;
+    if (!values.count(channel)) return 0.0;
+    values[channel] = 0.0;
+    const double without = expression.Evaluate(values).value_or(0.0);
+    values[channel] = 1.0;
+    weight = expression.Evaluate(values).value_or(0.0) - without;
+    if (weight != 0.0) break;
+  }
+  return weight;
 }
 
-// The effective weights of accuracy and of the Brier channel in one policy-gradient objective.
-Weights WeightsOf(const ObjectiveOptions& objective) {
+bool Reads(const ObjectiveOptions& o, const std::string& channel) {
+  const auto expression = ChannelExpression::Parse(o.channel);
+  return expression && std::find(expression->names().begin(), expression->names().end(), channel) != expression->names().end();
+}
+
+// The effective weights of accuracy and of the scoring rules in one policy-gradient objective.
+Weights WeightsOf(const Recipe& r, const ObjectiveOptions& objective) {
   auto expression = ChannelExpression::Parse(objective.channel);
   if (!expression) return {};
-  return {objective.weight * WeightOf(*expression, "accuracy"), objective.weight * WeightOf(*expression, "brier")};
+  Weights w;
+  for (const char* channel : {"accuracy", "soft", "ungated_accuracy", "majority", "contrast"}) w.accuracy += WeightOf(*expression, channel);
+  w.accuracy += WeightOf(*expression, "denoised");
+  w.accuracy += WeightOf(*expression, "thresholded") / (1.0 - r.reward.answer_threshold);  // from -t/(1 - t) to 1
+  for (const ScoringRule& rule : kRules) {
+    const double weight = WeightOf(*expression, rule.channel);
+    w.calibration += weight, w.spread += weight * rule.spread;
+  }
+  return {objective.weight * w.accuracy, objective.weight * w.calibration, objective.weight * w.spread};
 }
 
 bool ReachesAnswer(const ObjectiveOptions& o) {
   return o.loss == "policy_gradient" && (o.segment == "all" || o.segment == "answer" || o.segment == "reasoning");
 }
+bool DividesByStd(const ObjectiveOptions& o) { return o.advantage == "group_std" || o.advantage == "batch_std"; }
 
-void LintPolicyGradient(const ObjectiveOptions& o, const Weights& total, std::vector<Finding>& findings) {
-  const Weights own = WeightsOf(o);
+void LintPolicyGradient(const Recipe& r, const ObjectiveOptions& o, const Weights& total, std::vector<Finding>& findings) {
+  const Weights own = WeightsOf(r, o);
   if (own.calibration <= 0) return;
-  if (ReachesAnswer(o) && own.calibration * kBrierSpread > total.accuracy)
+  if (ReachesAnswer(o) && total.spread > total.accuracy + 1e-9)
     findings.push_back(
         {"calibration_outweighs_accuracy", true, false,
-         fmt::format("calibration weighs {:g} and accuracy {:g} on tokens of the answer", own.calibration, total.accuracy),
-         "an answer that is surely wrong, stated with confidence 0, then earns more than an honest uncertain one: with V(p) = w_acc p - "
-         "w_cal p (1 - p), V rises everywhere "
-         "only if w_cal <= w_acc",
-         "lower the calibration weight, or let it reach only tokens after the answer (segment = \"confidence\" or the slot)"});
+         fmt::format(
+             "on tokens of the answer the scoring rule may pay {:g} for a surely wrong answer with confidence 0, accuracy {:g} for a "
+             "right one",
+             total.spread, total.accuracy),
+         "V(p) = w_acc p - w_cal L(p), what an honest answer earns that is right with probability p, rises everywhere only if "
+         "w_cal (loss(p, correct) - loss(p, wrong)) <= w_acc for all p (brier and spherical: w_cal <= w_acc; log, clipped: 6.9 w_cal)",
+         "lower the calibration weight, take brier, or let it reach only tokens after the answer (segment = \"confidence\" or the slot)"});
   if (o.advantage == "group_std")
     findings.push_back({"group_std_of_scoring_rule", true, false,
                         fmt::format("`{}` is divided by its group's standard deviation", o.channel),
                         "the standard deviation depends on the labels, so that the rule is no longer proper: confidences are pushed to the "
                         "extremes (p = .7 becomes .79, .9 becomes 1.0)",
                         "use advantage = \"group_mean\", or batch_std, which divides everything by one number"});
+  if (ReachesAnswer(o) && own.accuracy == 0 && DividesByStd(o))
+    findings.push_back({"weights_not_comparable", false, false,
+                        fmt::format("`{}` is divided by its own standard deviation, accuracy by another", o.channel),
+                        "the effective weights are w/std, and the deviations move during training: the condition on the weights cannot be "
+                        "checked beforehand",
+                        "advantage = \"group_mean\" for both, or segment = \"confidence\" for this one"});
+  if (r.reward.filter != "none")
+    findings.push_back({"filter_drops_calibration", false, false,
+                        fmt::format("groups that reward.filter = \"{}\" drops do not teach `{}`", r.reward.filter, o.channel),
+                        "kept groups have pass rates in [1/G, 1 - 1/G] only (p = .9 is seen as .824 at G = 8), and no weight can undo a "
+                        "selection by outcomes",
+                        "reward.filter = \"none\", or train the confidence on the slot, which filtered groups still teach"});
+}
+
+// Channels that are used against their purpose.
+void LintChannels(const ObjectiveOptions& o, std::vector<Finding>& findings) {
+  if (o.segment == "slot" && (Reads(o, "majority") || Reads(o, "majority_true")))
+    findings.push_back({"majority_labels_feed_calibration", true, false, "the slot is regressed on majority votes",
+                        "a vote is no truth: the confidence would be calibrated to how often the policy agrees with itself",
+                        "channel = \"accuracy\" with a verifier, or no slot objective"});
+  if (Reads(o, "contrast") && o.loss == "policy_gradient" && o.advantage != "none")
+    findings.push_back({"contrast_cancels", true, false,
+                        fmt::format("advantage = \"{}\" subtracts the prompt's mean from the channel contrast", o.advantage),
+                        "the stored baseline is one number per prompt, which a mean over the prompt's traces removes again",
+                        "advantage = \"none\": the stored scores are the baseline"});
+  if (Reads(o, "tiar") && o.advantage != "none")
+    findings.push_back({"tiar_is_normalised", false, false, fmt::format("the bonus tiar goes through advantage = \"{}\"", o.advantage),
+                        "as published it is added after normalisation; as a reward it shifts every trace's mean and deviation",
+                        "advantage = \"none\" in an objective of its own"});
+  if (Reads(o, "log") && o.segment == "confidence")
+    findings.push_back({"log_score", false, false, "the log score teaches the confidence tokens",
+                        "proper, but one surely wrong report outweighs thousands of others", "brier or spherical"});
+}
+
+void LintJudges(const Recipe& r, std::vector<Finding>& findings) {
+  const auto counts = [&](const VerifierOptions& v) { return v.name == r.reward.verifier || r.reward.verifier.empty(); };
+  for (const VerifierOptions& v : r.reward.verifiers)
+    if (counts(v) && (v.kind == "http" || !v.url.empty()) && r.reward.label_noise == 0)
+      findings.push_back({"judge_noise", false, false, fmt::format("the labels of {} are taken as the truth", v.name),
+                          "a judge that flips a share e of its labels confines the best confidence to [e, 1 - e]",
+                          "measure e on a gold set: reward.label_noise = e with the channels denoised and denoised_brier, or read "
+                          "(c - e)/(1 - 2e)"});
 }
 
 void LintSlot(const Recipe& r, const ObjectiveOptions& o, std::vector<Finding>& findings) {
@@ -78,18 +156,38 @@ std::vector<Finding> Lint(const Recipe& recipe) {
   std::vector<Finding> findings;
   Weights total;
   for (const ObjectiveOptions& o : recipe.objectives)
-    if (ReachesAnswer(o)) total.accuracy += WeightsOf(o).accuracy;
+    if (ReachesAnswer(o)) {
+      const Weights own = WeightsOf(recipe, o);
+      total.accuracy += own.accuracy, total.spread += own.spread;
+    }
   for (const ObjectiveOptions& o : recipe.objectives) {
-    if (o.loss == "policy_gradient") LintPolicyGradient(o, total, findings);
+    if (o.loss == "policy_gradient") LintPolicyGradient(recipe, o, total, findings);
     LintSlot(recipe, o, findings);
+    LintChannels(o, findings);
   }
-  if (recipe.reward.filter != "accuracy" && recipe.reward.filter != "none" && recipe.reward.filter != "")
-    findings.push_back({"filter_not_on_accuracy", false, false, "groups are filtered by " + recipe.reward.filter,
-                        "a channel that contains confidence hardly ever stands still: the filter never fires",
-                        "reward.filter = \"accuracy\""});
+  LintJudges(recipe, findings);
   for (Finding& finding : findings)
     finding.allowed = std::find(recipe.run.allow.begin(), recipe.run.allow.end(), finding.name) != recipe.run.allow.end();
   return findings;
+}
+
+std::string ExplainOptimum(const Recipe& recipe) {
+  Weights total;
+  bool stated = false;
+  for (const ObjectiveOptions& o : recipe.objectives) {
+    const Weights own = WeightsOf(recipe, o);
+    if (ReachesAnswer(o)) total.accuracy += own.accuracy, total.calibration += own.calibration;
+    if (o.loss == "policy_gradient" && own.calibration > 0) stated = true;
+  }
+  std::string text = total.accuracy > 0 ? "Optimum of the answer: the one that is most probably right" : "Nothing rewards right answers";
+  if (total.calibration > 0)
+    text += fmt::format("; an honest answer that is right with probability p earns {:g} p + {:g} times the scoring rule's best at p",
+                        total.accuracy, total.calibration);
+  text += ".\n";
+  if (recipe.format.confidence == "verbal")
+    text += stated ? "Optimum of the stated confidence: the probability that this answer is right.\n"
+                   : "No reward depends on the stated confidence: it drifts without direction.\n";
+  return text;
 }
 
 std::string Describe(const Finding& f) {

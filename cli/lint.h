@@ -15,6 +15,8 @@ struct Finding {
 };
 
 std::vector<Finding> Lint(const Recipe& recipe);
+// Where the objectives lead, in a sentence or two.
+std::string ExplainOptimum(const Recipe& recipe);
 std::string Describe(const Finding& finding);
 bool Refused(const std::vector<Finding>& findings);
 

@@ -9,6 +9,7 @@
 #include "cli/run_dir.h"
 #include "core/channel_expression.h"
 #include "core/fs.h"
+#include "reward/channels.h"
 #include "reward/scorer.h"
 #include "reward/verifiers/verifier.h"
 #include "text/prompt.h"
@@ -49,12 +50,11 @@ Status CheckStages(const Recipe& r) {
 
 // Channels that are known to exist, and whether a verifier of the user's may return others.
 struct KnownChannels {
-  std::vector<std::string> names = {"format", "accuracy", "soft"};
+  std::vector<std::string> names;
   bool open = false;
 };
 KnownChannels ChannelsOf(const Recipe& r) {
-  KnownChannels known;
-  if (r.format.confidence != "none" && r.reward.signal != "none") known.names.push_back("brier");
+  KnownChannels known{FilledChannels(r.reward, r.format.confidence != "none" && r.reward.signal != "none"), false};
   for (const VerifierOptions& v : r.reward.verifiers) {
     known.names.push_back(v.name);
     if (v.kind == "f1") known.names.push_back("f1");
@@ -64,12 +64,25 @@ KnownChannels ChannelsOf(const Recipe& r) {
   return known;
 }
 
-Status CheckChannel(const ObjectiveOptions& o, const KnownChannels& known, const std::string& where) {
-  auto expression = ChannelExpression::Parse(o.channel);
+// What a channel of Candor's own would need to be filled; "" for a name that is none.
+std::string WhatFills(const std::string& name) {
+  for (const auto& [channels, need] : std::initializer_list<std::pair<std::string, const char*>>{
+           {" abstained thresholded tiar ", "name answers that decline: reward.abstain = [\"I don't know\"]"},
+           {" rubric ", "add a [[criterion]] channel = \"...\""},
+           {" contrast ", "name the row's field with the stored answers' scores: reward.baseline_field = \"...\""},
+           {" brier spherical log soft_brier soft_spherical soft_log denoised_brier ", "set format.confidence = \"verbal\" or \"slot\""}})
+    if (channels.find(" " + name + " ") != std::string::npos) return need;
+  return "";
+}
+
+Status CheckChannel(const std::string& channel, const KnownChannels& known, const std::string& where) {
+  auto expression = ChannelExpression::Parse(channel);
   if (!expression) return Bad(expression.error().what, where + ".channel", expression.error().fix);
-  if (known.open) return {};
   for (const std::string& name : expression->names())
     if (!Contains(known.names, name)) {
+      if (const std::string need = WhatFills(name); !need.empty())
+        return Bad(fmt::format("nothing fills the channel `{}`", name), where + ".channel", need);
+      if (known.open) return {};
       const std::string nearest = NearestName(name, known.names);
       return Bad(fmt::format("nothing fills the channel `{}`", name), where + ".channel",
                  nearest.empty() ? fmt::format("there are: {}", fmt::join(known.names, ", ")) : "did you mean `" + nearest + "`?");
@@ -106,8 +119,10 @@ Status CheckObjectives(const Recipe& r) {
                              o.loss == "preference" ? "loss = \"preference\"" : "advantage = \"contrastive_baseline\""),
                  where, o.loss == "preference" ? "use policy_gradient" : "use leave_one_out");
     CANDOR_TRY(CheckSegment(r, o, where));
-    CANDOR_TRY(CheckChannel(o, known, where));
+    CANDOR_TRY(CheckChannel(o.channel, known, where));
   }
+  for (size_t i = 0; i < r.reward.criteria.size(); ++i)
+    CANDOR_TRY(CheckChannel(r.reward.criteria[i].channel, known, fmt::format("criterion[{}]", i)));
   return {};
 }
 
@@ -122,6 +137,16 @@ Status CheckNames(const Recipe& r) {
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> ChannelsRead(const Recipe& r) {
+  std::vector<std::string> names;
+  for (const ObjectiveOptions& o : r.objectives) {
+    CANDOR_ASSIGN(const ChannelExpression expression, ChannelExpression::Parse(o.channel));
+    for (const std::string& name : expression.names())
+      if (!Contains(names, name)) names.push_back(name);
+  }
+  return names;
+}
 
 Status CheckRecipe(const Recipe& r) {
   CANDOR_TRY(CheckNames(r));

@@ -7,6 +7,9 @@ namespace candor::cli {
 // Stages in order, a format that can be parsed, objectives whose channels and segments exist, verifiers that can be made.
 Status CheckRecipe(const Recipe& recipe);
 
+// The channels that the objectives read, each once.
+Result<std::vector<std::string>> ChannelsRead(const Recipe& recipe);
+
 // Whether [prepare] still has something to make.
 bool NeedsPreparing(const Recipe& recipe);
 // The model's tokenizer, chat template and slot, and every row of every file that the recipe names. Costs reading them all.

@@ -1,6 +1,7 @@
 // candor reward: one reward worker of a run. Started by `candor run`, or by hand (a Slurm array) on any machine that sees the run's folder.
 #include "cli/commands.h"
 #include "cli/recipe.h"
+#include "cli/recipe_check.h"
 #include "cli/role.h"
 #include "core/launch.h"
 #include "core/transport.h"
@@ -21,6 +22,7 @@ Status Serve(const RoleArguments& arguments) {
   setup.run_id = recipe.run.name;
   setup.index = arguments.index;
   CANDOR_ASSIGN(setup.format, TagFormat::From(recipe.format.tags, recipe.format.confidence));
+  CANDOR_ASSIGN(setup.channels, ChannelsRead(recipe));
   for (const auto& [name, set] : data) setup.data[name] = &set;
   setup.transport = transport.get();
   setup.stop = arguments.stop;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "cli/recipe_check.h"
+
 namespace candor::cli {
 
 namespace {
@@ -12,6 +14,10 @@ bool HasStage(const Recipe& r, const char* stage) {
 }
 bool HasPolicyGradient(const Recipe& r) {
   return std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.loss == "policy_gradient"; });
+}
+bool Reads(const Recipe& r, const char* channel) {
+  const auto names = ChannelsRead(r);
+  return names && std::find(names->begin(), names->end(), channel) != names->end();
 }
 bool Clips(const Recipe& r) { return r.trainer.loss == "ppo_clip" || r.trainer.loss == "dr_grpo"; }
 
@@ -43,6 +49,18 @@ constexpr Rule kRules[] = {
     {"objective", "*", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
     {"eval", "every", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
     {"rollout", "workers greedy_traces swap_in_flight", [](const Recipe& r, size_t) { return HasStage(r, "rl"); }, "the stage rl"},
+    {"reward", "filter_low filter_high", [](const Recipe& r, size_t) { return r.reward.filter == "mid_band"; },
+     "reward.filter = \"mid_band\""},
+    {"reward", "filter_min_variance", [](const Recipe& r, size_t) { return r.reward.filter == "vcrl"; }, "reward.filter = \"vcrl\""},
+    {"reward", "answer_threshold", [](const Recipe& r, size_t) { return Reads(r, "thresholded"); },
+     "an [[objective]] with the channel thresholded"},
+    {"reward", "majority_min_share", [](const Recipe& r, size_t) { return Reads(r, "majority") || r.reward.filter == "agreement"; },
+     "an [[objective]] with the channel majority"},
+    {"reward", "baseline_field", [](const Recipe& r, size_t) { return Reads(r, "contrast"); },
+     "an [[objective]] with the channel contrast"},
+    {"reward", "label_noise", [](const Recipe& r, size_t) { return Reads(r, "denoised") || Reads(r, "denoised_brier"); },
+     "an [[objective]] with the channel denoised or denoised_brier"},
+    {"criterion", "*", [](const Recipe& r, size_t) { return Reads(r, "rubric"); }, "an [[objective]] with the channel rubric"},
     {"reward", "filter workers threads max_in_flight bind spool_limit_mb", [](const Recipe& r, size_t) { return HasStage(r, "rl"); },
      "the stage rl"},
     {"format", "slot_high slot_low", [](const Recipe& r, size_t) { return r.format.confidence == "slot"; }, "format.confidence = \"slot\""},

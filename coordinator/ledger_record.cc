@@ -85,7 +85,7 @@ Result<LedgerRecord> DecodeKind(uint8_t kind, Reader& in) {
     case kDropped: {
       GroupDropped r{{in.Number()}, DropReason::kFailed, ""};
       uint64_t reason = in.Number();
-      if (reason > static_cast<uint64_t>(DropReason::kEvaluation))
+      if (reason > static_cast<uint64_t>(kLastDropReason))
         return Fail(ErrorCode::kInvalidInput, "a ledger record has an unknown drop reason", "ledger");
       r.reason = static_cast<DropReason>(reason);
       r.why = in.Text();

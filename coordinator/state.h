@@ -33,7 +33,7 @@ struct GroupState {
   PromptRef prompt;
   StepId wave;
   GroupPhase phase = GroupPhase::kOpen;
-  DropReason drop = DropReason::kNone;  // kNoVariance while it is still trained (slot only); the reason when dropped
+  DropReason drop = DropReason::kNone;  // a filter's while it is still trained (slot only); the reason when dropped
   uint32_t failures = 0;                // how often a worker gave it back
   std::shared_ptr<const GroupScored>
       header;  // shared with copies of the state (tests); null before scoring and once a checkpoint covers the step

@@ -15,7 +15,7 @@ Ack CoordinatorState::AckFor(GroupId group, bool keep) const {
   return ack;
 }
 
-// kNone, kNoVariance: it trains. Anything else: how it ends now. An error: it is not a result of this run at all.
+// kNone or filtered: it trains (the slot at least). Anything else: how it ends now. An error: it is not a result of this run at all.
 Result<DropReason> CoordinatorState::Judge(const GroupScored& scored, const GroupState& group) const {
   if (scored.prompt.dataset != group.prompt.dataset || scored.prompt.row != group.prompt.row)
     return Fail(ErrorCode::kInvalidInput,
@@ -57,7 +57,7 @@ CoordinatorState::RuleResult CoordinatorState::OnGroupScored(const GroupScored& 
   GroupScored header = scored;
   header.sketches.clear();
   header.drop = *verdict;
-  const bool trains = *verdict == DropReason::kNone || *verdict == DropReason::kNoVariance;
+  const bool trains = *verdict == DropReason::kNone || IsFiltered(*verdict);
   const bool observed = trains || *verdict == DropReason::kEvaluation || *verdict == DropReason::kAllUnknown;
   if (observed) actions.observed.push_back(scored);
   if (observed) Commit(actions, std::move(header));

@@ -15,6 +15,9 @@ constexpr std::pair<std::string_view, std::string_view> kNamedRewards[] = {
     {"rlcr_paper", "accuracy + brier - 1"},
     {"rlcr_code", "0.5*format + 0.5*accuracy + 0.5*brier"},
     {"rlvr_code", "0.5*format + 0.5*accuracy"},
+    {"sayself", "2*brier - 1"},
+    {"rewarding_doubt", "10*((log + 3.4538776)*0.28961355 + 0.25*accuracy) - 19.9971*(1 - format)"},
+    {"truthrl", "2*accuracy + abstained - 1"},
 };
 bool IsNameStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }

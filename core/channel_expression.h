@@ -4,11 +4,14 @@
 //   expression = term { ("+" | "-") term }      term = factor { "*" factor }      factor = number | name | "-" factor | "(" expression ")"
 //   name       = letter or "_", then letters, digits, "_", "." or "/"
 //
-// Three names stand for published rewards and are expanded when parsed (q = confidence, a = correct, F = format held; RLCR is arXiv
+// These names stand for published rewards and are expanded when parsed (q = confidence, a = correct, F = format held; RLCR is arXiv
 // 2507.16806):
 //   rlcr_paper  accuracy + brier - 1                      R = a - (q - a)^2, from -1 to 1; an invalid completion gets the least, -1
 //   rlcr_code   0.5*format + 0.5*accuracy + 0.5*brier     the weights of damanimehul/RLCR configs/Qwen-7B/*/RLCR.yaml; an invalid
 //   completion gets 0, the worst valid one 0.5 rlvr_code   0.5*format + 0.5*accuracy                 the same code's baseline
+//   sayself     2*brier - 1                               1 - 2 (a - q)^2, no accuracy in it (a negative control); an invalid completion -1
+//   rewarding_doubt  10*((log + 3.4538776)/3.4528771 + 0.25*accuracy), an invalid completion -30 (arXiv 2503.02623, scale 10)
+//   truthrl     2*accuracy + abstained - 1                correct 1, abstained 0, wrong -1 (arXiv 2509.25760)
 //
 // The value of a trace is missing (nullopt) when any channel it names is missing: an unknown label is never a zero. Pure, any thread.
 #pragma once

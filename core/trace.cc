@@ -74,6 +74,10 @@ const char* Name(DropReason reason) {
       return "failed";
     case DropReason::kEvaluation:
       return "evaluation";
+    case DropReason::kOutsideBand:
+      return "outside_band";
+    case DropReason::kLowVariance:
+      return "low_variance";
   }
   return "?";
 }

@@ -27,8 +27,16 @@ enum class DropReason : uint8_t {
   kStale = 3,
   kGhostVersion = 4,
   kFailed = 5,
-  kEvaluation = 6
+  kEvaluation = 6,
+  kOutsideBand = 7,  // its pass rate lies outside the recipe's band
+  kLowVariance = 8   // its accuracy varies, but less than the recipe asks for
 };
+inline constexpr DropReason kLastDropReason = DropReason::kLowVariance;
+// Kept out of the policy gradient by a filter on outcomes: such a group still trains its slots and is still observed, because what is
+// filtered by its labels says nothing true about them.
+constexpr bool IsFiltered(DropReason reason) {
+  return reason == DropReason::kNoVariance || reason == DropReason::kOutsideBand || reason == DropReason::kLowVariance;
+}
 
 // Tokens [begin, end) of the completion; spans of a trace are consecutive and cover it.
 struct Span {
@@ -87,7 +95,7 @@ struct ScoredGroup {
   StepId wave;
   std::vector<int32_t> prompt_tokens_P;
   std::vector<ScoredTrace> traces_G;
-  DropReason drop = DropReason::kNone;  // kNoVariance groups still train the slot and are still observed
+  DropReason drop = DropReason::kNone;  // IsFiltered: it still trains its slots and is still observed
   std::string worker;
 };
 

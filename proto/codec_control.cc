@@ -68,7 +68,7 @@ void ToWire(const PlannedGroup& from, wire::PlannedGroup* to) {
 }
 PlannedGroup FromWire(const wire::PlannedGroup& from, Checks& checks) {
   return {{from.group()}, from.reward_endpoint(), from.hash(),
-          from.rank(),    from.tokens(),          checks.Enum(from.drop(), DropReason::kEvaluation, "drop reason")};
+          from.rank(),    from.tokens(),          checks.Enum(from.drop(), kLastDropReason, "drop reason")};
 }
 
 }  // namespace
@@ -198,7 +198,7 @@ GroupScored FromWire(const wire::GroupScored& from, Checks& checks) {
   to.prompt_tokens = from.prompt_tokens();
   to.completion_tokens = from.completion_tokens();
   to.traces = from.traces();
-  to.drop = checks.Enum(from.drop(), DropReason::kEvaluation, "drop reason");
+  to.drop = checks.Enum(from.drop(), kLastDropReason, "drop reason");
   to.correct = from.correct();
   to.wrong = from.wrong();
   to.unknown = from.unknown();

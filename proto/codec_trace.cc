@@ -168,7 +168,7 @@ ScoredGroup FromWire(const wire::ScoredGroup& from, Checks& checks) {
   checks.Require(from.traces_size() <= kMaxTracesPerGroup, fmt::format("a group has {} traces", from.traces_size()));
   if (!checks.ok()) return to;
   for (const wire::ScoredTrace& trace : from.traces()) to.traces_G.push_back(FromWire(trace, checks));
-  to.drop = checks.Enum(from.drop(), DropReason::kEvaluation, "drop reason");
+  to.drop = checks.Enum(from.drop(), kLastDropReason, "drop reason");
   to.worker = from.worker();
   return to;
 }

@@ -127,7 +127,7 @@ struct PlannedGroup {
   GroupId group;
   std::string reward_endpoint, hash;
   uint32_t rank = 0, tokens = 0;
-  DropReason drop = DropReason::kNone;  // kNoVariance: trains the slot only
+  DropReason drop = DropReason::kNone;  // IsFiltered: trains the slot only
 };
 struct StepPlan {
   PlanId plan;

@@ -1,24 +1,96 @@
 #include "reward/channels.h"
 
+#include <algorithm>
+#include <cmath>
+
+#include "calibration/scoring_rules.h"
+
 namespace candor {
+
+namespace {
+
+// A scoring rule as a gain: the more the better, and what a broken format gets.
+struct Rule {
+  const char* name;
+  const char* soft_name;
+  double (*gain)(double confidence, double label);
+  double least;
+};
+const Rule kRules[] = {
+    {"brier", "soft_brier", [](double c, double y) { return 1.0 - calibration::BrierScore(c, y); }, 0.0},
+    {"spherical", "soft_spherical", [](double c, double y) { return calibration::SphericalScore(c, y); }, 0.0},
+    {"log", "soft_log", [](double c, double y) { return -calibration::LogScore(c, y, kLogRewardClip); }, std::log(kLogRewardClip)},
+};
+
+void AddRules(const ChannelInputs& in, const std::set<std::string>& wanted, std::map<std::string, double>& channels) {
+  if (!in.wants_confidence) return;
+  for (const Rule& rule : kRules) {
+    const bool hard = wanted.contains(rule.name), soft = wanted.contains(rule.soft_name);
+    if (!in.format_ok) {
+      if (hard) channels[rule.name] = rule.least;
+      if (soft) channels[rule.soft_name] = rule.least;
+    } else if (in.confidence && in.label != Label::kUnknown) {
+      const double c = in.confidence->value(), right = rule.gain(c, 1.0), wrong = rule.gain(c, 0.0);
+      if (hard) channels[rule.name] = in.label == Label::kCorrect ? right : wrong;
+      if (soft) channels[rule.soft_name] = in.soft_label * right + (1.0 - in.soft_label) * wrong;
+    }
+  }
+}
+
+}  // namespace
 
 std::map<std::string, double> ComputeChannels(const ChannelInputs& inputs) {
   std::map<std::string, double> channels;
   channels["format"] = inputs.format_ok ? 1.0 : 0.0;
-  if (!inputs.format_ok) {
-    channels["accuracy"] = channels["soft"] = 0.0;
-    if (inputs.wants_confidence) channels["brier"] = 0.0;
-    return channels;
+  if (!inputs.format_ok) channels["accuracy"] = channels["soft"] = 0.0;
+  if (inputs.format_ok && inputs.label != Label::kUnknown) {
+    channels["accuracy"] = inputs.label == Label::kCorrect ? 1.0 : 0.0;
+    channels["soft"] = inputs.soft_label;
   }
-  if (inputs.label == Label::kUnknown) return channels;
-  double correct = inputs.label == Label::kCorrect ? 1.0 : 0.0;
-  channels["accuracy"] = correct;
-  channels["soft"] = inputs.soft_label;
-  if (inputs.wants_confidence && inputs.confidence) {
-    double miss = inputs.confidence->value() - correct;
-    channels["brier"] = 1.0 - miss * miss;
-  }
+  AddRules(inputs, {"brier"}, channels);
   return channels;
+}
+
+void AddWantedChannels(const ChannelInputs& in, const std::set<std::string>& wanted, std::map<std::string, double>& channels) {
+  AddRules(in, wanted, channels);
+  const double e = in.label_noise, scale = 1.0 / (1.0 - 2.0 * e), right = in.label == Label::kCorrect ? 1.0 : 0.0;
+  const bool known = in.format_ok && in.label != Label::kUnknown;
+  if (wanted.contains("denoised") && (known || !in.format_ok)) channels["denoised"] = (right - e) * scale;
+  if (wanted.contains("denoised_brier") && in.wants_confidence && !in.format_ok) channels["denoised_brier"] = -e * scale;
+  if (wanted.contains("denoised_brier") && known && in.confidence) {
+    const double seen = calibration::BrierScore(in.confidence->value(), right),
+                 flipped = calibration::BrierScore(in.confidence->value(), 1.0 - right);
+    channels["denoised_brier"] = ((1.0 - e) * (1.0 - seen) - e * (1.0 - flipped)) * scale;
+  }
+  if (wanted.contains("abstained")) channels["abstained"] = in.format_ok && in.abstained ? 1.0 : 0.0;
+  if (wanted.contains("ungated_accuracy") && in.answer_label != Label::kUnknown)
+    channels["ungated_accuracy"] = in.answer_label == Label::kCorrect ? 1.0 : 0.0;
+  if (wanted.contains("thresholded")) {
+    const double penalty = in.answer_threshold / (1.0 - in.answer_threshold);
+    if (in.format_ok && in.abstained)
+      channels["thresholded"] = 0.0;
+    else if (!in.format_ok || in.label != Label::kUnknown)
+      channels["thresholded"] = in.format_ok && in.label == Label::kCorrect ? 1.0 : -penalty;
+  }
+}
+
+std::vector<std::string> FilledChannels(const RewardOptions& options, bool has_confidence) {
+  std::vector<std::string> names = {"format", "accuracy", "soft", "ungated_accuracy", "denoised", "majority", "majority_true"};
+  if (has_confidence)
+    for (const Rule& rule : kRules) names.insert(names.end(), {rule.name, rule.soft_name});
+  if (has_confidence) names.push_back("denoised_brier");
+  if (!options.abstain.empty()) names.insert(names.end(), {"abstained", "thresholded", "tiar"});
+  if (!options.criteria.empty()) names.push_back("rubric");
+  if (!options.baseline_field.empty()) names.push_back("contrast");
+  return names;
+}
+
+const std::vector<std::string>& ReservedChannels() {
+  static const std::vector<std::string> names = {"format",    "accuracy",    "soft",           "brier",         "spherical",
+                                                 "log",       "soft_brier",  "soft_spherical", "soft_log",      "ungated_accuracy",
+                                                 "abstained", "thresholded", "tiar",           "majority",      "majority_true",
+                                                 "rubric",    "contrast",    "denoised",       "denoised_brier"};
+  return names;
 }
 
 }  // namespace candor

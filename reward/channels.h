@@ -1,31 +1,65 @@
-// The reward channels that Candor fills for every trace. An objective names one, or an expression over them (core/channel_expression.h) and
-// the user's own channels.
-//   F = 1 when the format held, a = 1 when the answer is correct, c = the confidence.
+// The reward channels that Candor fills. An objective names one, or an expression over them (core/channel_expression.h) and the user's own
+// channels. With F = 1 when the format held, a = 1 when the answer is correct, c = the confidence, s = the soft label in [0, 1]:
+//
 //   format     F
 //   accuracy   F·a                    missing when the label is unknown
-//   soft       F·(partial credit)     missing when the label is unknown
+//   soft       F·s                    missing when the label is unknown
 //   brier      F·(1 − (c − a)²)       missing when the label is unknown, or when the recipe asks for no confidence
-// With these, accuracy + brier − 1 is the paper's RLCR reward a − (c − a)² (arXiv 2507.16806), and 0.5·format + 0.5·accuracy + 0.5·brier
-// its code's. A completion that broke the format is wrong, not unknown: its accuracy and brier are 0, the least there is.
+//
+// These four are filled for every trace. The others only when an objective of the recipe reads them:
+//
+//   spherical           F·(probability given to what happened) / √(c² + (1 − c)²)
+//   log                 ln(probability given to what happened), c clipped to [0.001, 0.999]; broken format: ln 0.001
+//   soft_brier, soft_spherical, soft_log
+//                       the rule's expectation when the answer is right with probability s: s·S(c, 1) + (1 − s)·S(c, 0). Where several
+//                       people disagree, s is the share that says correct
+//   ungated_accuracy    a, also where the format broke behind a complete answer (CREDO's additive form: 0.5*format + ungated_accuracy)
+//   abstained           F·1[the answer is one of [reward] abstain]
+//   thresholded         1 correct, 0 abstained, −t/(1 − t) wrong or broken; t = [reward] answer_threshold (Kalai et al., 2509.04664):
+//                       answering pays where P(correct) > t
+//   denoised            (F·a − e)/(1 − 2e), e = [reward] label_noise: its mean is the true accuracy though the verifier flips that share of
+//                       its labels. Outside [0, 1]: no slot can be regressed on it
+//   denoised_brier      F·((1 − e) S(c, a) − e S(c, 1 − a))/(1 − 2e) with S(c, a) = 1 − (c − a)²: its mean is the brier of the true label
+//                       (Natarajan et al. 2013); broken format: −e/(1 − 2e)
+// and those that look at the whole group (group_channels.h): tiar, majority, majority_true, rubric, contrast.
+//
+// accuracy + brier − 1 is the paper's RLCR reward a − (c − a)² (arXiv 2507.16806), 0.5·format + 0.5·accuracy + 0.5·brier its code's. A
+// completion that broke the format is wrong, not unknown: each channel gives it the least there is. Pure, any thread.
 #pragma once
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "core/confidence.h"
 #include "core/trace.h"
+#include "reward/options.h"
 
 namespace candor {
+
+// What `log` clips confidences to: [kLogRewardClip, 1 - kLogRewardClip], as Rewarding Doubt does (arXiv 2503.02623).
+inline constexpr double kLogRewardClip = 1e-3;
 
 struct ChannelInputs {
   bool format_ok = false;
   Label label = Label::kUnknown;  // kWrong when format_ok is false
   double soft_label = 0.0;
   bool wants_confidence = false;
-  std::optional<Confidence> confidence;  // set when format_ok and wants_confidence
+  std::optional<Confidence> confidence = std::nullopt;  // set when format_ok and wants_confidence
+  bool abstained = false;
+  Label answer_label = Label::kUnknown;  // of the answer whatever the format; kWrong when there is none
+  double answer_threshold = 0.5;
+  double label_noise = 0.0;
 };
 
-// Pure. A missing channel is absent from the map, never 0.
+// The four that are always filled. A missing channel is absent from the map, never 0.
 std::map<std::string, double> ComputeChannels(const ChannelInputs& inputs);
+// Adds those of `wanted` that one trace decides.
+void AddWantedChannels(const ChannelInputs& inputs, const std::set<std::string>& wanted, std::map<std::string, double>& channels);
+
+// The names that Candor can fill under these options, and all names that no verifier may take.
+std::vector<std::string> FilledChannels(const RewardOptions& options, bool has_confidence);
+const std::vector<std::string>& ReservedChannels();
 
 }  // namespace candor

@@ -2,17 +2,77 @@
 
 namespace candor {
 
-DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G) {
-  int correct = 0, wrong = 0, greedy_labelled = 0;
-  for (const ScoredTrace& scored : traces_G) {
-    if (scored.label == Label::kUnknown) continue;
-    if (scored.trace.greedy)
-      ++greedy_labelled;
-    else
-      ++(scored.label == Label::kCorrect ? correct : wrong);
+namespace {
+
+struct Outcomes {
+  int correct = 0, wrong = 0, abstained = 0, greedy = 0;  // labelled traces
+  int sampled() const { return correct + wrong + abstained; }
+};
+
+Outcomes Count(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
+  Outcomes out;
+  for (size_t i = 0; i < traces_G.size(); ++i) {
+    if (traces_G[i].label == Label::kUnknown) continue;
+    const bool abstained = i < abstained_G.size() && abstained_G[i];
+    ++(traces_G[i].trace.greedy ? out.greedy : abstained ? out.abstained : traces_G[i].label == Label::kCorrect ? out.correct : out.wrong);
   }
-  if (correct > 0 && wrong > 0) return DropReason::kNone;
-  return correct + wrong + greedy_labelled > 0 ? DropReason::kNoVariance : DropReason::kAllUnknown;
+  return out;
+}
+
+// A vote in which all agree, or nobody wins, teaches nothing.
+bool Agrees(std::span<const ScoredTrace> traces_G) {
+  bool with = false, against = false;
+  for (const ScoredTrace& scored : traces_G) {
+    auto majority = scored.channels.find("majority");
+    if (scored.trace.greedy || majority == scored.channels.end()) continue;
+    (majority->second > 0.5 ? with : against) = true;
+  }
+  return !(with && against);
+}
+
+}  // namespace
+
+FilterRules FilterRules::From(const RewardOptions& options) {
+  FilterRules rules{FilterKind::kNone, options.filter_low, options.filter_high, options.filter_min_variance};
+  if (options.filter == "accuracy") rules.kind = FilterKind::kAccuracy;
+  if (options.filter == "agreement") rules.kind = FilterKind::kAgreement;
+  if (options.filter == "mid_band") rules.kind = FilterKind::kMidBand;
+  if (options.filter == "vcrl") rules.kind = FilterKind::kVcrl;
+  return rules;
+}
+
+double VarianceShare(int correct, int n) {
+  if (n < 2) return 0.0;
+  const double k = correct, all = n;
+  return (k * (all - k) / (all * (all - 1.0))) / (all / (4.0 * (all - 1.0)));
+}
+
+DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
+  const Outcomes out = Count(traces_G, abstained_G);
+  if ((out.correct > 0) + (out.wrong > 0) + (out.abstained > 0) > 1) return DropReason::kNone;
+  return out.sampled() + out.greedy > 0 ? DropReason::kNoVariance : DropReason::kAllUnknown;
+}
+
+DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
+  const DropReason zero_variance = FilterByAccuracy(traces_G, abstained_G);
+  if (zero_variance == DropReason::kAllUnknown) return zero_variance;
+  const Outcomes out = Count(traces_G, abstained_G);
+  const double rate = out.sampled() > 0 ? static_cast<double>(out.correct) / out.sampled() : 0.0;
+  switch (rules.kind) {
+    case FilterKind::kNone:
+      return DropReason::kNone;
+    case FilterKind::kAccuracy:
+      return zero_variance;
+    case FilterKind::kAgreement:
+      return Agrees(traces_G) ? DropReason::kNoVariance : DropReason::kNone;
+    case FilterKind::kMidBand:
+      if (zero_variance != DropReason::kNone) return zero_variance;
+      return rules.low <= rate && rate <= rules.high ? DropReason::kNone : DropReason::kOutsideBand;
+    case FilterKind::kVcrl:
+      if (zero_variance != DropReason::kNone) return zero_variance;
+      return VarianceShare(out.correct, out.sampled()) >= rules.min_variance ? DropReason::kNone : DropReason::kLowVariance;
+  }
+  return zero_variance;
 }
 
 }  // namespace candor

@@ -43,9 +43,15 @@ std::optional<ScoredGroup> GradingPool::TakeScored() {
 void GradingPool::GradeTrace(Job& job, size_t index) const {
   const Trace& trace = job.group.traces_G[index];
   ReadCompletion read = ReadTrace(rules_, trace);
-  GradeRequest request{fmt::format("{}/{}", job.group.id.value, index), job.row->prompt, trace.text, read.answer, read.format_ok, job.row};
+  const bool has_answer = read.format_ok || (rules_.Wants("ungated_accuracy") && !read.answer.empty());
+  GradeRequest request{fmt::format("{}/{}", job.group.id.value, index), job.row->prompt, trace.text, read.answer, has_answer, job.row};
   job.verdicts_G[index] = verifier_.Grade(request);
   job.read_G[index] = std::move(read);
+}
+
+std::optional<double> GradingPool::BaselineOf(const DataRow& row) const {
+  if (rules_.baseline_field.empty() || !rules_.Wants("contrast")) return std::nullopt;
+  return ReadBaseline(row.json, rules_.baseline_field);
 }
 
 void GradingPool::Work() {
@@ -63,7 +69,7 @@ void GradingPool::Work() {
     GradeTrace(*job, index);
     FaultPoint("reward.score");
     if (job->left.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
-    ScoredGroup scored = ScoreGroup(rules_, std::move(job->group), job->read_G, job->verdicts_G);
+    ScoredGroup scored = ScoreGroup(rules_, std::move(job->group), job->read_G, job->verdicts_G, BaselineOf(*job->row));
     std::scoped_lock lock(mutex_);
     scored_.push_back(std::move(scored));
   }

@@ -47,6 +47,7 @@ class GradingPool final : public Grader {
   };
   void Work();
   void GradeTrace(Job& job, size_t index) const;
+  std::optional<double> BaselineOf(const DataRow& row) const;
 
   const Verifier& verifier_;
   const ScoreRules& rules_;

@@ -50,6 +50,40 @@ void Declare(OptionTable& t, VerifierOptions& o) {
   t.String("choices_field", &o.choices_field, {.help = "kind choice: the row's field with the choices; without it letters are compared"});
 }
 
+// What else outcomes can mean: bands of the filter, abstaining, votes, stored baselines, noise.
+static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
+  t.Double("filter_low", &o.filter_low, {.min = 0, .max = 1, .help = "filter mid_band: least pass rate of a group that is kept"});
+  t.Double("filter_high", &o.filter_high, {.min = 0, .max = 1, .help = "filter mid_band: largest pass rate of a group that is kept"});
+  t.Double("filter_min_variance", &o.filter_min_variance,
+           {.min = 0,
+            .max = 1,
+            .help = "filter vcrl: least variance of the accuracy within a group that is kept, as a share of the largest there is"});
+  t.StringList("abstain", &o.abstain,
+               {.help = "answers that decline to answer, such as [\"I don't know\"], compared after normalisation; they fill the channels "
+                        "abstained, thresholded and tiar, and are an outcome of their own for the filter"});
+  t.Double("answer_threshold", &o.answer_threshold,
+           {.min = 0,
+            .max = 0.999,
+            .help = "t of the channel thresholded: 1 correct, 0 abstained, -t/(1 - t) wrong, so that answering pays where the answer is "
+                    "right with more than probability t"});
+  t.Double("majority_min_share", &o.majority_min_share,
+           {.min = 0, .max = 1, .help = "channel majority: least share of a group's votes that makes its most frequent answer a label"});
+  t.String("baseline_field", &o.baseline_field,
+           {.help = "row's field with the scores of stored answers of a reference policy (a number or a list); fills the channel contrast, "
+                    "accuracy minus their mean"});
+  t.Double("label_noise", &o.label_noise,
+           {.min = 0,
+            .max = 0.49,
+            .help = "e: how often the verifier's label is flipped, measured on a gold set; the channels denoised and denoised_brier are "
+                    "corrected for it"});
+}
+
+void Declare(OptionTable& t, CriterionOptions& o) {
+  t.String("channel", &o.channel, {.help = "the channel that is judged: a verifier's name or one of its rewards", .required = true});
+  t.Double("weight", &o.weight, {.min = 0, .help = "share of this criterion in the rubric"});
+  t.Double("veto_below", &o.veto_below, {.help = "below this the rubric is 0 whatever the other criteria say; unset = never"});
+}
+
 void Declare(OptionTable& t, RewardOptions& o) {
   t.Section("reward", "How completions are verified, scored and kept until a checkpoint covers them.");
   t.String("verifier", &o.verifier,
@@ -58,9 +92,11 @@ void Declare(OptionTable& t, RewardOptions& o) {
                     "defaults; empty = the first [[verifier]], else "
                     "exact_match"});
   t.String("filter", &o.filter,
-           {.help = "accuracy: groups whose accuracy does not vary are dropped from the policy gradient (they still train the slot and are "
-                    "still observed)",
-            .choices = {"accuracy", "none"}});
+           {.help = "groups that are kept out of the policy gradient (they still train the slot and are still observed): accuracy, those "
+                    "whose accuracy does not vary; agreement, the same by the channel majority; mid_band and vcrl, further those of a "
+                    "pass rate outside a band or of too small a variance",
+            .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl"}});
+  DeclareOutcomes(t, o);
   t.String("signal", &o.signal,
            {.help = "the confidence that is scored: slot or verbal; empty = as the format's confidence says",
             .choices = {"", "slot", "verbal", "none"}});
@@ -79,6 +115,10 @@ void Declare(OptionTable& t, RewardOptions& o) {
                                {.help = "A verifier of your own, or a built-in one with other settings. All of them run; [reward] verifier "
                                         "says whose label counts (the first one when "
                                         "it is not set). Every reward it returns is a channel."});
+  t.TableList<CriterionOptions>("criterion", &o.criteria,
+                                [](OptionTable& element, CriterionOptions& options) { Declare(element, options); },
+                                {.help = "A criterion of the channel rubric: the weighted mean of all of them, 0 where one lies below its "
+                                         "veto, missing where one is missing."});
 }
 
 }  // namespace candor

@@ -30,9 +30,24 @@ struct VerifierOptions {
   std::string choices_field = "choices";
 };
 
+// One [[criterion]] of the channel rubric.
+struct CriterionOptions {
+  std::string channel;
+  double weight = 1.0;
+  double veto_below = -1e9;
+};
+
 struct RewardOptions {
   std::string verifier;
   std::string filter = "accuracy";
+  double filter_low = 0.2;
+  double filter_high = 0.8;
+  double filter_min_variance = 0.5;
+  std::vector<std::string> abstain;
+  double answer_threshold = 0.5;
+  double majority_min_share = 0.5;
+  std::string baseline_field;
+  double label_noise = 0.0;
   std::string signal;
   int64_t workers = 1;
   int64_t threads = 4;
@@ -40,9 +55,11 @@ struct RewardOptions {
   std::string bind = "tcp://127.0.0.1:0";
   int64_t spool_limit_mb = 8192;
   std::vector<VerifierOptions> verifiers;
+  std::vector<CriterionOptions> criteria;
 };
 
 void Declare(OptionTable& table, VerifierOptions& options);
+void Declare(OptionTable& table, CriterionOptions& options);
 void Declare(OptionTable& table, RewardOptions& options);
 
 }  // namespace candor

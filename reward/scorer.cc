@@ -7,6 +7,8 @@
 
 #include "reward/channels.h"
 #include "reward/filter.h"
+#include "reward/group_channels.h"
+#include "reward/verifiers/normalise.h"
 
 namespace candor {
 
@@ -39,8 +41,20 @@ Status CheckTrace(const Trace& trace) {
 
 }  // namespace
 
-Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions& options) {
-  ScoreRules rules{format, options.signal, options.filter == "accuracy"};
+Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions& options, std::span<const std::string> channels) {
+  ScoreRules rules;
+  rules.format = format, rules.signal = options.signal, rules.filter = FilterRules::From(options);
+  rules.answer_threshold = options.answer_threshold, rules.baseline_field = options.baseline_field;
+  rules.label_noise = options.label_noise;
+  for (const std::string& answer : options.abstain) rules.abstain.insert(NormaliseAnswer(answer));
+  rules.group = {{channels.begin(), channels.end()}, options.majority_min_share, options.criteria};
+  if (rules.filter.kind == FilterKind::kAgreement) rules.group.wanted.insert("majority");
+  if (rules.Wants("majority")) rules.group.wanted.insert("majority_true");
+  if (rules.Wants("rubric"))
+    for (const CriterionOptions& criterion : options.criteria) rules.group.wanted.insert(criterion.channel);
+  if (options.filter_low > options.filter_high)
+    return Fail(ErrorCode::kInvalidInput, fmt::format("filter_low {} lies above filter_high {}", options.filter_low, options.filter_high),
+                "[reward] filter_low", "no group could be kept");
   const char* given = format.confidence == ConfidenceSource::kSlot     ? "slot"
                       : format.confidence == ConfidenceSource::kVerbal ? "verbal"
                                                                        : "none";
@@ -75,32 +89,54 @@ Status CheckTraceGroup(const TraceGroup& group) {
   return {};
 }
 
+namespace {
+
+ChannelInputs InputsOf(const ScoreRules& rules, const ScoredTrace& trace, const Verdict& verdict, bool abstained) {
+  ChannelInputs in{trace.format_ok, trace.label, trace.soft_label, rules.signal != "none", trace.confidence};
+  in.abstained = abstained;
+  in.answer_label = trace.answer.empty() ? Label::kWrong : verdict.label;
+  in.answer_threshold = rules.answer_threshold, in.label_noise = rules.label_noise;
+  return in;
+}
+
+// An accepted answer is never an abstention, even where it reads like one.
+bool Abstained(const ScoreRules& rules, const ScoredTrace& trace) {
+  return !rules.abstain.empty() && trace.format_ok && trace.label != Label::kCorrect &&
+         rules.abstain.contains(NormaliseAnswer(trace.answer));
+}
+
+ScoredTrace ScoreTrace(const ScoreRules& rules, Trace&& written, const ReadCompletion& read, const Verdict& verdict) {
+  ScoredTrace trace;
+  trace.trace = std::move(written);
+  trace.format_ok = read.format_ok;
+  trace.format_error = read.format_error;
+  trace.answer = read.answer;
+  trace.confidence = read.confidence;
+  trace.label = read.format_ok ? verdict.label : Label::kWrong;
+  trace.soft_label = read.format_ok && verdict.label != Label::kUnknown ? verdict.soft_label : 0.0;
+  std::erase_if(trace.trace.signals, [](const auto& signal) { return !std::isfinite(signal.second); });
+  trace.trace.signals.erase("verbal");  // this parser's word counts, whatever the engine thought
+  if (rules.signal == "verbal" && read.confidence) trace.trace.signals["verbal"] = read.confidence->value();
+  return trace;
+}
+
+}  // namespace
+
 ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<const ReadCompletion> read_G,
-                       std::span<const Verdict> verdicts_G) {
+                       std::span<const Verdict> verdicts_G, std::optional<double> baseline) {
   ScoredGroup scored{group.id, group.prompt, group.wave, std::move(group.prompt_tokens_P), {}, DropReason::kNone, std::move(group.worker)};
+  std::vector<bool> abstained_G;
   for (size_t i = 0; i < group.traces_G.size(); ++i) {
-    const ReadCompletion& read = read_G[i];
-    const Verdict& verdict = verdicts_G[i];
-    ScoredTrace trace;
-    trace.trace = std::move(group.traces_G[i]);
-    trace.format_ok = read.format_ok;
-    trace.format_error = read.format_error;
-    trace.answer = read.answer;
-    trace.confidence = read.confidence;
-    trace.label = read.format_ok ? verdict.label : Label::kWrong;
-    trace.soft_label = read.format_ok && verdict.label != Label::kUnknown ? verdict.soft_label : 0.0;
-    std::erase_if(trace.trace.signals, [](const auto& signal) { return !std::isfinite(signal.second); });
-    trace.trace.signals.erase("verbal");  // this parser's word counts, whatever the engine thought
-    if (rules.signal == "verbal" && read.confidence) trace.trace.signals["verbal"] = read.confidence->value();
-    trace.channels = ComputeChannels({read.format_ok, trace.label, trace.soft_label, rules.signal != "none", read.confidence});
-    for (const auto& [name, value] : verdict.rewards) trace.channels.emplace(name, value);
+    ScoredTrace trace = ScoreTrace(rules, std::move(group.traces_G[i]), read_G[i], verdicts_G[i]);
+    abstained_G.push_back(Abstained(rules, trace));
+    const ChannelInputs inputs = InputsOf(rules, trace, verdicts_G[i], abstained_G.back());
+    trace.channels = ComputeChannels(inputs);
+    AddWantedChannels(inputs, rules.group.wanted, trace.channels);
+    for (const auto& [name, value] : verdicts_G[i].rewards) trace.channels.emplace(name, value);
     scored.traces_G.push_back(std::move(trace));
   }
-  DropReason filtered = FilterByAccuracy(scored.traces_G);
-  if (IsEvaluation(scored.id))
-    scored.drop = DropReason::kEvaluation;
-  else if (rules.filter || filtered == DropReason::kAllUnknown)
-    scored.drop = filtered;
+  AddGroupChannels(rules.group, abstained_G, baseline, scored.traces_G);
+  scored.drop = IsEvaluation(scored.id) ? DropReason::kEvaluation : FilterGroup(rules.filter, scored.traces_G, abstained_G);
   return scored;
 }
 

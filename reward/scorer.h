@@ -1,6 +1,8 @@
 // Traces and verdicts to a scored group: labels, channels, the main confidence, the filter's decision; and the header that the coordinator
 // plans with and records. Pure, any thread.
 #pragma once
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -8,6 +10,8 @@
 #include "core/result.h"
 #include "core/trace.h"
 #include "proto/messages.h"
+#include "reward/filter.h"
+#include "reward/group_channels.h"
 #include "reward/verifiers/verifier.h"
 #include "text/rows.h"
 #include "text/tags.h"
@@ -17,9 +21,17 @@ namespace candor {
 struct ScoreRules {
   TagFormat format;
   std::string signal;  // the main confidence: "slot", "verbal", or "none"
-  bool filter = true;  // drop groups whose accuracy does not vary
-  // signal: "" = as the format's confidence says. Errors: a signal that the format does not give.
-  static Result<ScoreRules> From(const TagFormat& format, const RewardOptions& options);
+  FilterRules filter;
+  GroupChannelRules group;
+  std::set<std::string> abstain;  // normalised answers that decline
+  double answer_threshold = 0.5;
+  std::string baseline_field;
+  double label_noise = 0.0;  // how often a label is flipped
+
+  bool Wants(const std::string& channel) const { return group.wanted.contains(channel); }
+  // `channels`: what the recipe's objectives read. signal: "" = as the format's confidence says. Errors: a signal that the format does not
+  // give, a band without room.
+  static Result<ScoreRules> From(const TagFormat& format, const RewardOptions& options, std::span<const std::string> channels = {});
 };
 
 // A completion read by the rules: is the format held, what is the answer, what is the confidence.
@@ -36,9 +48,9 @@ ReadCompletion ReadTrace(const ScoreRules& rules, const Trace& trace);
 Status CheckTraceGroup(const TraceGroup& group);
 
 // `read_G` and `verdicts_G` belong to group.traces_G in order. A trace whose format did not hold is wrong whatever its verdict; its rewards
-// are kept.
+// are kept. `baseline`: ReadBaseline of the group's row.
 ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<const ReadCompletion> read_G,
-                       std::span<const Verdict> verdicts_G);
+                       std::span<const Verdict> verdicts_G, std::optional<double> baseline = std::nullopt);
 
 // Where a scored group lies.
 struct SpoolPlace {

@@ -100,7 +100,7 @@ std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const
     for (size_t k = 0; k < objectives.size(); ++k) {
       std::vector<std::optional<double>> values_G = ObjectiveValues(objectives[k], group);
       if (objectives[k].TrainsSlot()) {
-        if (group.drop == DropReason::kNone || group.drop == DropReason::kNoVariance) AddSlots(objectives[k], group, values_G, tasks_G);
+        if (group.drop == DropReason::kNone || IsFiltered(group.drop)) AddSlots(objectives[k], group, values_G, tasks_G);
       } else if (group.drop == DropReason::kNone) {
         AddPolicyGradient(objectives[k], group, values_G, moments[k].Std(), tasks_G);
       }

@@ -40,7 +40,7 @@ Status ValidateGroup(const ScoredGroup& group, int64_t vocab_size, int64_t max_p
 // Centred values of this rank's groups, one entry per objective, for advantage = "batch_std". Summed over ranks by the caller.
 std::vector<Moments> ComputeMoments(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups);
 
-// `moments` are those of the whole step. A group dropped by the filter (kNoVariance) trains its slots only; one dropped for another reason
+// `moments` are those of the whole step. A group dropped by a filter (IsFiltered) trains its slots only; one dropped for another reason
 // trains nothing. A greedy trace and a trace with an unknown label get no policy gradient; a greedy trace with a known label trains its
 // slot. `groups` must outlive the tasks.
 std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups,

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/channel_expression.h"
 #include "core/json_depth.h"
+#include "reward/channels.h"
 
 namespace candor {
 
@@ -63,7 +65,7 @@ Status ReadRewards(const Json& rewards, std::string_view reply, Verdict& verdict
 }  // namespace
 
 bool IsUserChannel(const std::string& name) {
-  if (name == "accuracy" || name == "soft" || name == "format" || name == "brier") return false;
+  if (std::ranges::find(ReservedChannels(), name) != ReservedChannels().end()) return false;
   Result<ChannelExpression> alone = ChannelExpression::Parse(name);
   return alone && alone->names() == std::vector<std::string>{name};
 }

@@ -1,0 +1,109 @@
+// The linter refuses what is known to miscalibrate, with a reason and a fix, and lets it pass where the recipe allows it by name.
+#include "cli/lint.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "cli/recipe_check.h"
+#include "core/fs.h"
+
+namespace candor::cli {
+namespace {
+
+using testing::Contains;
+using testing::Not;
+
+constexpr char kHead[] = R"(name = "mine"
+model = "models/x"
+[[data.train]]
+path = "rows.jsonl"
+[format]
+tags = ["answer", "confidence"]
+confidence = "verbal"
+)";
+
+class Lints : public testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::create_directories(folder_); }
+  std::vector<Finding> Of(const std::string& objectives, const std::vector<std::string>& overrides = {"reward.filter=none"}) const {
+    EXPECT_TRUE(WriteFileAtomic(folder_ + "/r.toml", kHead + objectives));
+    const auto recipe = LoadRecipe({folder_ + "/r.toml"}, overrides);
+    EXPECT_TRUE(recipe) << recipe.error().Message();
+    return recipe ? Lint(*recipe) : std::vector<Finding>{};
+  }
+  static std::vector<std::string> Refusals(const std::vector<Finding>& findings) { return Names(findings, true); }
+  static std::vector<std::string> Warnings(const std::vector<Finding>& findings) { return Names(findings, false); }
+  std::string folder_ = testing::TempDir() + "/candor_lint";
+
+ private:
+  static std::vector<std::string> Names(const std::vector<Finding>& findings, bool refuses) {
+    std::vector<std::string> names;
+    for (const Finding& f : findings)
+      if (f.refuses == refuses) names.push_back(f.name);
+    return names;
+  }
+};
+
+std::string All(const std::string& channel, const std::string& more = "") {
+  return "[[objective]]\nchannel = \"" + channel + "\"\n" + more;
+}
+const std::string kOnConfidence = "segment = \"confidence\"\n", kOnAnswer = "segment = \"answer\"\n";
+const std::string kSlot = "[[objective]]\nsegment = \"slot\"\nloss = \"squared_error\"\n";
+
+TEST_F(Lints, TheConditionOnWeightsFollowsTheRulesSpread) {
+  for (const char* fine : {"accuracy + brier", "rlcr_paper", "rlcr_code", "accuracy + spherical", "soft + soft_brier", "accuracy",
+                           "accuracy + 0.14*log", "denoised + denoised_brier"})
+    EXPECT_TRUE(Refusals(Of(All(fine))).empty()) << fine;
+  for (const char* bad : {"accuracy + 1.1*brier", "accuracy + 0.15*log", "accuracy + log", "sayself", "brier", "rewarding_doubt",
+                          "0.5*accuracy + 0.6*spherical", "accuracy + 0.6*brier + 0.6*spherical"})
+    EXPECT_THAT(Refusals(Of(All(bad))), Contains("calibration_outweighs_accuracy")) << bad;
+  // Two objectives add up on the same tokens; after the answer every proper rule is allowed.
+  EXPECT_FALSE(Refusals(Of(All("accuracy + 0.6*brier") + All("0.6*brier"))).empty());
+  EXPECT_TRUE(Refusals(Of(All("accuracy", kOnAnswer) + All("log", kOnConfidence))).empty());
+  EXPECT_TRUE(Refusals(Of(All("accuracy", "weight = 0.5\n" + kOnAnswer) + All("brier", "weight = 9.0\n" + kOnConfidence))).empty());
+}
+
+TEST_F(Lints, AllowingByNameLetsANegativeControlPass) {
+  std::vector<Finding> findings = Of(All("accuracy + log"), {"reward.filter=none", "allow=['calibration_outweighs_accuracy']"});
+  EXPECT_FALSE(Refused(findings));
+  EXPECT_TRUE(Refused(Of(All("accuracy + log"))));
+  for (const Finding& f : Of(All("accuracy + log"))) EXPECT_TRUE(!f.what.empty() && !f.why.empty() && !f.fix.empty()) << f.name;
+}
+
+TEST_F(Lints, NormalisersFiltersVotesAndBaselines) {
+  EXPECT_THAT(Refusals(Of(All("accuracy + brier", "advantage = \"group_std\"\n"))), Contains("group_std_of_scoring_rule"));
+  EXPECT_TRUE(Refusals(Of(All("accuracy", "advantage = \"group_std\"\n"))).empty());
+  EXPECT_THAT(Warnings(Of(All("accuracy") + All("0.5*brier", "advantage = \"batch_std\"\n"))), Contains("weights_not_comparable"));
+  EXPECT_THAT(Warnings(Of(All("accuracy + brier"), {})), Contains("filter_drops_calibration"));
+  EXPECT_THAT(Warnings(Of(All("accuracy + brier"))), Not(Contains("filter_drops_calibration")));
+  const std::vector<std::string> slot = {"format.confidence=slot", "format.slot_high=high", "format.slot_low=low"};
+  EXPECT_THAT(Refusals(Of(kSlot + "channel = \"majority\"\n", slot)), Contains("majority_labels_feed_calibration"));
+  EXPECT_TRUE(Refusals(Of(All("majority", kOnAnswer) + kSlot, slot)).empty());
+  EXPECT_THAT(Warnings(Of(All("accuracy", kOnAnswer) + kSlot + "target = 0.5\n", slot)), Contains("hybrid_target"));
+  const std::vector<std::string> stored = {"reward.baseline_field=base"};
+  EXPECT_THAT(Refusals(Of(All("contrast"), stored)), Contains("contrast_cancels"));
+  EXPECT_TRUE(Refusals(Of(All("contrast", "advantage = \"none\"\n"), stored)).empty());
+  const std::vector<std::string> abstain = {"reward.abstain=['unknown']"};
+  EXPECT_THAT(Warnings(Of(All("tiar"), abstain)), Contains("tiar_is_normalised"));
+  EXPECT_THAT(Warnings(Of(All("tiar", "advantage = \"none\"\n"), abstain)), Not(Contains("tiar_is_normalised")));
+}
+
+TEST_F(Lints, AJudgeWhoseNoiseIsNotMeasured) {
+  const std::string judge = "[[verifier]]\nname = \"judge\"\nurl = \"http://127.0.0.1:9/\"\nallow_hosts = [\"127.0.0.1\"]\n";
+  EXPECT_THAT(Warnings(Of(judge + All("accuracy"))), Contains("judge_noise"));
+  EXPECT_THAT(Warnings(Of(judge + All("denoised"), {"reward.label_noise=0.1"})), Not(Contains("judge_noise")));
+}
+
+TEST_F(Lints, ChannelsThatNothingFillsSayWhatWould) {
+  for (auto [channel, need] : {std::pair{"abstained", "reward.abstain"}, {"rubric", "criterion"}, {"contrast", "baseline_field"}}) {
+    ASSERT_TRUE(WriteFileAtomic(folder_ + "/bad.toml", kHead + All(channel)));
+    const auto recipe = LoadRecipe({folder_ + "/bad.toml"}, {});
+    ASSERT_FALSE(recipe) << channel;
+    EXPECT_THAT(recipe.error().fix, testing::HasSubstr(need));
+  }
+}
+
+}  // namespace
+}  // namespace candor::cli
