@@ -28,7 +28,7 @@ rocksdb::Options MakeOptions() {
   options.info_log_level = rocksdb::WARN_LEVEL;
   options.keep_log_file_num = 2;
   options.max_background_jobs = 2;
-  options.write_buffer_size = size_t{16} << 20;
+  options.write_buffer_size = size_t{2} << 20;  // of small records: more is memory that grows for hours before it is flushed
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;  // a batch torn by a crash was never acknowledged
   options.compression = rocksdb::kNoCompression;
   return options;
