@@ -10,6 +10,8 @@
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "core/fs.h"
+#include "eval/select.h"
+#include "eval/truth.h"
 
 namespace candor::cli {
 
@@ -37,6 +39,18 @@ Result<RunAnswers> ReadRun(const std::string& folder, const std::vector<std::str
   return answers;
 }
 
+Status AddTruth(const std::string& file, const std::vector<RunAnswers>& runs, nlohmann::json& comparison) {
+  CANDOR_ASSIGN(const KnownChances chances, ReadChances(file));
+  comparison["truth"] = nlohmann::json::array();
+  for (const RunAnswers& run : runs) {
+    const std::vector<AnswerRow>& answers = run.after.empty() ? run.before : run.after;
+    CANDOR_ASSIGN(nlohmann::json measured, MeasureAgainstTruth(chances, Select(answers, {.role = "held_out", .greedy = true})));
+    measured["name"] = run.name;
+    comparison["truth"].push_back(std::move(measured));
+  }
+  return {};
+}
+
 }  // namespace
 
 int RunCompare(int argc, const char* const* argv) {
@@ -46,8 +60,11 @@ int RunCompare(int argc, const char* const* argv) {
       "Compares runs on the same held-out prompts: accuracy and calibration with intervals, and paired differences against the first.",
       "candor compare"};
   app.Add("RUN_DIR", &folders, "folders of runs; the first is the reference").Required();
+  std::string truth;
+  app.Add("--truth", &truth, "the held-out rows, each with `chance`: the probability of every answer; measures the distance to it");
   app.AddFlag("--json", &as_json, "print one JSON object");
-  app.AddFooter("Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr");
+  app.AddFooter(
+      "Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr\n  candor compare --truth data/urn/test.jsonl runs/urn-*");
   if (const auto code = app.Parse(argc, argv)) return *code;
   Status status = [&]() -> Status {
     std::vector<RunAnswers> runs;
@@ -56,7 +73,9 @@ int RunCompare(int argc, const char* const* argv) {
       runs.push_back(std::move(run));
     }
     CANDOR_ASSIGN(nlohmann::json comparison, CompareRuns(runs));
+    if (!truth.empty()) CANDOR_TRY(AddTruth(truth, runs, comparison));
     std::printf("%s", as_json ? (comparison.dump(1) + "\n").c_str() : ComparisonText(comparison).c_str());
+    if (!truth.empty() && !as_json) std::printf("%s", TruthText(comparison["truth"]).c_str());
     return {};
   }();
   return ExitWith("compare", status);

@@ -79,6 +79,12 @@ std::string ExplainObjectives(const Recipe& r) {
           i + 1, o.channel, o.loss == "squared_error" ? "squared error (Brier)" : "cross-entropy (log score)", o.weight,
           o.target == 1 ? "= the trace's own label" : fmt::format("= {} of its label + {} of its group's mean", o.target, 1 - o.target),
           r.rollout.greedy_traces > 0 ? " Greedy answers train it as well." : "");
+    else if (o.loss == "preference")
+      text += fmt::format(
+          "  {}. Of each group, the answer with the highest `{}` is preferred to the one with the lowest, over {} (DPO, beta {}, weight "
+          "{}), "
+          "against the policy that RL starts from.\n",
+          i + 1, o.channel, tokens, o.preference_beta, o.weight);
     else
       text += fmt::format("  {}. `{}` teaches {} by policy gradient ({}, advantage {}, weight {}).\n", i + 1, o.channel, tokens,
                           r.trainer.loss, o.advantage, o.weight);

@@ -110,14 +110,18 @@ Status CheckObjectives(const Recipe& r) {
   if (!Contains(r.run.stages, "rl")) return {};
   if (r.objectives.empty())
     return Bad("the recipe has no [[objective]]", "", "name at least one channel to learn: [[objective]] channel = \"accuracy\"");
+  if (r.trainer.loss == "decoupled_ppo" && r.trainer.old_policy == "rollout")
+    return Bad("decoupled_ppo with old_policy = \"rollout\" is ppo_clip: nothing is decoupled", "trainer.old_policy",
+               "old_policy = \"interpolated\", or loss = \"ppo_clip\"");
   const KnownChannels known = ChannelsOf(r);
   for (size_t i = 0; i < r.objectives.size(); ++i) {
     const std::string where = fmt::format("objective[{}]", i);
     const ObjectiveOptions& o = r.objectives[i];
-    if (o.loss == "preference" || o.advantage == "contrastive_baseline")
-      return Bad(fmt::format("{} is not in this version",
-                             o.loss == "preference" ? "loss = \"preference\"" : "advantage = \"contrastive_baseline\""),
-                 where, o.loss == "preference" ? "use policy_gradient" : "use leave_one_out");
+    if (o.advantage == "contrastive_baseline")
+      return Bad("advantage = \"contrastive_baseline\" is not in this version", where, "use leave_one_out");
+    if (o.loss == "policy_gradient" && o.advantage == "pass_at_k" && o.pass_k > r.trainer.group_size)
+      return Bad(fmt::format("pass_k = {} of a group of {}", o.pass_k, r.trainer.group_size), where + ".pass_k",
+                 "at most trainer.group_size, and less to learn anything from a group with one right answer");
     CANDOR_TRY(CheckSegment(r, o, where));
     CANDOR_TRY(CheckChannel(o.channel, known, where));
   }

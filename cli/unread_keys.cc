@@ -19,7 +19,9 @@ bool Reads(const Recipe& r, const char* channel) {
   const auto names = ChannelsRead(r);
   return names && std::find(names->begin(), names->end(), channel) != names->end();
 }
-bool Clips(const Recipe& r) { return r.trainer.loss == "ppo_clip" || r.trainer.loss == "dr_grpo"; }
+bool LossIs(const Recipe& r, const char* names) {
+  return (" " + std::string(names) + " ").find(" " + r.trainer.loss + " ") != std::string::npos;
+}
 
 std::string KindOf(const VerifierOptions& v) {
   return !v.kind.empty() ? v.kind : !v.command.empty() ? "command" : !v.url.empty() ? "http" : "exact_match";
@@ -68,13 +70,25 @@ constexpr Rule kRules[] = {
      "a system prompt, and format.system_prompt is empty"},
     {"trainer", "loss aggregation old_policy", [](const Recipe& r, size_t) { return HasPolicyGradient(r); },
      "an [[objective]] with loss = \"policy_gradient\""},
-    {"trainer", "clip_low clip_high dual_clip", [](const Recipe& r, size_t) { return Clips(r); },
-     "trainer.loss = \"ppo_clip\" and \"dr_grpo\""},
+    {"trainer", "clip_low clip_high", [](const Recipe& r, size_t) { return LossIs(r, "ppo_clip dr_grpo gspo decoupled_ppo clip_cov"); },
+     "the losses with a clip: ppo_clip, dr_grpo, gspo, decoupled_ppo and clip_cov"},
+    {"trainer", "dual_clip", [](const Recipe& r, size_t) { return LossIs(r, "ppo_clip dr_grpo decoupled_ppo clip_cov"); },
+     "trainer.loss = \"ppo_clip\", \"dr_grpo\", \"decoupled_ppo\" and \"clip_cov\""},
+    {"trainer", "sapo_positive sapo_negative", [](const Recipe& r, size_t) { return LossIs(r, "sapo"); }, "trainer.loss = \"sapo\""},
+    {"trainer", "cov_fraction", [](const Recipe& r, size_t) { return LossIs(r, "clip_cov kl_cov"); },
+     "trainer.loss = \"clip_cov\" and \"kl_cov\""},
+    {"trainer", "cov_low cov_high", [](const Recipe& r, size_t) { return LossIs(r, "clip_cov"); }, "trainer.loss = \"clip_cov\""},
+    {"trainer", "cov_kl", [](const Recipe& r, size_t) { return LossIs(r, "kl_cov"); }, "trainer.loss = \"kl_cov\""},
+    {"trainer", "kl_estimator", [](const Recipe& r, size_t) { return r.trainer.correction.kl_weight > 0; }, "trainer.kl_weight above 0"},
+    {"trainer", "reject_low reject_high", [](const Recipe& r, size_t) { return r.trainer.correction.reject != "none"; },
+     "trainer.reject, and it is \"none\""},
+    {"trainer", "reject kl_weight whiten", [](const Recipe& r, size_t) { return HasPolicyGradient(r); },
+     "an [[objective]] with loss = \"policy_gradient\""},
     {"trainer", "clip_max", [](const Recipe& r, size_t) { return r.trainer.loss == "cispo"; }, "trainer.loss = \"cispo\""},
     {"trainer", "old_policy", [](const Recipe& r, size_t) { return r.trainer.loss != "rloo"; },
-     "the losses with a ratio: cispo, ppo_clip and dr_grpo"},
-    {"trainer", "tis_max", [](const Recipe& r, size_t) { return r.trainer.loss == "rloo" || r.trainer.old_policy == "learner"; },
-     "trainer.loss = \"rloo\", and the others with old_policy = \"learner\""},
+     "the losses with a ratio to an old policy: all but rloo"},
+    {"trainer", "tis_max tis_level", [](const Recipe& r, size_t) { return r.trainer.loss == "rloo" || r.trainer.old_policy != "rollout"; },
+     "trainer.loss = \"rloo\", and the others with old_policy = \"learner\" or \"interpolated\""},
     {"trainer", "length_norm",
      [](const Recipe& r, size_t) { return r.trainer.aggregation == "fixed_length" || r.trainer.loss == "dr_grpo"; },
      "trainer.aggregation = \"fixed_length\" and loss = \"dr_grpo\""},
@@ -85,6 +99,12 @@ constexpr Rule kRules[] = {
     {"objective", "target", [](const Recipe& r, size_t i) { return r.objectives[i].segment == "slot"; }, "an objective of the slot"},
     {"objective", "advantage", [](const Recipe& r, size_t i) { return r.objectives[i].loss == "policy_gradient"; },
      "loss = \"policy_gradient\""},
+    {"objective", "pass_k", [](const Recipe& r, size_t i) { return r.objectives[i].advantage == "pass_at_k"; },
+     "advantage = \"pass_at_k\""},
+    {"objective", "positive_weight", [](const Recipe& r, size_t i) { return r.objectives[i].advantage == "weighted_reinforce"; },
+     "advantage = \"weighted_reinforce\""},
+    {"objective", "preference_beta", [](const Recipe& r, size_t i) { return r.objectives[i].loss == "preference"; },
+     "loss = \"preference\""},
     {"verifier", "command memory_mb cpu_s max_processes", [](const Recipe& r, size_t i) { return RunsAProgram(r.reward.verifiers[i]); },
      "the kinds command and math"},
     {"verifier", "timeout_s processes",

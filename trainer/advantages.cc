@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
+
+#include "core/check.h"
 
 namespace candor {
 
@@ -17,7 +20,8 @@ double Moments::Std() const {
 std::vector<std::optional<double>> ObjectiveValues(const Objective& objective, const ScoredGroup& group) {
   std::vector<std::optional<double>> values_G;
   for (const ScoredTrace& trace : group.traces_G) {
-    bool member = !trace.trace.greedy && trace.label != Label::kUnknown;
+    // A preference needs no verifier: its channel's value is enough.
+    bool member = !trace.trace.greedy && (trace.label != Label::kUnknown || objective.loss == LossKind::kPreference);
     values_G.push_back(member ? objective.channel.Evaluate(trace.channels) : std::nullopt);
   }
   return values_G;
@@ -59,9 +63,66 @@ std::vector<double> ComputeAdvantages(AdvantageKind kind, std::span<const std::o
     case AdvantageKind::kBatchStd:
       factor = 1.0 / (batch_std + kStdEpsilon);
       break;
+    case AdvantageKind::kPassAtK:
+    case AdvantageKind::kPositiveOnly:
+    case AdvantageKind::kNegativeOnly:
+    case AdvantageKind::kWeightedReinforce:
+      CANDOR_CHECK(false, "this kind needs its objective");
   }
   for (size_t i = 0; i < values_G.size(); ++i)
     if (values_G[i]) advantages_G[i] = (*values_G[i] - *mean) * factor;
+  return advantages_G;
+}
+
+double PassAtK(double n, double c, double k) {
+  CANDOR_CHECK(0.0 <= c && c <= n && k <= n, "c of n, k of n");
+  double none = 1.0;  // C(n-c, k) / C(n, k), factor by factor
+  for (double i = 0.0; i < k; i += 1.0) none *= std::max(0.0, n - c - i) / (n - i);
+  return 1.0 - none;
+}
+
+namespace {
+
+// Advantages of right and of wrong traces.
+std::pair<double, double> PassAtKAdvantages(double n, double c, double k) {
+  if (k > n || n == 0.0) return {0.0, 0.0};
+  const double rho = PassAtK(n, c, k), scale = std::sqrt(rho * (1.0 - rho)) + kStdEpsilon;
+  // A wrong trace fails with k-1 others of the n-1 that remain, c of them right.
+  const double fails = c < n ? 1.0 - PassAtK(n - 1.0, c, k - 1.0) : 0.0;
+  return {(1.0 - rho) / scale, (1.0 - rho - fails) / scale};
+}
+
+}  // namespace
+
+std::vector<std::optional<double>> ComputeAdvantages(const Objective& objective, std::span<const std::optional<double>> values_G,
+                                                     double batch_std) {
+  std::vector<std::optional<double>> advantages_G(values_G.size());
+  double n = 0.0, c = 0.0;
+  for (const std::optional<double>& value : values_G)
+    if (value) n += 1.0, c += *value > 0.0 ? 1.0 : 0.0;
+  std::optional<double> right, wrong;
+  switch (objective.advantage) {
+    case AdvantageKind::kPassAtK:
+      std::tie(right, wrong) = PassAtKAdvantages(n, c, static_cast<double>(objective.pass_k));
+      break;
+    case AdvantageKind::kPositiveOnly:
+      right = 1.0;
+      break;
+    case AdvantageKind::kNegativeOnly:
+      wrong = -1.0;
+      break;
+    case AdvantageKind::kWeightedReinforce:
+      right = objective.positive_weight, wrong = -1.0;
+      break;
+    default: {
+      const std::vector<double> plain_G = ComputeAdvantages(objective.advantage, values_G, batch_std);
+      for (size_t i = 0; i < values_G.size(); ++i)
+        if (values_G[i]) advantages_G[i] = plain_G[i];
+      return advantages_G;
+    }
+  }
+  for (size_t i = 0; i < values_G.size(); ++i)
+    if (values_G[i]) advantages_G[i] = *values_G[i] > 0.0 ? right : wrong;
   return advantages_G;
 }
 

@@ -6,8 +6,16 @@
 //   leave_one_out  (r - m) n / (n - 1)      RLOO: the baseline is the mean of the others
 //   group_std      (r - m) / (s + 1e-6)     GRPO as in verl; makes stated probabilities overconfident (arXiv 2508.11800)
 //   batch_std      (r - m) / (S + 1e-6)     S: standard deviation of all centred values of the step (ScaleRL, arXiv 2510.13786); one
-//   positive constant cannot flip a sign none           r
-// A group of one value has no baseline: its advantage is 0 except with none.
+//                  positive constant cannot flip a sign
+//   none           r
+// With c of the n values above 0 (right), whatever their size:
+//   pass_at_k      probability that at least one of k is right: rho = 1 - C(n-c, k) / C(n, k), s = sqrt(rho (1 - rho));
+//                  right (1 - rho) / (s + 1e-6), wrong (1 - rho - C(n-c-1, k-1) / C(n-1, k-1)) / (s + 1e-6); 0 below k values
+//                  (Passk_Training, passk_adv.py)
+//   positive_only  +1 for right, the others are left out      PSR, NSR and W-REINFORCE of arXiv 2506.01347: no baseline, nothing is divided
+//   negative_only  -1 for the others, right is left out
+//   weighted_reinforce  positive_weight for right, -1 for the others
+// A group of one value has no baseline: its advantage is 0, except with none and the three last.
 #pragma once
 #include <optional>
 #include <span>
@@ -35,5 +43,10 @@ std::optional<double> GroupMean(std::span<const std::optional<double>> values_G)
 void AddCentred(std::span<const std::optional<double>> values_G, Moments& moments);
 // `batch_std` is read by kBatchStd alone.
 std::vector<double> ComputeAdvantages(AdvantageKind kind, std::span<const std::optional<double>> values_G, double batch_std);
+// The same for every kind, with the objective's own numbers; nullopt: the trace trains nothing.
+std::vector<std::optional<double>> ComputeAdvantages(const Objective& objective, std::span<const std::optional<double>> values_G,
+                                                     double batch_std);
+// Of n draws c are right: the probability that k of them, taken without putting back, hold a right one. Unbiased for pass@k; k <= n.
+double PassAtK(double n, double c, double k);
 
 }  // namespace candor

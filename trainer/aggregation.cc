@@ -16,7 +16,8 @@ Result<Aggregation> CheckAggregation(const TrainerOptions& o) {
   if (o.aggregation != "auto")
     return Fail(ErrorCode::kInvalidInput, "unknown aggregation \"" + o.aggregation + "\"", "trainer.aggregation");
   if (o.loss == "cispo") return Aggregation::kPrompt;
-  if (o.loss == "ppo_clip") return Aggregation::kSequence;
+  if (o.loss == "ppo_clip" || o.loss == "gspo" || o.loss == "sapo") return Aggregation::kSequence;
+  if (o.loss == "decoupled_ppo" || o.loss == "clip_cov" || o.loss == "kl_cov") return Aggregation::kToken;
   return o.loss == "rloo" ? Aggregation::kSequenceSum : Aggregation::kFixedLength;
 }
 

@@ -22,6 +22,7 @@ struct Denominators {
   double sequences = 0.0;
   double prompts = 0.0;
   double slots = 0.0;  // slots with a target
+  double pairs = 0.0;  // preferences
 };
 
 // Weight of one trained token; 0 where the step trains nothing.

@@ -44,12 +44,14 @@ PublishOptions PublishOptionsOf(const TrainerSetup& setup) {
 
 class Learner {
  public:
-  Learner(const TrainerSetup& setup, Collective& collective, StartedPolicy started, const RlSettings& settings)
+  Learner(const TrainerSetup& setup, Collective& collective, StartedPolicy started, const RlSettings& settings,
+          std::unique_ptr<Parameters> reference)
       : setup_(setup),
         collective_(collective),
         started_(std::move(started)),
         policy_(*started_.policy),
-        stepper_(settings, policy_),
+        reference_(std::move(reference)),
+        stepper_(settings, policy_, reference_.get()),
         publisher_(policy_, PublishOptionsOf(setup)),
         writer_(policy_, setup.run_dir + "/checkpoints", setup.options.checkpoint, setup.run_dir),
         deadline_ms_(setup.options.peer_deadline_s * 1000),
@@ -90,6 +92,7 @@ class Learner {
   Collective& collective_;
   StartedPolicy started_;
   ShardedPolicy& policy_;
+  const std::unique_ptr<Parameters> reference_;  // null unless an objective or a distance asks for it
   RlStepper stepper_;
   WeightPublisher publisher_;
   SystemClock clock_;
@@ -249,7 +252,12 @@ Status ServeTrainer(const TrainerSetup& setup, Collective& collective) {
   absolute.run_dir = std::filesystem::absolute(setup.run_dir).lexically_normal().string();
   CANDOR_ASSIGN(StartedPolicy started, StartPolicy(absolute, collective));
   CANDOR_ASSIGN(RlSettings settings, CheckRlSettings(setup.options, setup.objectives, started.slot, setup.deterministic));
-  return Learner(absolute, collective, std::move(started), settings).Run();
+  settings.seed = setup.seed;
+  std::unique_ptr<Parameters> reference;
+  if (settings.NeedsReference()) {
+    CANDOR_ASSIGN(reference, LoadReference(setup.model_folder, *started.policy, collective));
+  }
+  return Learner(absolute, collective, std::move(started), settings, std::move(reference)).Run();
 }
 
 }  // namespace candor

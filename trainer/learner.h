@@ -26,6 +26,7 @@ struct TrainerSetup {
   std::string device = "auto";  // auto | cpu | cuda
   std::string dtype = "auto";   // auto | bf16 | fp32
   bool deterministic = false;   // fp32 and fixed orders
+  uint64_t seed = 1;            // of the learner's own random choices
   FormatOptions format;         // with a slot, its tokens are looked up in the model's tokenizer
   TrainerOptions options;
   std::vector<ObjectiveOptions> objectives;

@@ -10,7 +10,7 @@ namespace candor {
 std::vector<PackItem> PackItemsOf(const std::vector<GroupTask>& tasks) {
   std::vector<PackItem> items;
   for (const GroupTask& task : tasks) {
-    PackItem item{static_cast<int64_t>(task.group->prompt_tokens_P.size()), {}};
+    PackItem item{static_cast<int64_t>(task.group->prompt_tokens_P.size()), {}, !task.pairs.empty()};
     for (const TraceTask& trace : task.traces)
       item.answer_tokens.push_back(static_cast<int64_t>(task.group->traces_G[trace.trace].trace.tokens_T.size()));
     items.push_back(std::move(item));
@@ -24,6 +24,7 @@ void AppendTrace(const GroupTask& group, const TraceTask& task, const LossContex
   const Trace& trace = group.group->traces_G[task.trace].trace;
   double weight = TokenWeight(context.aggregation, context.all, task.trained, group.trained, context.length_norm);
   int64_t first = static_cast<int64_t>(batch.weights_M.size());
+  batch.starts.push_back(batch.weights_M.size());
   for (const Span& span : trace.spans) {
     bool sampled = span.origin == Origin::kPolicy && span.segment != Segment::kSlot;
     for (int32_t i = span.begin; i < span.end; ++i) {
@@ -43,15 +44,36 @@ void AppendTrace(const GroupTask& group, const TraceTask& task, const LossContex
 
 }  // namespace
 
+namespace {
+
+// A group with pairs lies whole in one micro-batch; `first` is where its traces begin, in the order of its tasks.
+void AppendPairs(const GroupTask& group, const std::vector<int64_t>& first, const LossContext& context, LearnBatch& batch) {
+  const auto rows = [&](size_t trace, const std::vector<int32_t>& tokens) {
+    std::vector<int64_t> rows_T;
+    for (size_t k = 0; k < group.traces.size(); ++k)
+      if (group.traces[k].trace == trace)
+        for (int32_t t : tokens) rows_T.push_back(first[k] + t);
+    return rows_T;
+  };
+  for (const PreferencePair& pair : group.pairs)
+    batch.pairs.push_back({rows(pair.chosen, pair.chosen_tokens), rows(pair.rejected, pair.rejected_tokens), pair.beta,
+                           context.all.pairs > 0.0 ? pair.weight / context.all.pairs : 0.0});
+}
+
+}  // namespace
+
 Result<LearnBatch> MakeLearnBatch(const std::vector<GroupTask>& tasks, const MicroBatch& plan, const LossContext& context) {
   LearnBatch batch;
   for (const PackPart& part : plan.parts) {
     const GroupTask& group = tasks[part.item];
     std::vector<std::vector<int32_t>> answers;
+    std::vector<int64_t> first;
     for (size_t answer : part.answers) {
       answers.push_back(group.group->traces_G[group.traces[answer].trace].trace.tokens_T);
+      first.push_back(static_cast<int64_t>(batch.weights_M.size()));
       AppendTrace(group, group.traces[answer], context, batch);
     }
+    AppendPairs(group, first, context, batch);
     CANDOR_TRY(batch.packed.Add(group.group->prompt_tokens_P, answers));
   }
   CANDOR_CHECK(batch.packed.scored() == static_cast<int64_t>(batch.weights_M.size()), "one entry per scored token");
@@ -64,6 +86,7 @@ Result<LearnBatch> MakeEmptyBatch() {
   batch.rollout_log_probs_M = batch.rollout_entropy_M = batch.advantages_M = batch.weights_M = {0.0f};
   batch.sampled_M = {0};
   batch.lag_M = {0};
+  batch.starts = {0};
   return batch;
 }
 
@@ -109,22 +132,64 @@ void AddSlotGradients(const LearnBatch& batch, LossKind kind, const float* selec
   }
 }
 
+std::vector<float> Pick(const float* values_M, const std::vector<int64_t>& rows) {
+  std::vector<float> picked;
+  for (int64_t row : rows) picked.push_back(values_M[row]);
+  return picked;
+}
+
+void AddPreferenceGradients(const LearnBatch& batch, const float* new_M, const float* reference_M, float* dlog_probs_M, ReportSums& sums) {
+  for (const LearnBatch::Pair& pair : batch.pairs) {
+    const PreferenceOutputs out = ComputePreference(pair.beta, Pick(new_M, pair.chosen_C), Pick(reference_M, pair.chosen_C),
+                                                    Pick(new_M, pair.rejected_R), Pick(reference_M, pair.rejected_R));
+    sums.loss += pair.weight * out.loss, sums.preference_loss += pair.weight * out.loss;
+    sums.pairs += 1.0, sums.pair_margin += out.margin;
+    const float slope = static_cast<float>(pair.weight * out.slope);
+    for (int64_t row : pair.chosen_C) dlog_probs_M[row] += slope;
+    for (int64_t row : pair.rejected_R) dlog_probs_M[row] -= slope;
+  }
+}
+
+void AddKl(const LearnBatch& batch, const LossContext& context, std::span<const float> new_M, const at::Tensor& reference_M,
+           float* dlog_probs_M, ReportSums& sums) {
+  const KlOutputs kl = ComputeKl(context.kl_estimator, {new_M, {reference_M.data_ptr<float>(), new_M.size()}, batch.weights_M});
+  sums.kl += kl.kl, sums.kl_tokens += kl.tokens, sums.loss += context.kl_weight * kl.sum;
+  for (size_t i = 0; i < new_M.size(); ++i) dlog_probs_M[i] += static_cast<float>(context.kl_weight * kl.gradient_M[i]);
+}
+
+// Sums from which the covariance of advantage and log-probability over a step's trained tokens follows; it foretells how entropy moves.
+void MeasureCovariance(const LearnBatch& batch, const float* new_M, ReportSums& sums) {
+  for (size_t i = 0; i < batch.weights_M.size(); ++i) {
+    if (batch.weights_M[i] == 0.0f) continue;
+    sums.log_prob += new_M[i];
+    sums.advantage_log_prob += static_cast<double>(batch.advantages_M[i]) * static_cast<double>(new_M[i]);
+  }
+}
+
 }  // namespace
 
-TokenGradients ComputeTokenGradients(const LearnBatch& batch, const LossContext& context, const TokenScores& scores, ReportSums& sums) {
+TokenGradients ComputeTokenGradients(const LearnBatch& batch, const LossContext& context, const TokenScores& scores,
+                                     const at::Tensor& reference_M, ReportSums& sums) {
   size_t m = batch.weights_M.size();
   at::Tensor new_M = scores.log_probs_M.contiguous(), entropy_M = scores.entropy_M.contiguous();
   const float* new_data = new_M.data_ptr<float>();
-  LossOutputs policy = ComputePolicyLoss(context.loss, {{new_data, m}, batch.rollout_log_probs_M, batch.advantages_M, batch.weights_M});
+  const LossInputs inputs{{new_data, m}, batch.rollout_log_probs_M, batch.advantages_M, batch.weights_M, batch.starts, batch.lag_M,
+                          context.draw};
+  LossOutputs policy = ComputePolicyLoss(context.loss, inputs);
   sums.policy_loss += policy.sum, sums.loss += policy.sum;
   sums.tokens += policy.counts.tokens, sums.clipped += policy.counts.clipped, sums.ratio += policy.counts.ratio_sum,
-      sums.tis += policy.counts.tis_sum;
+      sums.tis += policy.counts.tis_sum, sums.rejected += policy.counts.rejected;
   sums.ratio_max = std::max(sums.ratio_max, policy.counts.ratio_max);
   sums.rows += static_cast<double>(batch.packed.rows());
   MeasureMismatch(batch, new_data, entropy_M.data_ptr<float>(), sums);
   TokenGradients gradients;
   gradients.dlog_probs_M = at::empty({static_cast<int64_t>(m)}, at::kFloat);
-  std::copy(policy.gradient_M.begin(), policy.gradient_M.end(), gradients.dlog_probs_M.data_ptr<float>());
+  float* dlog_probs_M = gradients.dlog_probs_M.data_ptr<float>();
+  std::copy(policy.gradient_M.begin(), policy.gradient_M.end(), dlog_probs_M);
+  MeasureCovariance(batch, new_data, sums);
+  const at::Tensor reference = reference_M.defined() ? reference_M.contiguous() : reference_M;
+  if (reference.defined() && context.kl_weight > 0.0) AddKl(batch, context, {new_data, m}, reference, dlog_probs_M, sums);
+  if (reference.defined()) AddPreferenceGradients(batch, new_data, reference.data_ptr<float>(), dlog_probs_M, sums);
   if (scores.selected_ME.defined()) {
     at::Tensor selected = scores.selected_ME.contiguous();
     gradients.dselected_ME = at::zeros_like(selected);

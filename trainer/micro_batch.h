@@ -5,6 +5,7 @@
 
 #include "model/head.h"
 #include "model/packed.h"
+#include "trainer/kl.h"
 #include "trainer/packing.h"
 #include "trainer/report_sums.h"
 #include "trainer/train_batch.h"
@@ -15,8 +16,11 @@ struct LossContext {
   LossSettings loss;
   Aggregation aggregation = Aggregation::kPrompt;
   double length_norm = 1.0;
-  Denominators all;          // of the whole step
+  Denominators all;        // of the whole step
+  double kl_weight = 0.0;  // 0: no reference
+  KlEstimator kl_estimator = KlEstimator::kK3;
   int64_t held_version = 0;  // the version whose weights the learner holds
+  uint64_t draw = 0;         // coordinates of this micro-batch's random choices
 };
 
 struct LearnBatch {
@@ -30,6 +34,12 @@ struct LearnBatch {
     float target = 0.0f, weight = 0.0f;  // weight with the denominator in it
   };
   std::vector<Slot> slots;
+  std::vector<size_t> starts;  // first token of each trace, index into M
+  struct Pair {
+    std::vector<int64_t> chosen_C, rejected_R;  // rows, index into M
+    double beta = 0.1, weight = 0.0;            // weight with the denominator in it
+  };
+  std::vector<Pair> pairs;
 };
 
 // Sizes of the tasks' prompts and answers, one item per task.
@@ -42,7 +52,9 @@ struct TokenGradients {
   at::Tensor dlog_probs_M;  // fp32
   at::Tensor dselected_ME;  // fp32; undefined when nothing was selected
 };
-// Losses and their gradients; adds the batch's numbers to `sums`.
-TokenGradients ComputeTokenGradients(const LearnBatch& batch, const LossContext& context, const TokenScores& scores, ReportSums& sums);
+// Losses and their gradients; adds the batch's numbers to `sums`. `reference_M`: log-probabilities of the reference policy; undefined where
+// neither a distance nor a preference asks for it.
+TokenGradients ComputeTokenGradients(const LearnBatch& batch, const LossContext& context, const TokenScores& scores,
+                                     const at::Tensor& reference_M, ReportSums& sums);
 
 }  // namespace candor

@@ -8,10 +8,9 @@ Result<LossKind> ParseLoss(const ObjectiveOptions& o, const std::string& where) 
   if (o.loss == "policy_gradient") return LossKind::kPolicyGradient;
   if (o.loss == "squared_error") return LossKind::kSquaredError;
   if (o.loss == "cross_entropy") return LossKind::kCrossEntropy;
-  if (o.loss == "preference")
-    return Fail(ErrorCode::kInvalidInput, "loss = \"preference\" needs pairs of answers, which no component makes", where,
-                "use policy_gradient");
-  return Fail(ErrorCode::kInvalidInput, "unknown loss \"" + o.loss + "\"", where, "policy_gradient, squared_error or cross_entropy");
+  if (o.loss == "preference") return LossKind::kPreference;
+  return Fail(ErrorCode::kInvalidInput, "unknown loss \"" + o.loss + "\"", where,
+              "policy_gradient, squared_error, cross_entropy or preference");
 }
 
 Result<AdvantageKind> ParseAdvantage(const ObjectiveOptions& o, const std::string& where) {
@@ -20,19 +19,24 @@ Result<AdvantageKind> ParseAdvantage(const ObjectiveOptions& o, const std::strin
   if (o.advantage == "batch_std") return AdvantageKind::kBatchStd;
   if (o.advantage == "group_std") return AdvantageKind::kGroupStd;
   if (o.advantage == "none") return AdvantageKind::kNone;
+  if (o.advantage == "pass_at_k") return AdvantageKind::kPassAtK;
+  if (o.advantage == "positive_only") return AdvantageKind::kPositiveOnly;
+  if (o.advantage == "negative_only") return AdvantageKind::kNegativeOnly;
+  if (o.advantage == "weighted_reinforce") return AdvantageKind::kWeightedReinforce;
   if (o.advantage == "contrastive_baseline")
     return Fail(ErrorCode::kInvalidInput,
                 "advantage = \"contrastive_baseline\" needs candor baseline: answers of a reference policy, which this version cannot make",
                 where, "use leave_one_out");
   return Fail(ErrorCode::kInvalidInput, "unknown advantage \"" + o.advantage + "\"", where,
-              "group_mean, leave_one_out, batch_std, group_std or none");
+              "group_mean, leave_one_out, batch_std, group_std, none, pass_at_k, positive_only, negative_only or weighted_reinforce");
 }
 
 Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) {
   CANDOR_ASSIGN(ChannelExpression channel, ChannelExpression::Parse(o.channel));
   CANDOR_ASSIGN(LossKind loss, ParseLoss(o, where));
   CANDOR_ASSIGN(AdvantageKind advantage, ParseAdvantage(o, where));
-  Objective objective{std::move(channel), std::nullopt, loss, advantage, o.weight, o.target};
+  Objective objective{std::move(channel), std::nullopt,     loss, advantage, o.weight, o.target, o.pass_k,
+                      o.positive_weight,  o.preference_beta};
   if (o.segment != "all") {
     objective.segment = SegmentFromName(o.segment);
     if (!objective.segment || *objective.segment == Segment::kNone)

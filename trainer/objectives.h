@@ -9,9 +9,19 @@
 
 namespace candor {
 
-enum class LossKind : uint8_t { kPolicyGradient = 0, kSquaredError = 1, kCrossEntropy = 2 };
+enum class LossKind : uint8_t { kPolicyGradient = 0, kSquaredError = 1, kCrossEntropy = 2, kPreference = 3 };
 // What is subtracted from a trace's value, and what it is divided by.
-enum class AdvantageKind : uint8_t { kGroupMean = 0, kLeaveOneOut = 1, kBatchStd = 2, kGroupStd = 3, kNone = 4 };
+enum class AdvantageKind : uint8_t {
+  kGroupMean = 0,
+  kLeaveOneOut = 1,
+  kBatchStd = 2,
+  kGroupStd = 3,
+  kNone = 4,
+  kPassAtK = 5,
+  kPositiveOnly = 6,
+  kNegativeOnly = 7,
+  kWeightedReinforce = 8
+};
 
 struct Objective {
   ChannelExpression channel;
@@ -20,9 +30,13 @@ struct Objective {
   AdvantageKind advantage = AdvantageKind::kGroupMean;
   double weight = 1.0;
   double target = 1.0;
+  int64_t pass_k = 4;            // kPassAtK
+  double positive_weight = 0.1;  // kWeightedReinforce
+  double preference_beta = 0.1;  // kPreference
 
-  bool TrainsSlot() const { return loss != LossKind::kPolicyGradient; }
-  // Whether a policy gradient of this objective reaches a token.
+  bool TrainsSlot() const { return loss == LossKind::kSquaredError || loss == LossKind::kCrossEntropy; }
+  bool IsPolicyGradient() const { return loss == LossKind::kPolicyGradient; }
+  // Whether a gradient of this objective reaches a token that the policy sampled.
   bool Reaches(Origin origin, Segment of_token) const {
     return !TrainsSlot() && origin == Origin::kPolicy && of_token != Segment::kSlot && (!segment || *segment == of_token);
   }

@@ -17,6 +17,9 @@ struct ObjectiveOptions {
   std::string advantage = "group_mean";
   double weight = 1.0;
   double target = 1.0;
+  int64_t pass_k = 4;
+  double positive_weight = 0.1;
+  double preference_beta = 0.1;
 };
 
 inline void Declare(OptionTable& t, ObjectiveOptions& o) {
@@ -26,15 +29,25 @@ inline void Declare(OptionTable& t, ObjectiveOptions& o) {
   t.String("segment", &o.segment,
            {.help = "which tokens it reaches; slot = the position whose logits are read as the confidence",
             .choices = {"all", "reasoning", "answer", "analysis", "confidence", "slot"}});
-  t.String("loss", &o.loss,
-           {.help = "policy_gradient by [trainer] loss; squared_error (Brier) and cross_entropy (log score) regress the slot on its target",
-            .choices = {"policy_gradient", "squared_error", "cross_entropy", "preference"}});
-  t.String("advantage", &o.advantage,
-           {.help = "baseline and scale of a policy gradient, over the group's sampled traces with a known label",
-            .choices = {"group_mean", "leave_one_out", "batch_std", "group_std", "contrastive_baseline", "none"}});
+  t.String(
+      "loss", &o.loss,
+      {.help = "policy_gradient by [trainer] loss; squared_error (Brier) and cross_entropy (log score) regress the slot on its target; "
+               "preference = DPO between the group's highest and lowest value",
+       .choices = {"policy_gradient", "squared_error", "cross_entropy", "preference"}});
+  t.String(
+      "advantage", &o.advantage,
+      {.help = "baseline and scale of a policy gradient, over the group's sampled traces with a known label; pass_at_k: "
+               "values above 0 count as right; positive_only: +1 for right, wrong left out; negative_only: -1 for wrong, right left out; "
+               "weighted_reinforce: positive_weight and -1",
+       .choices = {"group_mean", "leave_one_out", "batch_std", "group_std", "contrastive_baseline", "none", "pass_at_k", "positive_only",
+                   "negative_only", "weighted_reinforce"}});
   t.Double("weight", &o.weight, {.min = 0, .help = "factor of this objective"});
   t.Double("target", &o.target,
            {.min = 0, .max = 1, .help = "slot only: share of the trace's own value in the target; the rest is its group's mean"});
+  t.Int("pass_k", &o.pass_k, {.min = 1, .max = 4096, .unit = "traces", .help = "pass_at_k: at least one of this many is right"});
+  t.Double("positive_weight", &o.positive_weight, {.min = 0, .max = 1, .help = "weighted_reinforce: advantage of a right answer"});
+  t.Double("preference_beta", &o.preference_beta,
+           {.min = 1e-6, .max = 1e6, .help = "preference: how sharply a margin counts (DPO's beta)"});
 }
 inline void Declare(OptionTable& t, std::vector<ObjectiveOptions>& objectives) {
   t.Section("", "");
@@ -89,6 +102,58 @@ inline void Declare(OptionTable& t, CheckpointOptions& o) {
   t.Int("keep_best_n", &o.keep_best_n, {.min = 1, .unit = "checkpoints", .help = "how many of the best are kept"});
 }
 
+// What single loss forms read.
+struct LossFormOptions {
+  double sapo_positive = 1.0;
+  double sapo_negative = 1.05;
+  double cov_fraction = 2e-4;
+  double cov_low = 1.0;
+  double cov_high = 5.0;
+  double cov_kl = 1.0;
+};
+inline void Declare(OptionTable& t, LossFormOptions& o) {
+  t.Double("sapo_positive", &o.sapo_positive,
+           {.min = 1e-3, .max = 1e3, .help = "sapo: sharpness of the gate where the advantage is above 0"});
+  t.Double("sapo_negative", &o.sapo_negative, {.min = 1e-3, .max = 1e3, .help = "sapo: sharpness of the gate elsewhere"});
+  t.Double("cov_fraction", &o.cov_fraction,
+           {.min = 0, .max = 1, .help = "clip_cov, kl_cov: share of a micro-batch's tokens that are treated apart, at least one token"});
+  t.Double("cov_low", &o.cov_low, {.help = "clip_cov: smallest covariance of advantage and log-probability that may lose its gradient"});
+  t.Double("cov_high", &o.cov_high, {.help = "clip_cov: largest"});
+  t.Double("cov_kl", &o.cov_kl, {.min = 0, .help = "kl_cov: weight of |log ratio| on the tokens of highest covariance"});
+}
+
+// Data of another policy, and distance from a reference policy.
+struct CorrectionOptions {
+  std::string tis_level = "token";
+  std::string reject = "none";
+  double reject_low = 0.0;
+  double reject_high = 5.0;
+  double kl_weight = 0.0;
+  std::string kl_estimator = "k3";
+  std::string whiten = "none";
+};
+inline void Declare(OptionTable& t, CorrectionOptions& o) {
+  t.String("tis_level", &o.tis_level,
+           {.help = "tis_max bounds each token's ratio, or the product over its sequence", .choices = {"token", "sequence"}});
+  t.String("reject", &o.reject,
+           {.help = "what leaves the loss where the learner's and the rollout's log-probabilities disagree, by: a token's ratio, its "
+                    "sequence's product of ratios, their geometric mean, or the sequence's mean k2 or k3 distance",
+            .choices = {"none", "token", "sequence", "geometric", "k2", "k3"}});
+  t.Double("reject_low", &o.reject_low, {.min = 0, .help = "reject: smallest measure that is kept"});
+  t.Double("reject_high", &o.reject_high, {.min = 0, .help = "reject: largest measure that is kept"});
+  t.Double("kl_weight", &o.kl_weight,
+           {.min = 0,
+            .help = "weight of the distance from the policy that RL started from, on every trained token; above 0 each rank holds that "
+                    "policy as well; 0 = none"});
+  t.String(
+      "kl_estimator", &o.kl_estimator,
+      {.help = "k1 enters like a reward, k2 = squared log ratio / 2, k3 = never negative and unbiased", .choices = {"k1", "k2", "k3"}});
+  t.String("whiten", &o.whiten,
+           {.help = "shifts and scales the summed advantages of a step to mean 0 and deviation 1, over traces or over tokens (GDPO, after "
+                    "objectives that are each normalised)",
+            .choices = {"none", "sequences", "tokens"}});
+}
+
 struct TrainerOptions {
   int64_t ranks = 1;
   int64_t threads = 1;
@@ -103,6 +168,8 @@ struct TrainerOptions {
   double clip_max = 4.0;
   double dual_clip = 3.0;
   double tis_max = 2.0;
+  LossFormOptions form;
+  CorrectionOptions correction;
   int64_t length_norm = 256;
   ScheduleOptions schedule;
   AdamOptions adam;
@@ -128,24 +195,29 @@ inline void Declare(OptionTable& t, TrainerOptions& o) {
   t.Int("prompts_per_step", &o.prompts_per_step,
         {.min = 1, .max = 1 << 20, .unit = "prompts", .help = "groups of one wave, trained by one step"});
   t.Int("group_size", &o.group_size, {.min = 1, .max = 4096, .unit = "traces", .help = "answers sampled for each prompt"});
-  t.String("loss", &o.loss, {.help = "form of every policy gradient", .choices = {"cispo", "ppo_clip", "dr_grpo", "rloo"}});
-  t.String("aggregation", &o.aggregation,
-           {.help = "how tokens are averaged: over all tokens, per sequence, per prompt, summed per sequence, summed over length_norm; "
-                    "auto = prompt for cispo, sequence for "
-                    "ppo_clip, fixed_length for dr_grpo, sequence_sum for rloo",
-            .choices = {"auto", "token", "sequence", "prompt", "sequence_sum", "fixed_length"}});
+  t.String("loss", &o.loss,
+           {.help = "form of every policy gradient",
+            .choices = {"cispo", "ppo_clip", "dr_grpo", "rloo", "gspo", "sapo", "decoupled_ppo", "clip_cov", "kl_cov"}});
+  t.String(
+      "aggregation", &o.aggregation,
+      {.help = "how tokens are averaged: over all tokens, per sequence, per prompt, summed per sequence, summed over length_norm; "
+               "auto = prompt for cispo, sequence for "
+               "ppo_clip, gspo and sapo, token for decoupled_ppo, clip_cov and kl_cov, fixed_length for dr_grpo, sequence_sum for rloo",
+       .choices = {"auto", "token", "sequence", "prompt", "sequence_sum", "fixed_length"}});
   t.String("old_policy", &o.old_policy,
            {.help = "the policy that ratios are taken against: the rollout's recorded log-probabilities, or the learner's own at the start "
-                    "of the step (then the rollout's enter "
-                    "through tis_max)",
-            .choices = {"rollout", "learner"}});
-  t.Double("clip_low", &o.clip_low, {.min = 0, .max = 1, .help = "ppo_clip, dr_grpo: the ratio is clipped below 1 - clip_low"});
-  t.Double("clip_high", &o.clip_high, {.min = 0, .help = "ppo_clip, dr_grpo: the ratio is clipped above 1 + clip_high"});
+                    "of the step (then the rollout's enter through tis_max), or between both, one version behind the learner",
+            .choices = {"rollout", "learner", "interpolated"}});
+  t.Double("clip_low", &o.clip_low, {.min = 0, .max = 1, .help = "losses with a clip: the ratio is clipped below 1 - clip_low"});
+  t.Double("clip_high", &o.clip_high, {.min = 0, .help = "losses with a clip: the ratio is clipped above 1 + clip_high"});
   t.Double("clip_max", &o.clip_max, {.min = 1, .help = "cispo: largest importance weight of a token"});
-  t.Double("dual_clip", &o.dual_clip,
-           {.min = 0, .help = "ppo_clip, dr_grpo: bound of the loss where the advantage is negative; 0 = none, else more than 1"});
+  t.Double(
+      "dual_clip", &o.dual_clip,
+      {.min = 0, .help = "losses with a clip, but gspo: bound of the loss where the advantage is negative; 0 = none, else more than 1"});
   t.Double("tis_max", &o.tis_max,
            {.min = 0, .help = "truncated importance sampling against the rollout's log-probabilities: largest weight; 0 = none"});
+  Declare(t, o.form);
+  Declare(t, o.correction);
   t.Int("length_norm", &o.length_norm,
         {.min = 1, .unit = "tokens", .help = "fixed_length aggregation: constant that token sums are divided by"});
   Declare(t, o.schedule);

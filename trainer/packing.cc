@@ -34,7 +34,7 @@ std::vector<MicroBatch> PlanMicroBatches(std::span<const PackItem> items, int64_
   for (size_t i = 0; i < items.size(); ++i) {
     if (items[i].answer_tokens.empty()) continue;
     int64_t rows = RowsOf(items[i]);
-    if (rows > budget) {
+    if (rows > budget && !items[i].whole) {
       AddSplit(items[i], i, budget, batches);
       open = false;
       continue;

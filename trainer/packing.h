@@ -1,6 +1,7 @@
 // Packing: a rank's groups into micro-batches under a token budget, so that each group's prompt is computed once. Integers only. Pure, any
 // thread. Holds: every answer lies in exactly one micro-batch; groups keep their order; a micro-batch is over budget only when one prompt
-// with one answer is; a group is split (and its prompt computed again) only when it does not fit into a micro-batch by itself.
+// with one answer is, or a whole group; a group is split (and its prompt computed again) only when it does not fit into a micro-batch by
+// itself and may be split.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -11,6 +12,7 @@ namespace candor {
 struct PackItem {
   int64_t prompt_tokens = 0;
   std::vector<int64_t> answer_tokens;  // T of each answer
+  bool whole = false;                  // its answers are compared with each other: never split
 };
 
 // Some answers of one group, behind its prompt.

@@ -75,6 +75,16 @@ Result<std::unique_ptr<ShardedPolicy>> MakePolicy(const ModelConfig& config, Sha
                  [&]() -> Result<std::unique_ptr<ShardedPolicy>> { return std::make_unique<ShardedPolicy>(config, options, collective); });
 }
 
+Result<std::unique_ptr<Parameters>> LoadReference(const std::string& folder, const ShardedPolicy& policy, Collective& collective) {
+  Result<Parameters> loaded =
+      Guarded("making room for the reference policy", "use kl_weight = 0, or a smaller model", [&]() -> Result<Parameters> {
+        CANDOR_ASSIGN(const Parameters host, LoadParameters(folder, policy.config(), ToScalarType(policy.dtype())));
+        return host.To(policy.device());
+      });
+  CANDOR_TRY(AgreeOn(collective, loaded ? Status{} : Status(Fail(loaded.error()))));
+  return std::make_unique<Parameters>(std::move(*loaded));
+}
+
 Result<std::optional<SlotTokens>> SlotOf(const FormatOptions& format, const Tokenizer& tokenizer) {
   if (format.confidence != "slot") return std::nullopt;
   CANDOR_ASSIGN(SlotTokens slot, FindSlotTokens(tokenizer, format));

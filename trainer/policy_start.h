@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/ids.h"
+#include "model/parameters.h"
 #include "model/policy_folder.h"
 #include "text/prompt.h"
 #include "trainer/checkpoint.h"
@@ -12,6 +13,9 @@
 #include "trainer/sharded_policy.h"
 
 namespace candor {
+
+// Weights that never change, whole on every rank, as `policy` computes with them.
+Result<std::unique_ptr<Parameters>> LoadReference(const std::string& folder, const ShardedPolicy& policy, Collective& collective);
 
 // Where the ranks compute and in which number format: all on CPUs or all on GPUs, each rank on its own; rank 0 resolves dtype = "auto" and
 // tells the others; deterministic mode is fp32 on the CPU. Several ranks on GPUs get a collective for their tensors, while `collective`

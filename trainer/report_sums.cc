@@ -54,6 +54,14 @@ void AddMetrics(const ReportSums& s, std::map<std::string, double>& m) {
   m["ratio/max"] = s.ratio_max;
   m["clip/fraction"] = Mean(s.clipped, s.tokens);
   m["tis/mean"] = Mean(s.tis, s.tokens);
+  m["reject/fraction"] = Mean(s.rejected, s.tokens);
+  m["covariance/advantage_log_prob"] = Mean(s.advantage_log_prob, s.tokens) - Mean(s.advantage, s.tokens) * Mean(s.log_prob, s.tokens);
+  if (s.kl_tokens > 0.0) m["kl/reference/mean"] = Mean(s.kl, s.kl_tokens);
+  if (s.pairs > 0.0) {
+    m["loss/preference"] = s.preference_loss;
+    m["preference/pairs"] = s.pairs;
+    m["preference/margin/mean"] = Mean(s.pair_margin, s.pairs);
+  }
   m["advantage/mean"] = Mean(s.advantage, s.tokens);
   m["advantage/std"] = std::sqrt(std::max(0.0, Mean(s.advantage_squares, s.tokens) - std::pow(Mean(s.advantage, s.tokens), 2.0)));
   m["advantage/max_abs"] = s.advantage_max;

@@ -18,7 +18,10 @@ struct ReportSums {
   double mismatch_abs = 0.0, mismatch_kl = 0.0;  // |d| and exp(d) - d - 1 with d = learner - rollout log-probability, over sampled tokens
   double same_tokens = 0.0, same_mismatch_abs = 0.0;  // the tokens written by the version that the learner now holds
   double lag_versions = 0.0;
-  double clipped = 0.0, ratio = 0.0, tis = 0.0;  // over trained tokens
+  double clipped = 0.0, ratio = 0.0, tis = 0.0;                     // over trained tokens
+  double rejected = 0.0, log_prob = 0.0, advantage_log_prob = 0.0;  // over trained tokens
+  double kl = 0.0, kl_tokens = 0.0;                                 // estimated distance from the reference policy
+  double preference_loss = 0.0, pairs = 0.0, pair_margin = 0.0;
   double slots = 0.0, slot_brier = 0.0, slot_confidence = 0.0, slot_target = 0.0;
   double values = 0.0, traces = 0.0, groups = 0.0, groups_kept = 0.0;
   double advantage = 0.0, advantage_squares = 0.0;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/check.h"
 #include "core/clock.h"
 #include "core/fault_point.h"
 #include "core/log.h"
+#include "core/rng.h"
 #include "trainer/exchange.h"
 #include "trainer/micro_batch.h"
 #include "trainer/optimizer.h"
@@ -28,6 +30,12 @@ Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vec
       return Fail(ErrorCode::kInvalidInput, "an objective trains the confidence slot, but the format has none", "objective",
                   "set [format] confidence = \"slot\" with slot_high and slot_low");
   s.length_norm = static_cast<double>(options.length_norm);
+  const CorrectionOptions& correction = options.correction;
+  s.kl_weight = correction.kl_weight;
+  s.kl_estimator = correction.kl_estimator == "k1"   ? KlEstimator::kK1
+                   : correction.kl_estimator == "k2" ? KlEstimator::kK2
+                                                     : KlEstimator::kK3;
+  s.whiten = correction.whiten == "sequences" ? Whiten::kSequences : correction.whiten == "tokens" ? Whiten::kTokens : Whiten::kNone;
   s.schedule = options.schedule, s.adam = options.adam;
   s.total_steps = options.steps, s.tokens_per_microbatch = options.tokens_per_microbatch;
   s.stop_at_bad_numbers = options.bad_numbers == "stop";
@@ -35,10 +43,13 @@ Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vec
   return s;
 }
 
-RlStepper::RlStepper(const RlSettings& settings, ShardedPolicy& policy)
+RlStepper::RlStepper(const RlSettings& settings, ShardedPolicy& policy, const Parameters* reference)
     : settings_(settings),
       policy_(policy),
-      pass_(policy.config(), Numerics{policy.dtype(), settings.deterministic}, policy, {.recompute = settings.recompute}) {}
+      reference_(reference),
+      pass_(policy.config(), Numerics{policy.dtype(), settings.deterministic}, policy, {.recompute = settings.recompute}) {
+  CANDOR_CHECK(reference || !settings.NeedsReference(), "a distance and a preference need a reference");
+}
 
 namespace {
 
@@ -54,10 +65,21 @@ Result<std::vector<Moments>> StepMoments(Collective& collective, const std::vect
   return total;
 }
 
+Status WhitenStep(Collective& collective, Whiten kind, std::vector<GroupTask>& tasks) {
+  if (kind == Whiten::kNone) return {};
+  const Moments mine = ComputeWhitening(kind, tasks);
+  CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, {mine.count, mine.sum, mine.sum_squares}));
+  Moments all;
+  for (const std::vector<double>& one : by_rank) all.count += one[0], all.sum += one[1], all.sum_squares += one[2];
+  WhitenAdvantages(all, tasks);
+  return {};
+}
+
 Result<Denominators> StepDenominators(Collective& collective, const std::vector<GroupTask>& tasks) {
   Denominators mine = CountDenominators(tasks), all;
-  CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, {mine.tokens, mine.sequences, mine.prompts, mine.slots}));
-  for (const std::vector<double>& one : by_rank) all.tokens += one[0], all.sequences += one[1], all.prompts += one[2], all.slots += one[3];
+  CANDOR_ASSIGN(auto by_rank, GatherDoubles(collective, {mine.tokens, mine.sequences, mine.prompts, mine.slots, mine.pairs}));
+  for (const std::vector<double>& one : by_rank)
+    all.tokens += one[0], all.sequences += one[1], all.prompts += one[2], all.slots += one[3], all.pairs += one[4];
   return all;
 }
 
@@ -77,6 +99,12 @@ void CountGroups(const std::vector<Objective>& objectives, const std::vector<Sco
 
 }  // namespace
 
+Result<at::Tensor> RlStepper::ScoreReference(const PackedGroups& batch) const {
+  if (!reference_) return at::Tensor();
+  CANDOR_ASSIGN(TokenScores scores, ScoreTokens(policy_.config(), *reference_, {policy_.dtype(), settings_.deterministic}, batch));
+  return scores.log_probs_M;
+}
+
 Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Denominators& all, int64_t held_version, ReportSums& sums) {
   std::vector<PackItem> items = PackItemsOf(tasks);
   std::vector<MicroBatch> batches = PlanMicroBatches(items, settings_.tokens_per_microbatch);
@@ -85,13 +113,17 @@ Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Den
   for (const std::vector<double>& one : counts) most = std::max(most, static_cast<size_t>(one[0]));
   std::vector<int32_t> extra_ids =
       settings_.slot ? std::vector<int32_t>{settings_.slot->high, settings_.slot->low} : std::vector<int32_t>{};
-  LossContext context{settings_.loss, settings_.aggregation, settings_.length_norm, all, held_version};
+  LossContext context{settings_.loss,      settings_.aggregation,  settings_.length_norm, all,
+                      settings_.kl_weight, settings_.kl_estimator, held_version};
+  const uint64_t rank = static_cast<uint64_t>(policy_.collective().rank());
   for (size_t b = 0; b < most; ++b) {  // short ranks run batches that train nothing, so that all ranks make the same collective calls
     policy_.BeginMicroBatch(b + 1 == most);
     CANDOR_ASSIGN(LearnBatch batch, b < batches.size() ? MakeLearnBatch(tasks, batches[b], context) : MakeEmptyBatch());
+    CANDOR_ASSIGN(const at::Tensor reference_M, ScoreReference(batch.packed));
     CANDOR_ASSIGN(TokenScores scores, pass_.Forward(batch.packed, extra_ids));
     FaultPoint("learner.forward");
-    TokenGradients gradients = ComputeTokenGradients(batch, context, scores, sums);
+    context.draw = RandomBits(settings_.seed, RngStream::kTokenChoice, static_cast<uint64_t>(held_version), rank, b);
+    TokenGradients gradients = ComputeTokenGradients(batch, context, scores, reference_M, sums);
     CANDOR_TRY(pass_.Backward(gradients.dlog_probs_M, gradients.dselected_ME));
     if (settings_.disturb) settings_.disturb(policy_, sums);
     FaultPoint("learner.backward");
@@ -131,6 +163,7 @@ Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& 
   ReportSums mine;
   CANDOR_ASSIGN(std::vector<Moments> moments, StepMoments(policy_.collective(), settings_.objectives, groups));
   std::vector<GroupTask> tasks = PlanTasks(settings_.objectives, groups, moments);
+  CANDOR_TRY(WhitenStep(policy_.collective(), settings_.whiten, tasks));
   CANDOR_ASSIGN(Denominators all, StepDenominators(policy_.collective(), tasks));
   CountGroups(settings_.objectives, groups, tasks, mine);
   double learned = 0.0;

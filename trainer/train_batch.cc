@@ -45,17 +45,41 @@ void AddSlots(const Objective& objective, const ScoredGroup& group, std::span<co
 
 void AddPolicyGradient(const Objective& objective, const ScoredGroup& group, std::span<const std::optional<double>> values_G,
                        double batch_std, std::vector<TraceTask>& tasks_G) {
-  std::vector<double> advantages_G = ComputeAdvantages(objective.advantage, values_G, batch_std);
+  std::vector<std::optional<double>> advantages_G = ComputeAdvantages(objective, values_G, batch_std);
   for (size_t i = 0; i < group.traces_G.size(); ++i) {
-    if (!values_G[i]) continue;
+    if (!advantages_G[i]) continue;
     for (const Span& span : group.traces_G[i].trace.spans) {
       if (!objective.Reaches(span.origin, span.segment)) continue;
       for (int32_t t = span.begin; t < span.end; ++t) {
-        tasks_G[i].advantage_T[static_cast<size_t>(t)] += static_cast<float>(objective.weight * advantages_G[i]);
+        tasks_G[i].advantage_T[static_cast<size_t>(t)] += static_cast<float>(objective.weight * *advantages_G[i]);
         tasks_G[i].trained_T[static_cast<size_t>(t)] = 1;
       }
     }
   }
+}
+
+std::vector<int32_t> ReachedTokens(const Objective& objective, const Trace& trace) {
+  std::vector<int32_t> tokens;
+  for (const Span& span : trace.spans)
+    if (objective.Reaches(span.origin, span.segment))
+      for (int32_t t = span.begin; t < span.end; ++t) tokens.push_back(t);
+  return tokens;
+}
+
+void AddPair(const Objective& objective, const ScoredGroup& group, std::span<const std::optional<double>> values_G,
+             std::vector<TraceTask>& tasks_G, std::vector<PreferencePair>& pairs) {
+  const auto chosen = ChoosePair(values_G);
+  if (!chosen) return;
+  const auto& [best, worst] = *chosen;
+  PreferencePair pair{best,
+                      worst,
+                      ReachedTokens(objective, group.traces_G[best].trace),
+                      ReachedTokens(objective, group.traces_G[worst].trace),
+                      objective.preference_beta,
+                      static_cast<float>(objective.weight)};
+  if (pair.chosen_tokens.empty() || pair.rejected_tokens.empty()) return;
+  tasks_G[best].paired = tasks_G[worst].paired = true;
+  pairs.push_back(std::move(pair));
 }
 
 }  // namespace
@@ -92,6 +116,7 @@ std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const
   std::vector<GroupTask> tasks;
   for (const ScoredGroup& group : groups) {
     std::vector<TraceTask> tasks_G(group.traces_G.size());
+    std::vector<PreferencePair> pairs;
     for (size_t i = 0; i < tasks_G.size(); ++i) {
       tasks_G[i].trace = i;
       tasks_G[i].advantage_T.assign(group.traces_G[i].trace.tokens_T.size(), 0.0f);
@@ -101,11 +126,15 @@ std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const
       std::vector<std::optional<double>> values_G = ObjectiveValues(objectives[k], group);
       if (objectives[k].TrainsSlot()) {
         if (group.drop == DropReason::kNone || IsFiltered(group.drop)) AddSlots(objectives[k], group, values_G, tasks_G);
+      } else if (!objectives[k].IsPolicyGradient()) {
+        // Equal labels say nothing about a channel of another kind; a channel without variance makes no pair by itself.
+        if (group.drop == DropReason::kNone || IsFiltered(group.drop) || group.drop == DropReason::kAllUnknown)
+          AddPair(objectives[k], group, values_G, tasks_G, pairs);
       } else if (group.drop == DropReason::kNone) {
         AddPolicyGradient(objectives[k], group, values_G, moments[k].Std(), tasks_G);
       }
     }
-    GroupTask task{&group, {}, 0};
+    GroupTask task{&group, {}, 0, std::move(pairs)};
     for (TraceTask& trace : tasks_G) {
       for (uint8_t trained : trace.trained_T) trace.trained += trained;
       task.trained += trace.trained;
@@ -116,10 +145,39 @@ std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const
   return tasks;
 }
 
+namespace {
+constexpr double kWhitenEpsilon = 1e-4;
+}
+
+Moments ComputeWhitening(Whiten kind, const std::vector<GroupTask>& tasks) {
+  Moments moments;
+  for (const GroupTask& task : tasks)
+    for (const TraceTask& trace : task.traces) {
+      double sum = 0.0;
+      for (size_t t = 0; t < trace.trained_T.size(); ++t) {
+        if (!trace.trained_T[t]) continue;
+        sum += trace.advantage_T[t];
+        if (kind == Whiten::kTokens) moments.Add(trace.advantage_T[t]);
+      }
+      if (kind == Whiten::kSequences && trace.trained > 0) moments.Add(sum / trace.trained);
+    }
+  return moments;
+}
+
+void WhitenAdvantages(const Moments& all, std::vector<GroupTask>& tasks) {
+  if (all.count == 0.0) return;
+  const double mean = all.sum / all.count, scale = 1.0 / (all.Std() + kWhitenEpsilon);
+  for (GroupTask& task : tasks)
+    for (TraceTask& trace : task.traces)
+      for (size_t t = 0; t < trace.trained_T.size(); ++t)
+        if (trace.trained_T[t]) trace.advantage_T[t] = static_cast<float>((trace.advantage_T[t] - mean) * scale);
+}
+
 Denominators CountDenominators(const std::vector<GroupTask>& tasks) {
   Denominators all;
   for (const GroupTask& task : tasks) {
     all.tokens += task.trained;
+    all.pairs += static_cast<double>(task.pairs.size());
     all.prompts += task.trained > 0 ? 1.0 : 0.0;
     for (const TraceTask& trace : task.traces) {
       all.sequences += trace.trained > 0 ? 1.0 : 0.0;
@@ -140,7 +198,7 @@ AdvantageStats ComputeStats(const std::vector<Objective>& objectives, const std:
       if (scored.trace.greedy || scored.label == Label::kUnknown) continue;
       stats.traces += 1.0;
       for (const Objective& objective : objectives)
-        if (!objective.TrainsSlot()) stats.value_sum += objective.weight * objective.channel.Evaluate(scored.channels).value_or(0.0);
+        if (objective.IsPolicyGradient()) stats.value_sum += objective.weight * objective.channel.Evaluate(scored.channels).value_or(0.0);
     }
   for (const GroupTask& task : tasks)
     for (const TraceTask& trace : task.traces)

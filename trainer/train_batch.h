@@ -6,6 +6,7 @@
 #include "trainer/advantages.h"
 #include "trainer/aggregation.h"
 #include "trainer/losses.h"
+#include "trainer/preference.h"
 
 namespace candor {
 
@@ -23,7 +24,16 @@ struct TraceTask {
   std::vector<uint8_t> trained_T;  // 1 where a policy gradient reaches the token, whatever its advantage
   int32_t trained = 0;
   std::vector<SlotTarget> slots;
-  bool has_work() const { return trained > 0 || !slots.empty(); }
+  bool paired = false;  // part of a preference
+  bool has_work() const { return trained > 0 || !slots.empty() || paired; }
+};
+
+// Two traces of a group, by their index in it, and the tokens over which they are compared.
+struct PreferencePair {
+  size_t chosen = 0, rejected = 0;
+  std::vector<int32_t> chosen_tokens, rejected_tokens;  // completion indices
+  double beta = 0.1;
+  float weight = 1.0f;  // the objective's, not yet divided by the number of pairs
 };
 
 // A group's traces that train something; the others are left out of the forward.
@@ -31,6 +41,7 @@ struct GroupTask {
   const ScoredGroup* group = nullptr;
   std::vector<TraceTask> traces;
   int32_t trained = 0;
+  std::vector<PreferencePair> pairs;
 };
 
 // What the learner refuses to compute with: lengths that differ, spans that do not cover the completion, ids outside the vocabulary,
@@ -45,6 +56,13 @@ std::vector<Moments> ComputeMoments(const std::vector<Objective>& objectives, co
 // slot. `groups` must outlive the tasks.
 std::vector<GroupTask> PlanTasks(const std::vector<Objective>& objectives, const std::vector<ScoredGroup>& groups,
                                  const std::vector<Moments>& moments);
+
+// GDPO's last step: all trained advantages of a step get mean 0 and standard deviation 1, over traces (each by the mean of its tokens) or
+// over tokens.
+enum class Whiten : uint8_t { kNone = 0, kSequences = 1, kTokens = 2 };
+Moments ComputeWhitening(Whiten kind, const std::vector<GroupTask>& tasks);
+// `all` is summed over ranks.
+void WhitenAdvantages(const Moments& all, std::vector<GroupTask>& tasks);
 
 // Of these tasks alone; adds up over ranks.
 Denominators CountDenominators(const std::vector<GroupTask>& tasks);

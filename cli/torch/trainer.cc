@@ -45,6 +45,7 @@ Status Serve(const RoleArguments& arguments) {
   setup.device = recipe.run.device;
   setup.dtype = recipe.run.dtype;
   setup.deterministic = recipe.run.deterministic;
+  setup.seed = static_cast<uint64_t>(recipe.run.seed);
   setup.format = recipe.format;
   setup.options = recipe.trainer;
   setup.objectives = recipe.objectives;

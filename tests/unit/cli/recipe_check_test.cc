@@ -138,7 +138,7 @@ TEST_F(RecipeCheck, PartsThatDoNotFitAreNamed) {
       {{"objective.0.channel=accuracy +"}, "objective[0].channel"},
       {{"objective.0.segment=reasoning"}, "no tag think"},
       {{"objective.0.segment=confidence"}, "does not write its confidence"},
-      {{"objective.0.loss=preference"}, "not in this version"},
+      {{"trainer.loss=decoupled_ppo"}, "nothing is decoupled"},
       {{"format.confidence=verbal"}, "nothing reads `format.slot_high`"},
       {{"reward.verifier=exakt"}, "did you mean 'exact'"},
       {{"verifier.0.kind=command"}, "no command"},

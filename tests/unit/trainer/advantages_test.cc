@@ -110,6 +110,69 @@ TEST(Advantages, GreedyAndUnknownTracesHaveNoValue) {
   EXPECT_TRUE(values[0] && !values[1] && !values[2] && !values[3]);
 }
 
+Objective Kind(const std::string& advantage, int64_t k = 4, double positive = .1) {
+  ObjectiveOptions options;
+  options.advantage = advantage, options.pass_k = k, options.positive_weight = positive;
+  return CheckObjectives({options}).value()[0];
+}
+Values RightOf(int n, int c) {
+  Values values;
+  for (int i = 0; i < n; ++i) values.push_back(i < c ? 1.0 : 0.0);
+  return values;
+}
+
+// N = 8, k = 4: c = 1 -> right 1.0, wrong -.142857; c = 2 -> .522232, -.174077; c = 7 -> 0. n = 10, c = 3, k = 5: pass@k .916667.
+TEST(PassAtK, WorkedNumbers) {
+  EXPECT_NEAR(PassAtK(10, 3, 5), .916667, 1e-6);
+  EXPECT_NEAR(PassAtK(8, 1, 4), .5, 1e-12);
+  EXPECT_NEAR(PassAtK(8, 2, 4), .785714, 1e-6);
+  auto one = ComputeAdvantages(Kind("pass_at_k"), RightOf(8, 1), 0), two = ComputeAdvantages(Kind("pass_at_k"), RightOf(8, 2), 0);
+  EXPECT_NEAR(*one[0], 1.0, 3e-6);
+  EXPECT_NEAR(*one[1], -.142857, 1e-6);
+  EXPECT_NEAR(*two[0], .522232, 2e-6);
+  EXPECT_NEAR(*two[7], -.174077, 1e-6);
+  for (int c : {0, 5, 7, 8})
+    for (auto a : ComputeAdvantages(Kind("pass_at_k"), RightOf(8, c), 0)) EXPECT_NEAR(*a, 0.0, 1e-9) << c;
+  // k = 1 is GRPO with a standard deviation over n.
+  auto plain = ComputeAdvantages(Kind("pass_at_k", 1), RightOf(4, 2), 0);
+  EXPECT_NEAR(*plain[0], 1.0, 1e-5);
+  EXPECT_NEAR(*plain[3], -1.0, 1e-5);
+}
+
+// Every subset of k of the n traces is a group whose reward is whether one is right: a trace's advantage is the mean of its subsets' less
+// the mean of all, over their standard deviation.
+TEST(PassAtK, AgreesWithEverySubset) {
+  for (int n : {4, 6})
+    for (int c = 0; c <= n; ++c)
+      for (int k = 1; k <= n; ++k) {
+        double all = 0, all_count = 0, right = 0, right_count = 0, wrong = 0, wrong_count = 0;
+        for (int mask = 0; mask < 1 << n; ++mask) {
+          if (__builtin_popcount(static_cast<unsigned>(mask)) != k) continue;
+          double reward = (mask & ((1 << c) - 1)) != 0 ? 1 : 0;
+          all += reward, all_count += 1;
+          if (c > 0 && mask & 1) right += reward, right_count += 1;
+          if (c < n && mask >> (n - 1) & 1) wrong += reward, wrong_count += 1;
+        }
+        double mean = all / all_count, scale = std::sqrt(mean * (1 - mean)) + 1e-6;
+        auto got = ComputeAdvantages(Kind("pass_at_k", k), RightOf(n, c), 0);
+        if (right_count > 0) {
+          EXPECT_NEAR(*got[0], (right / right_count - mean) / scale, 1e-9);
+        }
+        if (wrong_count > 0) {
+          EXPECT_NEAR(*got[static_cast<size_t>(n) - 1], (wrong / wrong_count - mean) / scale, 1e-9);
+        }
+      }
+}
+
+TEST(Reinforce, PositiveNegativeAndWeighted) {
+  Values r{1.0, 0.0, std::nullopt, 1.0};
+  using A = std::vector<std::optional<double>>;
+  EXPECT_EQ(ComputeAdvantages(Kind("positive_only"), r, 0), (A{1.0, std::nullopt, std::nullopt, 1.0}));
+  EXPECT_EQ(ComputeAdvantages(Kind("negative_only"), r, 0), (A{std::nullopt, -1.0, std::nullopt, std::nullopt}));
+  EXPECT_EQ(ComputeAdvantages(Kind("weighted_reinforce"), r, 0), (A{.1, -1.0, std::nullopt, .1}));
+  EXPECT_EQ(ComputeAdvantages(Kind("none"), r, 0), (A{1.0, 0.0, std::nullopt, 1.0}));
+}
+
 TEST(Moments, StdOfTheBatch) {
   Moments moments;
   AddCentred(Values{1.0, 0.0}, moments);

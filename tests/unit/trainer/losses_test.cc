@@ -53,13 +53,13 @@ TEST(Rloo, TruncatedWeight) {
   LossSettings s = Settings(PolicyLoss::kRloo);
   EXPECT_NEAR(OneToken(s, 1.5, 1).gradient_M[0], -1.5, 1e-5);
   EXPECT_NEAR(OneToken(s, 6, 1).gradient_M[0], -2.0, 1e-5);  // tis_max 2
-  s.tis_max = 0;
+  s.correction.tis_max = 0;
   EXPECT_NEAR(OneToken(s, 6, 1).gradient_M[0], -1.0, 1e-5);
 }
 
 TEST(TruncatedImportanceSampling, EntersWhenTheOldPolicyIsTheLearners) {
   LossSettings s = Settings(PolicyLoss::kPpoClip);
-  s.old_is_rollout = false;
+  s.old_policy = OldPolicy::kLearner;
   for (double rho : {.5, 1.0, 1.9, 7.0}) {
     LossOutputs out = OneToken(s, rho, 1);
     EXPECT_NEAR(out.gradient_M[0], -std::min(rho, 2.0), 1e-5);  // ratio exactly 1, so never clipped
@@ -70,10 +70,11 @@ TEST(TruncatedImportanceSampling, EntersWhenTheOldPolicyIsTheLearners) {
 // The losses once more, from the formula sheet, in plain double and with stop-gradient constants made explicit: f(p; p0) where p0 is where
 // constants are taken.
 double Naive(const LossSettings& s, double p, double p0, double rollout, double advantage) {
-  double old0 = s.old_is_rollout ? rollout : p0, rho = std::exp(p - old0);
-  double tis = s.tis_max > 0 ? std::min(std::exp(old0 - rollout), s.tis_max) : 1;
+  double old0 = s.old_policy == OldPolicy::kRollout ? rollout : p0, rho = std::exp(p - old0);
+  double tis = s.correction.tis_max > 0 ? std::min(std::exp(old0 - rollout), s.correction.tis_max) : 1;
   if (s.loss == PolicyLoss::kCispo) return -tis * std::min(std::exp(p0 - old0), s.clip_max) * advantage * p;
-  if (s.loss == PolicyLoss::kRloo) return -(s.tis_max > 0 ? std::min(std::exp(p0 - rollout), s.tis_max) : 1) * advantage * p;
+  if (s.loss == PolicyLoss::kRloo)
+    return -(s.correction.tis_max > 0 ? std::min(std::exp(p0 - rollout), s.correction.tis_max) : 1) * advantage * p;
   double low = 1 - s.clip_low, high = 1 + s.clip_high;
   double loss = std::max(-advantage * rho, -advantage * (rho < low ? low : rho > high ? high : rho));
   if (advantage < 0 && s.dual_clip > 0) loss = std::min(loss, -advantage * s.dual_clip);
@@ -85,11 +86,11 @@ TEST(PolicyLosses, ValuesAndGradientsAgreeWithANaiveTwin) {
   std::uniform_real_distribution<float> log_prob(-4, -.01f), noise(-2.2f, 2.2f), advantage(-2, 2);
   double largest_gap_of_control = 0;
   for (PolicyLoss loss : {PolicyLoss::kCispo, PolicyLoss::kPpoClip, PolicyLoss::kDrGrpo, PolicyLoss::kRloo})
-    for (bool old_is_rollout : {true, false})
+    for (OldPolicy old : {OldPolicy::kRollout, OldPolicy::kLearner})
       for (int i = 0; i < 400; ++i) {
         LossSettings s = Settings(loss);
-        s.old_is_rollout = old_is_rollout;
-        s.dual_clip = i % 2 ? 3 : 0, s.tis_max = i % 3 ? 2 : 0;
+        s.old_policy = old;
+        s.dual_clip = i % 2 ? 3 : 0, s.correction.tis_max = i % 3 ? 2 : 0;
         std::vector<float> p{log_prob(random)}, rollout{p[0] + noise(random)}, a{advantage(random)}, w{.37f};
         LossOutputs out = ComputePolicyLoss(s, {p, rollout, a, w});
         double h = 1e-6, p0 = p[0];

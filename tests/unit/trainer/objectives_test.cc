@@ -61,7 +61,8 @@ TEST(Objectives, RefusalsNameTheObjective) {
   EXPECT_NE(ErrorOf({}).find("[[objective]]"), std::string::npos);
   EXPECT_NE(ErrorOf({Make("all", "policy_gradient"), Make("slot", "policy_gradient")}).find("objective 2"), std::string::npos);
   EXPECT_NE(ErrorOf({Make("answer", "squared_error")}).find("slot"), std::string::npos);
-  EXPECT_NE(ErrorOf({Make("all", "preference")}).find("preference"), std::string::npos);
+  EXPECT_EQ(ErrorOf({Make("all", "preference")}), "");
+  EXPECT_NE(ErrorOf({Make("slot", "preference")}).find("slot"), std::string::npos);
   EXPECT_NE(ErrorOf({Make("all", "policy_gradient", "contrastive_baseline")}).find("needs candor baseline"), std::string::npos);
   ObjectiveOptions bad_channel;
   bad_channel.channel = "accuracy +";

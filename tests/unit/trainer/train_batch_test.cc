@@ -120,5 +120,68 @@ TEST(ValidateGroup, RefusesWhatWouldBreakTheModel) {
   EXPECT_FALSE(ValidateGroup(good, 67, 12));
 }
 
+// Rewards (correct, calibrated) (1,.9), (1,.2), (0,.9), (0,.2): each normalised in the group, summed and whitened 1.224658, 0, 0,
+// -1.224658 (GDPO); summed first they would be .85 and .15 over a deviation of .704746: 1.206107, .212842, ... (GRPO; with 1e-4 instead of
+// our 1e-6 beside the deviation, as in GDPO's code, 1.205937 and .212812).
+TEST(TrainBatch, GdpoNormalisesEachChannelAndThenTheSum) {
+  ScoredGroup group = tiny::Group(1, 0, 4);
+  const double correct[] = {1, 1, 0, 0}, calibrated[] = {.9, .2, .9, .2};
+  for (size_t i = 0; i < 4; ++i) {
+    group.traces_G[i].label = correct[i] > 0 ? Label::kCorrect : Label::kWrong;
+    group.traces_G[i].channels = {{"accuracy", correct[i]}, {"cal", calibrated[i]}};
+  }
+  group.traces_G[4].label = Label::kUnknown;
+  std::vector<ScoredGroup> groups{group};
+  const auto advantages = [&](const std::vector<std::string>& channels, Whiten whiten) {
+    std::vector<ObjectiveOptions> options;
+    for (const std::string& channel : channels) options.push_back({.channel = channel, .segment = "answer", .advantage = "group_std"});
+    auto objectives = CheckObjectives(options).value();
+    auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+    if (whiten != Whiten::kNone) WhitenAdvantages(ComputeWhitening(whiten, tasks), tasks);
+    std::vector<double> got;
+    for (size_t i = 0; i < 4; ++i) got.push_back(Find(tasks[0], i)->advantage_T[0]);
+    return got;
+  };
+  const double gdpo[] = {1.224658, 0, 0, -1.224658}, grpo[] = {1.206107, .212842, -.212842, -1.206107};
+  const auto got = advantages({"accuracy", "cal"}, Whiten::kSequences), summed = advantages({"accuracy + cal"}, Whiten::kNone);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(got[i], gdpo[i], 2e-6);
+    EXPECT_NEAR(summed[i], grpo[i], 4e-6);
+  }
+  // Over tokens: mean 0 and deviation 1 by their number, not by traces.
+  auto objectives = CheckObjectives({{.channel = "accuracy", .segment = "answer"}}).value();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  WhitenAdvantages(ComputeWhitening(Whiten::kTokens, tasks), tasks);
+  Moments after = ComputeWhitening(Whiten::kTokens, tasks);
+  EXPECT_NEAR(after.sum, 0.0, 1e-5);
+  EXPECT_NEAR(after.Std(), 1.0, 1e-3);
+}
+
+TEST(TrainBatch, LeftOutTracesTrainNothing) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  auto objectives = CheckObjectives({{.segment = "answer", .advantage = "negative_only"}}).value();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  ASSERT_EQ(tasks[0].traces.size(), 1u);  // the wrong one alone, and it alone is in the denominators
+  EXPECT_EQ(tasks[0].traces[0].trace, 1u);
+  EXPECT_EQ(CountDenominators(tasks).sequences, 1.0);
+}
+
+TEST(TrainBatch, APreferencePairsTheBestWithTheWorstAndNeedsNoLabel) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  const double certainty[] = {.3, .8, .1, .99};  // the last is greedy
+  for (size_t i = 0; i < 4; ++i) groups[0].traces_G[i].label = Label::kUnknown, groups[0].traces_G[i].channels["sure"] = certainty[i];
+  auto objectives = CheckObjectives({{.channel = "sure", .segment = "answer", .loss = "preference"}}).value();
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  ASSERT_EQ(tasks[0].pairs.size(), 1u);
+  EXPECT_EQ(tasks[0].pairs[0].chosen, 1u);
+  EXPECT_EQ(tasks[0].pairs[0].rejected, 2u);
+  EXPECT_EQ(tasks[0].pairs[0].chosen_tokens.size(), static_cast<size_t>(groups[0].traces_G[1].trace.spans[0].end));
+  EXPECT_EQ(tasks[0].traces.size(), 2u);
+  EXPECT_EQ(CountDenominators(tasks).pairs, 1.0);
+  EXPECT_EQ(CountDenominators(tasks).tokens, 0.0);
+  groups[0].drop = DropReason::kStale;
+  EXPECT_TRUE(PlanTasks(objectives, groups, ComputeMoments(objectives, groups))[0].pairs.empty());
+}
+
 }  // namespace
 }  // namespace candor

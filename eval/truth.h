@@ -1,0 +1,33 @@
+// Answers to questions whose truth is known as probabilities: how far a policy is from the best that anybody could do. A file of rows gives
+// each row's `chance`: an object from answers to the probability that they are right; an answer that is not listed is surely wrong. Pure
+// apart from reading the file.
+#pragma once
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "eval/answers.h"
+
+namespace candor {
+
+struct KnownChances {
+  std::map<std::string, std::map<std::string, double>> by_row;  // by the row's id
+};
+// Errors name file:line: no id, no chances, a number outside [0, 1].
+Result<KnownChances> ReadChances(const std::string& path);
+
+// Of these answers, with p* = the chance of the answer that was given and best = the largest chance of the row:
+//   accuracy         mean p*: what the drawn labels scatter around       bayes_accuracy      mean best
+//   surely_wrong     share of answers whose chance is 0 though best > 0  stated              answers with a confidence
+//   confidence_error mean |confidence - p*|                              deciles             the same three by best
+//   slope            least squares of logit confidence on logit p*, over 0 < p* < 1, confidences held within [.001, .999]; above 1:
+//                    extremised
+// An answer without a confidence counts for accuracy alone. Errors: a row that the chances do not know.
+Result<nlohmann::json> MeasureAgainstTruth(const KnownChances& chances, const std::vector<AnswerRow>& rows);
+
+// One line per run and its deciles; `runs` holds what MeasureAgainstTruth gave, each with a "name".
+std::string TruthText(const nlohmann::json& runs);
+
+}  // namespace candor
