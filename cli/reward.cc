@@ -20,6 +20,7 @@ Status Serve(const RoleArguments& arguments) {
   RewardSetup setup;
   setup.run_dir = arguments.run_dir;
   setup.run_id = recipe.run.name;
+  setup.steps = static_cast<uint64_t>(recipe.trainer.steps);
   setup.index = arguments.index;
   CANDOR_ASSIGN(setup.format, TagFormat::From(recipe.format.tags, recipe.format.confidence));
   CANDOR_ASSIGN(setup.channels, ChannelsRead(recipe));

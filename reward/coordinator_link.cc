@@ -41,6 +41,7 @@ void CoordinatorLink::Run() {
       Serve(address->epoch, address->endpoint);
       if (greeted_) backoff_ms = setup_.backoff_first_ms;
     }
+    if (setup_.steps > 0 && IsRunFinished(setup_.run_dir, setup_.steps, *setup_.disk)) finished_ = true;
     if (!Stopping()) spdlog::info("coordinator away: {} headers kept, next try within {} ms", unacknowledged(), backoff_ms);
     const int64_t until = setup_.clock->SteadyMs() + backoff_ms;
     for (; !Stopping() && setup_.clock->SteadyMs() < until; setup_.clock->SleepMs(setup_.nap_ms)) {

@@ -24,6 +24,7 @@ struct LinkSetup {
   Incarnation incarnation;
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;
+  uint64_t steps = 0;  // of the run; with them, RUN_DIR tells that the run is over when no coordinator is left to say it
   int backoff_first_ms = 1000;
   int backoff_last_ms = 32000;
   int call_deadline_ms = 2000;  // then the coordinator counts as gone

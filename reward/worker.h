@@ -24,6 +24,7 @@ namespace candor {
 struct RewardSetup {
   std::string run_dir;
   std::string run_id;  // messages of another run are refused; "" takes any
+  uint64_t steps = 0;  // of the run; 0: only the coordinator can say that it is over
   int index = 0;       // this worker is "reward-<index>"
   TagFormat format;
   std::vector<std::string> channels;           // what the recipe's objectives read

@@ -192,7 +192,7 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
   RolloutLinkSetup to_peers;
   to_peers.run_dir = setup.run_dir, to_peers.run_id = setup.run_id, to_peers.worker = "rollout-" + std::to_string(setup.index);
   to_peers.incarnation = NewIncarnation(), to_peers.transport = setup.transport, to_peers.stop = setup.stop;
-  to_peers.backoff_first_ms = setup.backoff_first_ms;
+  to_peers.steps = setup.steps, to_peers.backoff_first_ms = setup.backoff_first_ms;
   std::atomic<bool> engine_ended = false, link_ended = false;
   RolloutLink link(to_peers, book);
   RolloutWorker worker(options, setup, prompts, SingleTurn(std::move(format)), *engine, book, *loader, link);

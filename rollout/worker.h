@@ -23,6 +23,7 @@ namespace candor {
 struct RolloutSetup {
   std::string run_dir;
   std::string run_id;            // "": takes part in whatever run the coordinator serves
+  uint64_t steps = 0;            // of the run; 0: only the coordinator can say that it is over
   int index = 0;                 // this worker is "rollout-<index>"
   uint64_t seed = 1;             // of the run: with group, sample and position it decides every random number
   std::string tokenizer_folder;  // model folder with tokenizer.json and the chat template

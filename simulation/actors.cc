@@ -44,6 +44,7 @@ std::string RunRollout(Cluster& cluster, Process& process, uint64_t incarnation)
   LeaseBook book(book_options);
   RolloutLinkSetup setup;
   setup.run_dir = kRunDir, setup.run_id = cluster.swarm.plan.run_id, setup.worker = process.name.substr(0, process.name.find('~'));
+  setup.steps = cluster.swarm.plan.steps;
   setup.incarnation = {incarnation};
   setup.transport = transport.get();
   setup.stop = &kNeverStops;

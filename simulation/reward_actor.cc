@@ -61,6 +61,7 @@ Status Serve(Cluster& cluster, Process& process, uint64_t incarnation) {
   CANDOR_ASSIGN(std::unique_ptr<MessageServer> server, transport->Listen("", Role::kReward, kMaxPayloadBytes));
   SimGrader grader(cluster, clock);
   LinkSetup to_coordinator{kRunDir, cluster.swarm.plan.run_id, worker, server->endpoint(), {incarnation}, transport.get(), &kNeverStops};
+  to_coordinator.steps = cluster.swarm.plan.steps;
   to_coordinator.clock = &clock;
   to_coordinator.disk = &cluster.disk;
   to_coordinator.nap_ms = 2 * cluster.swarm.nap_ms;

@@ -19,6 +19,7 @@ Status Serve(const RoleArguments& arguments) {
   RolloutSetup setup;
   setup.run_dir = arguments.run_dir;
   setup.run_id = recipe.run.name;
+  setup.steps = static_cast<uint64_t>(recipe.trainer.steps);
   setup.index = arguments.index;
   setup.seed = static_cast<uint64_t>(recipe.run.seed);
   setup.tokenizer_folder = recipe.run.model;

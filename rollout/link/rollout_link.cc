@@ -111,6 +111,7 @@ void RolloutLink::NoteAway(const Error& error) {
   spdlog::info("coordinator away: {}; {} results kept, next try within {} ms", error.Message(), book_.unspooled(), backoff_ms_);
   caller_.reset();
   coordinator_.reset();
+  if (setup_.steps > 0 && IsRunFinished(setup_.run_dir, setup_.steps, *setup_.disk)) finished_ = true;
   next_try_ms_ = setup_.clock->SteadyMs() + backoff_ms_;
   backoff_ms_ = std::min(backoff_ms_ * 2, setup_.backoff_last_ms);
 }

@@ -25,6 +25,7 @@ struct RolloutLinkSetup {
   const std::atomic<bool>* stop = nullptr;
   Clock* clock = &SystemClock::Get();
   Disk* disk = &SystemDisk();
+  uint64_t steps = 0;  // of the run; with them, RUN_DIR tells that the run is over when no coordinator is left to say it
   int backoff_first_ms = 1000;
   int backoff_last_ms = 32000;
   int call_deadline_ms = 2000;
