@@ -8,6 +8,15 @@ function(candor_package name)
 endfunction()
 function(candor_pkgconfig name module)
   pkg_check_modules(${name}_pc REQUIRED IMPORTED_TARGET ${module})
+  # CMake reads "-isystem DIR" as an include folder when it is new and as a flag when it comes from the cache, so that a second configuration would
+  # change every command and rebuild everything. It is Kerberos', behind libzmq, whose headers do not show it.
+  foreach(property INTERFACE_COMPILE_OPTIONS INTERFACE_INCLUDE_DIRECTORIES)
+    get_target_property(value PkgConfig::${name}_pc ${property})
+    if(value)
+      list(FILTER value EXCLUDE REGEX "^-isystem|mit-krb5$")
+      set_property(TARGET PkgConfig::${name}_pc PROPERTY ${property} "${value}")
+    endif()
+  endforeach()
   candor_package(${name} PkgConfig::${name}_pc)
 endfunction()
 
