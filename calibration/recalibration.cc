@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "calibration/scoring_rules.h"
+#include "core/logistic.h"
 #include "core/rng.h"
 
 namespace candor::calibration {
@@ -15,13 +16,10 @@ double Logit(double p) {
   const double q = std::clamp(p, kLogClip, 1.0 - kLogClip);
   return std::log(q) - std::log1p(-q);
 }
-double Sigmoid(double x) { return x >= 0.0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x)); }
 std::array<double, 2> BetaFeatures(double p) {
   const double q = std::clamp(p, kLogClip, 1.0 - kLogClip);
   return {std::log(q), -std::log1p(-q)};
 }
-// ln(1 + e^x) without overflow.
-double SoftPlus(double x) { return x > 0.0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
 
 // Solves the symmetric 3x3 system by elimination with pivoting; unused rows are identity.
 std::array<double, 3> Solve(std::array<std::array<double, 3>, 3> m, std::array<double, 3> v) {

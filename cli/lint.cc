@@ -19,13 +19,9 @@ struct ScoringRule {
   const char* channel;
   double spread;
 };
-const ScoringRule kRules[] = {{"brier", 1.0},
-                              {"soft_brier", 1.0},
-                              {"denoised_brier", 1.0},
-                              {"spherical", 1.0},
-                              {"soft_spherical", 1.0},
-                              {"log", std::log((1 - kLogRewardClip) / kLogRewardClip)},
-                              {"soft_log", std::log((1 - kLogRewardClip) / kLogRewardClip)}};
+const double kLogSpread = std::log((1 - kLogRewardClip) / kLogRewardClip);
+const ScoringRule kRules[] = {{"brier", 1.0},          {"soft_brier", 1.0}, {"denoised_brier", 1.0}, {"spherical", 1.0},
+                              {"soft_spherical", 1.0}, {"log", kLogSpread}, {"soft_log", kLogSpread}};
 
 struct Weights {
   double accuracy = 0, calibration = 0, spread = 0;  // spread: sum of calibration weight times the rule's spread
@@ -58,8 +54,8 @@ Weights WeightsOf(const Recipe& r, const ObjectiveOptions& objective) {
   auto expression = ChannelExpression::Parse(objective.channel);
   if (!expression) return {};
   Weights w;
-  for (const char* channel : {"accuracy", "soft", "ungated_accuracy", "majority", "contrast"}) w.accuracy += WeightOf(*expression, channel);
-  w.accuracy += WeightOf(*expression, "denoised");
+  for (const char* channel : {"accuracy", "soft", "ungated_accuracy", "majority", "contrast", "denoised"})
+    w.accuracy += WeightOf(*expression, channel);
   w.accuracy += WeightOf(*expression, "thresholded") / (1.0 - r.reward.answer_threshold);  // from -t/(1 - t) to 1
   for (const ScoringRule& rule : kRules) {
     const double weight = WeightOf(*expression, rule.channel);
@@ -70,6 +66,16 @@ Weights WeightsOf(const Recipe& r, const ObjectiveOptions& objective) {
 
 bool ReachesAnswer(const ObjectiveOptions& o) {
   return o.loss == "policy_gradient" && (o.segment == "all" || o.segment == "answer" || o.segment == "reasoning");
+}
+// Of all objectives that reach the answer: their advantages add up on its tokens.
+Weights WeightsOnAnswer(const Recipe& recipe) {
+  Weights total;
+  for (const ObjectiveOptions& o : recipe.objectives) {
+    if (!ReachesAnswer(o)) continue;
+    const Weights own = WeightsOf(recipe, o);
+    total.accuracy += own.accuracy, total.calibration += own.calibration, total.spread += own.spread;
+  }
+  return total;
 }
 bool DividesByStd(const ObjectiveOptions& o) { return o.advantage == "group_std" || o.advantage == "batch_std"; }
 
@@ -154,12 +160,7 @@ void LintSlot(const Recipe& r, const ObjectiveOptions& o, std::vector<Finding>& 
 
 std::vector<Finding> Lint(const Recipe& recipe) {
   std::vector<Finding> findings;
-  Weights total;
-  for (const ObjectiveOptions& o : recipe.objectives)
-    if (ReachesAnswer(o)) {
-      const Weights own = WeightsOf(recipe, o);
-      total.accuracy += own.accuracy, total.spread += own.spread;
-    }
+  const Weights total = WeightsOnAnswer(recipe);
   for (const ObjectiveOptions& o : recipe.objectives) {
     if (o.loss == "policy_gradient") LintPolicyGradient(recipe, o, total, findings);
     LintSlot(recipe, o, findings);
@@ -172,13 +173,10 @@ std::vector<Finding> Lint(const Recipe& recipe) {
 }
 
 std::string ExplainOptimum(const Recipe& recipe) {
-  Weights total;
-  bool stated = false;
-  for (const ObjectiveOptions& o : recipe.objectives) {
-    const Weights own = WeightsOf(recipe, o);
-    if (ReachesAnswer(o)) total.accuracy += own.accuracy, total.calibration += own.calibration;
-    if (o.loss == "policy_gradient" && own.calibration > 0) stated = true;
-  }
+  const Weights total = WeightsOnAnswer(recipe);
+  const bool stated = std::any_of(recipe.objectives.begin(), recipe.objectives.end(), [&](const ObjectiveOptions& o) {
+    return o.loss == "policy_gradient" && WeightsOf(recipe, o).calibration > 0;
+  });
   std::string text = total.accuracy > 0 ? "Optimum of the answer: the one that is most probably right" : "Nothing rewards right answers";
   if (total.calibration > 0)
     text += fmt::format("; an honest answer that is right with probability p earns {:g} p + {:g} times the scoring rule's best at p",

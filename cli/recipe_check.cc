@@ -110,9 +110,7 @@ Status CheckObjectives(const Recipe& r) {
   if (!Contains(r.run.stages, "rl")) return {};
   if (r.objectives.empty())
     return Bad("the recipe has no [[objective]]", "", "name at least one channel to learn: [[objective]] channel = \"accuracy\"");
-  if (r.trainer.loss == "decoupled_ppo" && r.trainer.old_policy == "rollout")
-    return Bad("decoupled_ppo with old_policy = \"rollout\" is ppo_clip: nothing is decoupled", "trainer.old_policy",
-               "old_policy = \"interpolated\", or loss = \"ppo_clip\"");
+  CANDOR_TRY(CheckOldPolicy(r.trainer));
   const KnownChannels known = ChannelsOf(r);
   for (size_t i = 0; i < r.objectives.size(); ++i) {
     const std::string where = fmt::format("objective[{}]", i);

@@ -19,8 +19,8 @@ bool Reads(const Recipe& r, const char* channel) {
   const auto names = ChannelsRead(r);
   return names && std::find(names->begin(), names->end(), channel) != names->end();
 }
-bool LossIs(const Recipe& r, const char* names) {
-  return (" " + std::string(names) + " ").find(" " + r.trainer.loss + " ") != std::string::npos;
+bool LossIs(const Recipe& r, std::initializer_list<std::string_view> names) {
+  return std::find(names.begin(), names.end(), r.trainer.loss) != names.end();
 }
 
 std::string KindOf(const VerifierOptions& v) {
@@ -70,15 +70,24 @@ constexpr Rule kRules[] = {
      "a system prompt, and format.system_prompt is empty"},
     {"trainer", "loss aggregation old_policy", [](const Recipe& r, size_t) { return HasPolicyGradient(r); },
      "an [[objective]] with loss = \"policy_gradient\""},
-    {"trainer", "clip_low clip_high", [](const Recipe& r, size_t) { return LossIs(r, "ppo_clip dr_grpo gspo decoupled_ppo clip_cov"); },
+    {"trainer", "clip_low clip_high",
+     [](const Recipe& r, size_t) {
+       return LossIs(r, {"ppo_clip", "dr_grpo", "gspo", "decoupled_ppo", "clip_cov"});
+     },
      "the losses with a clip: ppo_clip, dr_grpo, gspo, decoupled_ppo and clip_cov"},
-    {"trainer", "dual_clip", [](const Recipe& r, size_t) { return LossIs(r, "ppo_clip dr_grpo decoupled_ppo clip_cov"); },
+    {"trainer", "dual_clip",
+     [](const Recipe& r, size_t) {
+       return LossIs(r, {"ppo_clip", "dr_grpo", "decoupled_ppo", "clip_cov"});
+     },
      "trainer.loss = \"ppo_clip\", \"dr_grpo\", \"decoupled_ppo\" and \"clip_cov\""},
-    {"trainer", "sapo_positive sapo_negative", [](const Recipe& r, size_t) { return LossIs(r, "sapo"); }, "trainer.loss = \"sapo\""},
-    {"trainer", "cov_fraction", [](const Recipe& r, size_t) { return LossIs(r, "clip_cov kl_cov"); },
+    {"trainer", "sapo_positive sapo_negative", [](const Recipe& r, size_t) { return LossIs(r, {"sapo"}); }, "trainer.loss = \"sapo\""},
+    {"trainer", "cov_fraction",
+     [](const Recipe& r, size_t) {
+       return LossIs(r, {"clip_cov", "kl_cov"});
+     },
      "trainer.loss = \"clip_cov\" and \"kl_cov\""},
-    {"trainer", "cov_low cov_high", [](const Recipe& r, size_t) { return LossIs(r, "clip_cov"); }, "trainer.loss = \"clip_cov\""},
-    {"trainer", "cov_kl", [](const Recipe& r, size_t) { return LossIs(r, "kl_cov"); }, "trainer.loss = \"kl_cov\""},
+    {"trainer", "cov_low cov_high", [](const Recipe& r, size_t) { return LossIs(r, {"clip_cov"}); }, "trainer.loss = \"clip_cov\""},
+    {"trainer", "cov_kl", [](const Recipe& r, size_t) { return LossIs(r, {"kl_cov"}); }, "trainer.loss = \"kl_cov\""},
     {"trainer", "kl_estimator", [](const Recipe& r, size_t) { return r.trainer.correction.kl_weight > 0; }, "trainer.kl_weight above 0"},
     {"trainer", "reject_low reject_high", [](const Recipe& r, size_t) { return r.trainer.correction.reject != "none"; },
      "trainer.reject, and it is \"none\""},

@@ -86,10 +86,11 @@ std::vector<std::string> FilledChannels(const RewardOptions& options, bool has_c
 }
 
 const std::vector<std::string>& ReservedChannels() {
-  static const std::vector<std::string> names = {"format",    "accuracy",    "soft",           "brier",         "spherical",
-                                                 "log",       "soft_brier",  "soft_spherical", "soft_log",      "ungated_accuracy",
-                                                 "abstained", "thresholded", "tiar",           "majority",      "majority_true",
-                                                 "rubric",    "contrast",    "denoised",       "denoised_brier"};
+  static const std::vector<std::string> names = [] {
+    RewardOptions all;
+    all.abstain = {""}, all.criteria = {{}}, all.baseline_field = "scores";
+    return FilledChannels(all, true);
+  }();
   return names;
 }
 

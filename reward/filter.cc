@@ -47,16 +47,19 @@ double VarianceShare(int correct, int n) {
   return (k * (all - k) / (all * (all - 1.0))) / (all / (4.0 * (all - 1.0)));
 }
 
-DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
-  const Outcomes out = Count(traces_G, abstained_G);
+static DropReason ZeroVariance(const Outcomes& out) {
   if ((out.correct > 0) + (out.wrong > 0) + (out.abstained > 0) > 1) return DropReason::kNone;
   return out.sampled() + out.greedy > 0 ? DropReason::kNoVariance : DropReason::kAllUnknown;
 }
 
+DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
+  return ZeroVariance(Count(traces_G, abstained_G));
+}
+
 DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
-  const DropReason zero_variance = FilterByAccuracy(traces_G, abstained_G);
-  if (zero_variance == DropReason::kAllUnknown) return zero_variance;
   const Outcomes out = Count(traces_G, abstained_G);
+  const DropReason zero_variance = ZeroVariance(out);
+  if (zero_variance == DropReason::kAllUnknown) return zero_variance;
   const double rate = out.sampled() > 0 ? static_cast<double>(out.correct) / out.sampled() : 0.0;
   switch (rules.kind) {
     case FilterKind::kNone:

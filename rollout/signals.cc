@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/logistic.h"
+
 namespace candor {
 
-double SlotConfidence(double z_high, double z_low) {
-  const double d = z_high - z_low;
-  if (d >= 0) return 1.0 / (1.0 + std::exp(-d));
-  const double e = std::exp(d);
-  return e / (1.0 + e);
-}
+double SlotConfidence(double z_high, double z_low) { return Sigmoid(z_high - z_low); }
 
 double Mean(const std::vector<float>& values) {
   double sum = 0.0;

@@ -52,9 +52,7 @@ Result<LossSettings> CheckLoss(const TrainerOptions& o) {
   if (o.dual_clip > 0.0 && !(o.dual_clip > 1.0))
     return Fail(ErrorCode::kInvalidInput, "dual_clip must be 0 (none) or more than 1", "trainer.dual_clip", "3 is the usual value");
   if (s.loss == PolicyLoss::kDecoupledPpo) {
-    if (s.old_policy == OldPolicy::kRollout)
-      return Fail(ErrorCode::kInvalidInput, "decoupled_ppo with old_policy = \"rollout\" is ppo_clip: nothing is decoupled",
-                  "trainer.old_policy", "old_policy = \"interpolated\", or loss = \"ppo_clip\"");
+    CANDOR_TRY(CheckOldPolicy(o));
     if (s.correction.tis_max <= 0.0) s.correction.tis_max = std::numeric_limits<double>::infinity();  // the weight belongs to the loss
   }
   s.clip_low = o.clip_low, s.clip_high = o.clip_high, s.clip_max = o.clip_max, s.dual_clip = o.dual_clip;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/logistic.h"
 #include "trainer/token_covariance.h"
 
 namespace candor {
@@ -11,8 +12,6 @@ namespace candor {
 namespace {
 
 constexpr double kMaxSequenceLogRatio = 10.0;
-
-double Sigmoid(double x) { return x >= 0.0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x)); }
 
 struct TokenLoss {
   double loss = 0.0;
@@ -174,8 +173,7 @@ SlotOutputs ComputeSlotSquaredError(const SlotInputs& inputs) {
 
 SlotOutputs ComputeSlotCrossEntropy(const SlotInputs& inputs) {
   return OverSlots(inputs, [](double margin, double c, double t) {
-    double softplus = std::max(margin, 0.0) + std::log1p(std::exp(-std::abs(margin)));  // -ln(1 - c)
-    return std::pair(softplus - t * margin, c - t);
+    return std::pair(SoftPlus(margin) - t * margin, c - t);  // SoftPlus(margin) = -ln(1 - c)
   });
 }
 

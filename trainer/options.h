@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/options.h"
+#include "core/result.h"
 
 namespace candor {
 
@@ -186,6 +187,13 @@ struct TrainerOptions {
   bool encrypt = false;
   int64_t peer_deadline_s = 600;
 };
+
+// A decoupled loss needs an old policy that is not the rollout's.
+inline Status CheckOldPolicy(const TrainerOptions& o) {
+  if (o.loss != "decoupled_ppo" || o.old_policy != "rollout") return {};
+  return Fail(ErrorCode::kInvalidInput, "decoupled_ppo with old_policy = \"rollout\" is ppo_clip: nothing is decoupled",
+              "trainer.old_policy", "old_policy = \"interpolated\", or loss = \"ppo_clip\"");
+}
 
 inline void Declare(OptionTable& t, TrainerOptions& o) {
   t.Section("trainer", "How scored groups become new weights.");

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/logistic.h"
 
 namespace candor {
 
@@ -21,7 +22,7 @@ PreferenceOutputs ComputePreference(double beta, std::span<const float> chosen_C
                                     std::span<const float> rejected_R, std::span<const float> rejected_reference_R) {
   PreferenceOutputs out;
   out.margin = beta * (Gain(chosen_C, chosen_reference_C) - Gain(rejected_R, rejected_reference_R));
-  out.loss = std::max(-out.margin, 0.0) + std::log1p(std::exp(-std::abs(out.margin)));
+  out.loss = SoftPlus(-out.margin);
   out.slope = -beta / (1.0 + std::exp(out.margin));
   return out;
 }
