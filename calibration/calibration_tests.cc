@@ -3,16 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "calibration/distributions.h"
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
-namespace {
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-}  // namespace
-
 Ecce ComputeEcce(const Bins& bins) {
   double n = 0.0, sum = 0.0, low = 0.0, high = 0.0, variance = 0.0;
   for (const Bin& bin : bins) n += bin.n;

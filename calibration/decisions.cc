@@ -8,10 +8,10 @@
 #include "calibration/bins.h"
 #include "calibration/intervals.h"
 #include "calibration/ranking.h"
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
 namespace {
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 double Ratio(double part, double whole) { return whole > 0.0 ? part / whole : kNaN; }
 }  // namespace
 

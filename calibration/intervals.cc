@@ -3,17 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <unordered_map>
 
 #include "calibration/distributions.h"
+#include "calibration/undefined.h"
 #include "core/rng.h"
 
 namespace candor::calibration {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // Points in descending order of confidence with everything a replicate needs precomputed; a replicate is then one pass.
 struct Prepared {

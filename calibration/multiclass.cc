@@ -3,15 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "calibration/bins.h"
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 double PLogP(double p) { return p > 0.0 ? p * std::log(p) : 0.0; }
 double Entropy(const std::vector<double>& p_K) {

@@ -1,15 +1,13 @@
 // Paired differences of two row sets over the same prompts.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 
 #include "calibration/intervals.h"
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // What one set says about one prompt.
 struct PromptRows {

@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <map>
+
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 struct Totals {
   double n = 0.0, correct = 0.0;

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
+
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 using Matrix = std::vector<std::vector<double>>;
 
 // Covariance of the columns, n - 1 in the denominator.

@@ -3,15 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numbers>
 #include <numeric>
 #include <set>
 
+#include "calibration/undefined.h"
+
 namespace candor::calibration {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 double LogSumExp(const std::vector<double>& values) {
   const double max = *std::max_element(values.begin(), values.end());

@@ -9,12 +9,12 @@
 #include <limits>
 
 #include "calibration/scoring_rules.h"
+#include "calibration/undefined.h"
 #include "core/check.h"
 
 namespace candor::calibration {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr char kMagic[3] = {'C', 'S', 1};
 
 int64_t Nano(double x) { return std::llrint(x * 1e9); }

@@ -3,15 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "calibration/scoring_rules.h"
 #include "calibration/smooth_ece.h"
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr Estimate kNoEstimate = {kNaN, kNaN, kNaN, {kNaN, kNaN}};
 
 template <typename F>

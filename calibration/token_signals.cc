@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "calibration/intervals.h"
+#include "calibration/undefined.h"
 
 namespace candor::calibration {
 namespace {
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 double Mean(const double* begin, const double* end) { return std::accumulate(begin, end, 0.0) / static_cast<double>(end - begin); }
 }  // namespace
 

@@ -14,7 +14,7 @@
 namespace candor::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Rows, one JSON object per line:
+constexpr const char* kCalibrationExamples = R"(Rows, one JSON object per line:
   {"confidence": 0.8, "correct": true, "slice": "geography", "prompt": "q17"}
   confidence  a probability from 0 to 1; null or absent: none was given (counted, left out)
   correct     true, false, or a number from 0 to 1 for partial credit
@@ -28,7 +28,7 @@ Examples:
   candor calibration after.jsonl --versus before.jsonl --svg reliability.svg
 )";
 
-struct Arguments {
+struct CalibrationArguments {
   std::string path, versus, svg, risk_svg;
   bool json = false, ascii = false;
   int replicates = 200;
@@ -51,8 +51,9 @@ void PrintJson(const std::vector<calibration::Row>& rows, const calibration::Cal
   std::printf("%s\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
-void PrintTables(const Arguments& arguments, const std::vector<calibration::Row>& rows, const calibration::CalibrationSummary& summary,
-                 const calibration::SummaryOptions& options, const calibration::PairedComparison* comparison) {
+void PrintTables(const CalibrationArguments& arguments, const std::vector<calibration::Row>& rows,
+                 const calibration::CalibrationSummary& summary, const calibration::SummaryOptions& options,
+                 const calibration::PairedComparison* comparison) {
   const calibration::ChartOptions chart{40, arguments.ascii};
   std::printf("%s: %s", arguments.path.c_str(), calibration::SummaryTable(summary).c_str());
   if (summary.n > 0) {
@@ -65,7 +66,7 @@ void PrintTables(const Arguments& arguments, const std::vector<calibration::Row>
     std::printf("\nagainst %s: %s", arguments.versus.c_str(), calibration::ComparisonTable(*comparison, "before", "after").c_str());
 }
 
-Status Run(const Arguments& arguments) {
+Status Run(const CalibrationArguments& arguments) {
   int64_t unknown = 0;
   CANDOR_ASSIGN(const std::vector<calibration::Row> rows, calibration::ReadRows(arguments.path, &unknown));
   std::vector<calibration::ChartSeries> series;
@@ -97,7 +98,7 @@ Status Run(const Arguments& arguments) {
 }  // namespace
 
 int RunCalibration(int argc, const char* const* argv) {
-  Arguments arguments;
+  CalibrationArguments arguments;
   CommandLine app(
       "How well do stated confidences match what turned out right? Accuracy, Brier score, ECE beside what chance alone gives, ranking, and "
       "a reliability diagram.",
@@ -109,7 +110,7 @@ int RunCalibration(int argc, const char* const* argv) {
   app.Add("--risk-svg", &arguments.risk_svg, "write the risk-coverage curve to this file");
   app.Add("--replicates", &arguments.replicates, "bootstrap replicates of the intervals (0: none)").Range(0, 10000).ShowDefault();
   app.AddFlag("--ascii", &arguments.ascii, "draw with plain characters");
-  app.AddFooter(kExamples);
+  app.AddFooter(kCalibrationExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("calibration", Run(arguments));
 }

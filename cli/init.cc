@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kExamples =
+constexpr const char* kInitExamples =
     R"(Writes into DIR: recipe.toml (every line explained), verifier.py (what is right? change it), train.jsonl and test.jsonl.
 Without --test, a tenth of the questions (at most 1,000) is held out; rows that ask the same question stay on one side.
 
@@ -149,7 +149,7 @@ Result<bool> Init(InitArguments arguments) {
 int RunInit(int argc, const char* const* argv) {
   InitArguments arguments;
   CommandLine app{"Starts a project: recipe, verifier and held-out split for your model and data.", "candor init"};
-  app.AddFooter(kExamples);
+  app.AddFooter(kInitExamples);
   app.Add("DIR", &arguments.folder, "folder to make").Required();
   app.Add("--model", &arguments.model, "Hugging Face folder, or the folder of a run").Required();
   app.Add("--data", &arguments.data, "JSONL file or folder of rows with prompt and answer (docs/formats.md)").Required();

@@ -27,7 +27,7 @@ struct JoinArguments {
   bool slurm = false;
 };
 
-constexpr char kExamples[] = R"(Examples:
+constexpr char kJoinExamples[] = R"(Examples:
   candor join runs/cities                       one more rollout on this machine, until the run is done or Ctrl-C
   candor join runs/cities --rollouts 4          four of them
   candor join runs/cities --rollouts 8 --slurm  eight more as a Slurm array)";
@@ -109,7 +109,7 @@ int RunJoin(int argc, const char* const* argv) {
   app.Add("RUN_DIR", &arguments.run_dir, "the run's folder, as this machine sees it").Required();
   app.Add("--rollouts", &arguments.rollouts, "how many (default 1)").Range(1, 4096);
   app.AddFlag("--slurm", &arguments.slurm, "submit them as one more array, with the recipe's [slurm] settings");
-  app.AddFooter(kExamples);
+  app.AddFooter(kJoinExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
   const Status joined = Join(arguments);
   if (!joined && joined.error().code == ErrorCode::kCancelled) return static_cast<int>(ExitCode::kInterrupted);

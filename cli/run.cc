@@ -22,7 +22,7 @@ struct RunArguments {
   bool resume = false, dry_run = false, quiet = false;
 };
 
-constexpr char kExamples[] = R"(Examples:
+constexpr char kRunExamples[] = R"(Examples:
   candor run recipes/tiny.toml                          a first look, under a minute
   candor run recipes/cities.toml --dry-run              what it would do, with memory and time
   candor run recipes/cities.toml trainer.steps=20       one setting changed
@@ -52,7 +52,7 @@ int RunRun(int argc, const char* const* argv) {
   app.AddFlag("--dry-run", &arguments.dry_run,
               "print the resolved recipe, memory per process, what each objective trains and the time it will take");
   app.AddFlag("--quiet", &arguments.quiet, "no progress, only the result");
-  app.AddFooter(kExamples);
+  app.AddFooter(kRunExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
 
   const auto given = SplitRecipeArguments(arguments.recipes);

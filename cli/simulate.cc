@@ -14,7 +14,7 @@ namespace candor::cli {
 
 namespace {
 
-struct Arguments {
+struct SimulateArguments {
   sim::SimSettings settings;
   std::string seeds;  // "A..B"
   std::string faults = "on", broken;
@@ -36,7 +36,7 @@ struct Totals {
   }
 };
 
-Result<std::pair<uint64_t, uint64_t>> SeedRange(const Arguments& arguments) {
+Result<std::pair<uint64_t, uint64_t>> SeedRange(const SimulateArguments& arguments) {
   if (arguments.seeds.empty()) return std::make_pair(arguments.settings.seed, arguments.settings.seed);
   unsigned long long first = 0, last = 0;
   char end = 0;
@@ -45,7 +45,7 @@ Result<std::pair<uint64_t, uint64_t>> SeedRange(const Arguments& arguments) {
   return std::make_pair(uint64_t{first}, uint64_t{last});
 }
 
-Status TakeBroken(Arguments& arguments) {
+Status TakeBroken(SimulateArguments& arguments) {
   if (arguments.broken.empty()) return {};
   std::string known;
   for (int i = 1; i < sim::kSabotages; ++i) {
@@ -67,7 +67,7 @@ std::string Again(const sim::SimSettings& settings) {
   return text;
 }
 
-void ShowFailure(const Arguments& arguments, const sim::SimSettings& settings, const sim::SimOutcome& one) {
+void ShowFailure(const SimulateArguments& arguments, const sim::SimSettings& settings, const sim::SimOutcome& one) {
   std::fprintf(stderr, "seed %llu FAILED: %s\n  again: %s --story\n", static_cast<unsigned long long>(one.seed), one.failure.c_str(),
                Again(settings).c_str());
   if (!arguments.shrink) return;
@@ -77,7 +77,7 @@ void ShowFailure(const Arguments& arguments, const sim::SimSettings& settings, c
   for (const std::string& line : small.story) std::fprintf(stderr, "    %s\n", line.c_str());
 }
 
-void ShowTotals(const Arguments& arguments, const Totals& totals, const sim::SimOutcome& last) {
+void ShowTotals(const SimulateArguments& arguments, const Totals& totals, const sim::SimOutcome& last) {
   const double p = sim::LengthBiasP(totals.issued, totals.trained);
   const double speed = totals.real_s > 0 ? totals.simulated_s / totals.real_s : 0;
   if (arguments.json) {
@@ -106,7 +106,7 @@ void ShowTotals(const Arguments& arguments, const Totals& totals, const sim::Sim
                           .c_str());
 }
 
-Status Run(Arguments& arguments) {
+Status Run(SimulateArguments& arguments) {
   CANDOR_TRY(TakeBroken(arguments));
   CANDOR_ASSIGN(const auto range, SeedRange(arguments));
   arguments.settings.faults = arguments.faults == "on";
@@ -144,7 +144,7 @@ Status Run(Arguments& arguments) {
 }  // namespace
 
 int RunSimulate(int argc, const char* const* argv) {
-  Arguments arguments;
+  SimulateArguments arguments;
   CommandLine app{
       "The control plane of a whole cluster in one process, from one seed: the coordinator, leases, ledger and worker state machines of "
       "the "

@@ -25,7 +25,7 @@ struct SubmitArguments {
   bool resume = false, dry_run = false;
 };
 
-constexpr char kExamples[] = R"(Examples:
+constexpr char kSubmitExamples[] = R"(Examples:
   candor submit recipes/cities.toml                             coordinator, learners, rollouts and rewards as jobs of their own
   candor submit recipes/cities.toml --dry-run                   the plan and every script; nothing is written or submitted
   candor submit recipes/cities.toml slurm.partition=gpu slurm.time=04:00:00 'slurm.extra=["learners: --nodes=2"]'
@@ -119,7 +119,7 @@ int RunSubmit(int argc, const char* const* argv) {
   app.Add("--run-dir", &arguments.run_dir, "the run's folder, which every node must see (default runs/<name>)");
   app.AddFlag("--resume", &arguments.resume, "go on with the run in that folder");
   app.AddFlag("--dry-run", &arguments.dry_run, "print the resolved plan and every script, and submit nothing");
-  app.AddFooter(kExamples);
+  app.AddFooter(kSubmitExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("submit", Submit(arguments));
 }

@@ -19,7 +19,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kExamples = R"(Rows, one JSON object per line, each with one of
+constexpr const char* kTokenizeExamples = R"(Rows, one JSON object per line, each with one of
   {"text": "Hello"}                                          tokenized as it is
   {"messages": [{"role": "user", "content": "Hello"}]}       rendered by the model's chat template first; "tools" is passed to it
 Writes one line {"ids": [..], "text": ".."} per row, the text as it was tokenized.
@@ -30,7 +30,7 @@ Examples:
   echo '{"text": " high"}' | candor tokenize models/SmolLM2-135M-Instruct - --tokens
 )";
 
-struct Arguments {
+struct TokenizeArguments {
   std::string model, path;
   bool add_generation_prompt = false, no_special = false, tokens = false;
 };
@@ -66,7 +66,7 @@ Result<Json> ParseLine(const std::string& line, const std::string& where) {
 }
 
 // The text a row stands for: its own, or its messages as the chat template writes them.
-Result<std::string> TextOfRow(const Json& row, const Loaded& loaded, const Arguments& arguments, const std::string& where) {
+Result<std::string> TextOfRow(const Json& row, const Loaded& loaded, const TokenizeArguments& arguments, const std::string& where) {
   if (row.contains("text")) {
     if (!row["text"].is_string()) return Fail(ErrorCode::kInvalidInput, "field \"text\" is not a string", where, "give a string");
     return row["text"].get<std::string>();
@@ -81,7 +81,8 @@ Result<std::string> TextOfRow(const Json& row, const Loaded& loaded, const Argum
   return std::move(chat->text);
 }
 
-Result<std::string> TokenizeLine(const std::string& line, const Loaded& loaded, const Arguments& arguments, const std::string& where) {
+Result<std::string> TokenizeLine(const std::string& line, const Loaded& loaded, const TokenizeArguments& arguments,
+                                 const std::string& where) {
   CANDOR_ASSIGN(const Json row, ParseLine(line, where));
   CANDOR_ASSIGN(const std::string text, TextOfRow(row, loaded, arguments, where));
   const bool add_special = row.contains("text") && !arguments.no_special;  // a chat template writes its special tokens itself
@@ -94,7 +95,7 @@ Result<std::string> TokenizeLine(const std::string& line, const Loaded& loaded, 
   return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Status TokenizeStream(std::istream& in, const Loaded& loaded, const Arguments& arguments) {
+Status TokenizeStream(std::istream& in, const Loaded& loaded, const TokenizeArguments& arguments) {
   const std::string name = arguments.path == "-" ? "standard input" : arguments.path;
   std::string line;
   for (int64_t number = 1; std::getline(in, line); ++number) {
@@ -107,7 +108,7 @@ Status TokenizeStream(std::istream& in, const Loaded& loaded, const Arguments& a
   return {};
 }
 
-Status Run(const Arguments& arguments) {
+Status Run(const TokenizeArguments& arguments) {
   CANDOR_ASSIGN(const Loaded loaded, Load(arguments.model));
   if (loaded.chat_template.is_default()) std::fprintf(stderr, "candor tokenize: %s\n", loaded.chat_template.note().c_str());
   if (arguments.path == "-") return TokenizeStream(std::cin, loaded, arguments);
@@ -119,14 +120,14 @@ Status Run(const Arguments& arguments) {
 }  // namespace
 
 int RunTokenize(int argc, const char* const* argv) {
-  Arguments arguments;
+  TokenizeArguments arguments;
   CommandLine app("Token ids of texts or chats, the same as Hugging Face's.", "candor tokenize");
   app.Add("MODEL", &arguments.model, "a model folder in Hugging Face's layout, or a run's folder").Required();
   app.Add("FILE", &arguments.path, "JSON lines with \"text\" or \"messages\"; - reads standard input").Required();
   app.AddFlag("--add-generation-prompt", &arguments.add_generation_prompt, "end chats with the opening of the assistant's turn");
   app.AddFlag("--no-special", &arguments.no_special, "do not let the tokenizer add its special tokens (such as BOS) to texts");
   app.AddFlag("--tokens", &arguments.tokens, "also write each token as the vocabulary spells it");
-  app.AddFooter(kExamples);
+  app.AddFooter(kTokenizeExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("tokenize", Run(arguments));
 }

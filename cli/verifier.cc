@@ -12,7 +12,7 @@
 namespace candor::cli {
 namespace {
 
-constexpr const char* kExamples = R"(
+constexpr const char* kVerifierExamples = R"(
 Each row's own answer is submitted and must be called correct; another row's answer, an empty one and nonsense must not be. The exit code is 1 when they are not.
 
 Examples:
@@ -28,7 +28,7 @@ A verifier reads one JSON line {"id", "prompt", "completion", "answer", "row"} p
 on stdout; notes go to stderr.
 )";
 
-struct Arguments {
+struct VerifierArguments {
   std::vector<std::string> recipes;
   std::string rows;
   int64_t n = 20;
@@ -42,7 +42,7 @@ struct GradingOptions {
   DataOptions data;
 };
 
-Result<GradingOptions> ReadOptions(const Arguments& arguments) {
+Result<GradingOptions> ReadOptions(const VerifierArguments& arguments) {
   GradingOptions options;
   if (arguments.recipes.empty()) {
     options.format.tags.clear();
@@ -55,7 +55,7 @@ Result<GradingOptions> ReadOptions(const Arguments& arguments) {
   return GradingOptions{std::move(recipe.reward), std::move(recipe.format), std::move(recipe.data)};
 }
 
-Result<bool> Try(const Arguments& arguments) {
+Result<bool> Try(const VerifierArguments& arguments) {
   CANDOR_ASSIGN(GradingOptions options, ReadOptions(arguments));
   CANDOR_ASSIGN(TagFormat format, TagFormat::From(options.format.tags, options.format.confidence));
   DataSet set;
@@ -75,13 +75,13 @@ Result<bool> Try(const Arguments& arguments) {
 }  // namespace
 
 int RunVerifier(int argc, const char* const* argv) {
-  Arguments arguments;
+  VerifierArguments arguments;
   arguments.verifier.name = "verifier";
   CommandLine app{"Tries a verifier on data rows.", "candor verifier"};
   CommandLine& test =
       app.AddSubcommand("test", "submit right and wrong answers of some rows; print labels, rewards, reasons and latencies");
-  app.AddFooter(kExamples);
-  test.AddFooter(kExamples);
+  app.AddFooter(kVerifierExamples);
+  test.AddFooter(kVerifierExamples);
   const Argument recipe = test.Add("RECIPE", &arguments.recipes, "recipe files, merged left to right, and overrides a.b=c");
   Argument kind =
       test.Add("--kind", &arguments.verifier.kind, "a built-in one: exact_match, accepted_set, f1, numeric, choice, math, python_tests");

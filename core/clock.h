@@ -31,7 +31,8 @@ class SystemClock final : public Clock {
   }
 };
 
-// Of the steady clock, with all its digits: for timing a piece of work.
+// Of the steady clock: for deadlines, and with all its digits for timing a piece of work.
+inline int64_t SteadyMs() { return SystemClock::Get().SteadyMs(); }
 inline double SteadySeconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class ManualClock final : public Clock {

@@ -14,13 +14,13 @@ namespace {
 
 using Steps = std::vector<std::map<std::string, double>>;
 
-struct Line {
+struct Series {
   const char* key;   // in metrics.jsonl
   const char* name;  // in the legend
 };
 struct Chart {
   const char* title;
-  std::vector<Line> lines;
+  std::vector<Series> lines;
 };
 
 const std::vector<Chart>& Charts() {
@@ -85,7 +85,7 @@ std::string Draw(const Chart& chart, const Steps& steps) {
   double low = std::numeric_limits<double>::infinity(), high = -low, last = 1;
   for (const auto& step : steps) {
     if (const double at = ValueOf(step, "step"); std::isfinite(at)) last = std::max(last, at);
-    for (const Line& line : chart.lines)
+    for (const Series& line : chart.lines)
       if (const double value = ValueOf(step, line.key); std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
   }
   if (!(low <= high)) return "";

@@ -36,8 +36,7 @@ json Describe(const Sums& s) {
 
 double Logit(double p) { return std::log(p / (1 - p)); }
 
-// Sums of a regression line.
-struct Line {
+struct RegressionSums {
   double n = 0, x = 0, y = 0, xx = 0, xy = 0;
   void Add(double a, double b) { n += 1, x += a, y += b, xx += a * a, xy += a * b; }
   double Slope() const {
@@ -83,7 +82,7 @@ Result<KnownChances> ReadChances(const std::string& path) {
 
 Result<json> MeasureAgainstTruth(const KnownChances& chances, const std::vector<AnswerRow>& rows) {
   Sums all, by_best[kDeciles];
-  Line line;
+  RegressionSums line;
   double surely_wrong = 0;
   for (const AnswerRow& row : rows) {
     const auto known = chances.by_row.find(row.prompt);

@@ -16,7 +16,7 @@ using text::Data;
 using text::RustBytes;
 using text::RustIds;
 using text::RustStatus;
-using Json = nlohmann::json;
+using ConfigJson = nlohmann::json;
 
 struct Tokenizer::Impl {
   CandorTokenizer* handle = nullptr;
@@ -46,7 +46,7 @@ namespace {
 constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;  // the largest published tokenizer.json are about 35 MB
 
 // "eos_token": "</s>" or {"content": "</s>", ...}; nullopt where there is none or the vocabulary lacks it.
-std::optional<int32_t> NamedToken(const Tokenizer& tokenizer, const Json& config, const char* key) {
+std::optional<int32_t> NamedToken(const Tokenizer& tokenizer, const ConfigJson& config, const char* key) {
   const auto it = config.find(key);
   if (it == config.end()) return std::nullopt;
   if (it->is_string()) return tokenizer.TokenToId(it->get_ref<const std::string&>());
@@ -56,9 +56,9 @@ std::optional<int32_t> NamedToken(const Tokenizer& tokenizer, const Json& config
   return std::nullopt;
 }
 
-Status AddEndIds(const Json& value, int32_t vocab_size, const std::string& where, std::set<int32_t>& ids) {
+Status AddEndIds(const ConfigJson& value, int32_t vocab_size, const std::string& where, std::set<int32_t>& ids) {
   if (value.is_null()) return {};
-  for (const Json& id : value.is_array() ? value : Json::array({value})) {
+  for (const ConfigJson& id : value.is_array() ? value : ConfigJson::array({value})) {
     const bool fits = id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < vocab_size;
     if (!fits) return Fail(ErrorCode::kInvalidInput, "eos_token_id " + id.dump() + " is not a token of the vocabulary", where);
     ids.insert(id.get<int32_t>());
@@ -94,11 +94,11 @@ Result<Tokenizer> Tokenizer::Load(const std::string& path) {
   CANDOR_ASSIGN(Tokenizer tokenizer, FromJson(json, file));
   if (!folder) return tokenizer;
 
-  CANDOR_ASSIGN(const Json config, ReadOptionalObject<Json>(path + "/tokenizer_config.json"));
+  CANDOR_ASSIGN(const ConfigJson config, ReadOptionalObject<ConfigJson>(path + "/tokenizer_config.json"));
   const std::string generation_file = path + "/generation_config.json";
-  CANDOR_ASSIGN(const Json generation, ReadOptionalObject<Json>(generation_file));
+  CANDOR_ASSIGN(const ConfigJson generation, ReadOptionalObject<ConfigJson>(generation_file));
   std::set<int32_t> end_ids;
-  CANDOR_TRY(AddEndIds(generation.value("eos_token_id", Json()), tokenizer.vocab_size(), generation_file, end_ids));
+  CANDOR_TRY(AddEndIds(generation.value("eos_token_id", ConfigJson()), tokenizer.vocab_size(), generation_file, end_ids));
   if (const auto eos = NamedToken(tokenizer, config, "eos_token")) end_ids.insert(*eos);
   tokenizer.impl_->end_ids.assign(end_ids.begin(), end_ids.end());
   tokenizer.impl_->bos_id = NamedToken(tokenizer, config, "bos_token");

@@ -15,7 +15,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the format's numbers are copied as they lie in memory");
 constexpr std::string_view kMagic = "CNDELTA1";
-constexpr size_t kHeaderBytes = 64, kHashDigits = 32;
+constexpr size_t kHeaderBytes = 64;
 constexpr int kZstdLevel = 1;
 constexpr uint64_t kGapBytesMax = 5;
 

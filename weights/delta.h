@@ -22,6 +22,7 @@
 
 namespace candor {
 
+inline constexpr size_t kHashDigits = 32;                         // of a content hash: XXH3-128, hex
 inline constexpr uint64_t kChunkContentMax = uint64_t{64} << 20;  // bytes that one chunk may have
 inline constexpr double kDeltaShareMax = 0.8;                     // of the full chunk: a larger delta is not worth it
 

@@ -14,13 +14,11 @@ namespace candor {
 
 namespace {
 
-constexpr size_t kHashDigits = 32, kRequestBytes = kHashDigits + sizeof(uint32_t);
+constexpr size_t kRequestBytes = kHashDigits + sizeof(uint32_t);
 constexpr size_t kHandshakeBytes = 4096;  // the wire's own messages count against its limit too
 constexpr int kLookMs = 5;                // how soon a blob that somebody waits for is sent
 constexpr size_t kWaitingMax = 1024;
 constexpr int kWaitMs = 3000;
-
-int64_t NowMs() { return SystemClock().SteadyMs(); }
 
 class EncryptedServer final : public BlobServer {
  public:
@@ -61,13 +59,13 @@ class EncryptedServer final : public BlobServer {
     }
     uint32_t wait_ms = 0;
     std::memcpy(&wait_ms, message.body.data() + kHashDigits, sizeof wait_ms);
-    waiting_.push_back({message.peer, message.body.substr(0, kHashDigits), NowMs() + std::min<int64_t>(wait_ms, kWaitMs)});
+    waiting_.push_back({message.peer, message.body.substr(0, kHashDigits), SteadyMs() + std::min<int64_t>(wait_ms, kWaitMs)});
   }
 
   // False: not yet.
   bool Answer(const Waiting& waiting) {
     const auto blob = store_.Find(waiting.hash, 0);
-    if (!blob && NowMs() < waiting.until_ms) return false;
+    if (!blob && SteadyMs() < waiting.until_ms) return false;
     std::string reply = waiting.hash + (blob ? "+" : "-");
     if (blob && blob->memory) reply.append(*blob->memory, blob->at, blob->bytes);
     if (blob && !blob->memory) {
@@ -93,8 +91,8 @@ class EncryptedClient final : public BlobClient {
   Result<std::string> Fetch(const std::string& hash, uint64_t bytes, int wait_ms, int deadline_ms) override {
     const auto wait = static_cast<uint32_t>(wait_ms);
     CANDOR_TRY(client_->Send(hash + std::string(reinterpret_cast<const char*>(&wait), sizeof wait)));
-    for (const int64_t end_ms = NowMs() + deadline_ms;;) {
-      const int64_t left_ms = end_ms - NowMs();
+    for (const int64_t end_ms = SteadyMs() + deadline_ms;;) {
+      const int64_t left_ms = end_ms - SteadyMs();
       if (left_ms <= 0) return Fail(ErrorCode::kUnavailable, "no answer in time");
       CANDOR_ASSIGN(auto reply, client_->Receive(static_cast<int>(left_ms)));
       if (!reply || reply->size() <= kHashDigits || reply->compare(0, kHashDigits, hash) != 0) continue;

@@ -18,7 +18,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 constexpr size_t kTextMax = 256u << 20;
 constexpr uint64_t kImageMax = uint64_t{1} << 44;
-constexpr size_t kHashDigits = 32;
 constexpr uint32_t kRanksMax = 1u << 16;
 constexpr const char* kFix = "the version is incomplete or damaged; the trainer writes it again when it resumes";
 

@@ -20,7 +20,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 constexpr std::string_view kMagic = "CNDRBLB1";
-constexpr size_t kHashDigits = 32;
 constexpr uint64_t kNotHere = ~uint64_t{0};
 constexpr int kLookMs = 200;  // how soon an end of the server is noticed
 
@@ -30,8 +29,6 @@ struct Request {
   uint32_t wait_ms;
 };
 static_assert(sizeof(Request) == 44);
-
-int64_t NowMs() { return SystemClock().SteadyMs(); }
 
 // The name under which other hosts reach a server that listens everywhere.
 std::string PublicHost(const std::string& bound) {
@@ -94,19 +91,19 @@ class TcpServer final : public BlobServer {
 
   // Until the peer is done (ok), or does what it may not.
   Status Serve(const BlobSocket& socket) {
-    for (int64_t idle_since = NowMs();;) {
+    for (int64_t idle_since = SteadyMs();;) {
       if (stop_) return {};
       if (!socket.WaitReadable(kLookMs)) {
-        if (NowMs() - idle_since > limits_.idle_ms) return Fail(ErrorCode::kUnavailable, "nothing was asked for too long");
+        if (SteadyMs() - idle_since > limits_.idle_ms) return Fail(ErrorCode::kUnavailable, "nothing was asked for too long");
         continue;
       }
       char end = 0;
       if (::recv(socket.fd(), &end, 1, MSG_PEEK | MSG_DONTWAIT) == 0) return {};
       Request request{};
-      CANDOR_TRY(socket.ReceiveAll(reinterpret_cast<char*>(&request), sizeof request, NowMs() + limits_.request_ms));
+      CANDOR_TRY(socket.ReceiveAll(reinterpret_cast<char*>(&request), sizeof request, SteadyMs() + limits_.request_ms));
       if (std::string_view(request.magic, sizeof request.magic) != kMagic) return Fail(ErrorCode::kInvalidInput, "this is no request");
       CANDOR_TRY(Answer(socket, request));
-      idle_since = NowMs();
+      idle_since = SteadyMs();
     }
   }
 
@@ -115,7 +112,7 @@ class TcpServer final : public BlobServer {
     auto blob = store_.Find(std::string(request.hash, sizeof request.hash), static_cast<int>(wait_ms));
     if (blob && FaultPoint("weights.serve")) blob = Damaged(*blob);
     const uint64_t bytes = blob ? blob->bytes : kNotHere;
-    const int64_t deadline_ms = NowMs() + limits_.stall_ms + (blob ? static_cast<int64_t>(bytes * 1000 / limits_.bytes_per_s) : 0);
+    const int64_t deadline_ms = SteadyMs() + limits_.stall_ms + (blob ? static_cast<int64_t>(bytes * 1000 / limits_.bytes_per_s) : 0);
     CANDOR_TRY(socket.SendAll(reinterpret_cast<const char*>(&bytes), sizeof bytes, deadline_ms, limits_.stall_ms));
     if (!blob) return {};
     if (blob->memory)
@@ -140,7 +137,7 @@ class TcpClient final : public BlobClient {
   explicit TcpClient(BlobSocket socket) : socket_(std::move(socket)) {}
   Result<std::string> Fetch(const std::string& hash, uint64_t bytes, int wait_ms, int deadline_ms) override {
     if (hash.size() != kHashDigits || bytes > kChunkContentMax) return Fail(ErrorCode::kInvalidInput, "there can be no such blob: " + hash);
-    const int64_t end_ms = NowMs() + deadline_ms;
+    const int64_t end_ms = SteadyMs() + deadline_ms;
     Request request{};
     std::memcpy(request.magic, kMagic.data(), sizeof request.magic);
     std::memcpy(request.hash, hash.data(), sizeof request.hash);

@@ -23,14 +23,12 @@ namespace {
 constexpr int kBacklog = 128;
 constexpr size_t kSendFileStep = 1u << 20;
 
-int64_t NowMs() { return SystemClock().SteadyMs(); }
-
 tl::unexpected<Error> Gone(const std::string& what) { return Fail(ErrorCode::kUnavailable, what); }
 tl::unexpected<Error> GoneErrno(const std::string& what) { return Gone(what + ": " + std::strerror(errno)); }
 
 // False when the time is up before the socket can be read or written.
 bool Wait(int fd, short events, int64_t deadline_ms, int stall_ms) {
-  const int64_t wait_ms = std::min<int64_t>(deadline_ms - NowMs(), stall_ms);
+  const int64_t wait_ms = std::min<int64_t>(deadline_ms - SteadyMs(), stall_ms);
   if (wait_ms <= 0) return false;
   pollfd poll{fd, events, 0};
   int ready = 0;
@@ -96,7 +94,7 @@ Result<BlobSocket> BlobSocket::Connect(const HostPort& peer, int deadline_ms) {
   ::setsockopt(socket.fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (::connect(socket.fd_, reinterpret_cast<sockaddr*>(&name), sizeof name) != 0) {
     if (errno != EINPROGRESS) return GoneErrno("cannot connect");
-    if (!Wait(socket.fd_, POLLOUT, NowMs() + deadline_ms, deadline_ms)) return Gone("no connection in time");
+    if (!Wait(socket.fd_, POLLOUT, SteadyMs() + deadline_ms, deadline_ms)) return Gone("no connection in time");
     int error = 0;
     socklen_t size = sizeof error;
     ::getsockopt(socket.fd_, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -114,7 +112,7 @@ Result<BlobSocket> BlobSocket::Accept(int timeout_ms) const {
   return socket;
 }
 
-bool BlobSocket::WaitReadable(int timeout_ms) const { return Wait(fd_, POLLIN, NowMs() + timeout_ms, timeout_ms); }
+bool BlobSocket::WaitReadable(int timeout_ms) const { return Wait(fd_, POLLIN, SteadyMs() + timeout_ms, timeout_ms); }
 
 Status BlobSocket::ReceiveAll(char* data, size_t bytes, int64_t deadline_ms) const {
   for (size_t done = 0; done < bytes;) {
@@ -137,7 +135,7 @@ Status BlobSocket::SendAll(const char* data, size_t bytes, int64_t deadline_ms, 
     const ssize_t sent = ::send(fd_, data + done, bytes - done, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent >= 0) {
       done += static_cast<size_t>(sent);
-      if (NowMs() >= deadline_ms && done < bytes) return Gone("the peer reads too slowly");
+      if (SteadyMs() >= deadline_ms && done < bytes) return Gone("the peer reads too slowly");
       continue;
     }
     if (errno == EINTR) continue;

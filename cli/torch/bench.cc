@@ -14,7 +14,7 @@
 namespace candor::cli {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kBenchExamples =
     R"(generate   64 prompts of 60 tokens, 64 new tokens each: new tokens per second, everything in but loading
 learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
 shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds; with --latency-ms or
@@ -137,7 +137,7 @@ void AddPlace(CommandLine& bench, BenchArguments& arguments) {
 int RunBench(int argc, const char* const* argv) {
   BenchArguments arguments;
   CommandLine app{"Speed and exactness of the engine and the learner, on this machine with your model.", "candor bench"};
-  app.AddFooter(kExamples);
+  app.AddFooter(kBenchExamples);
 
   CommandLine& generate = AddBench(app, "generate", "tokens per second of the rollout engine", arguments);
   AddPlace(generate, arguments);

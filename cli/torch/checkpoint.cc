@@ -26,7 +26,7 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCheckpointExamples = R"(Examples:
   candor checkpoint ls runs/cities                       step, age, size, state and figures of each
   candor checkpoint verify runs/cities                   reads every byte; names each damaged file
   candor checkpoint verify runs/cities/checkpoints/step_00000040
@@ -194,7 +194,7 @@ Status Export(const ExportArguments& a) {
 
 int RunCheckpoint(int argc, const char* const* argv) {
   CommandLine app{"The checkpoints of a run: list them, check every byte of them, export one.", "candor checkpoint"};
-  app.AddFooter(kExamples);
+  app.AddFooter(kCheckpointExamples);
   std::string run_dir, path;
   bool as_json = false;
   ExportArguments out;

@@ -31,7 +31,7 @@ struct EvalArguments {
   bool json = false, quiet = false;
 };
 
-constexpr char kExamples[] = R"(Examples:
+constexpr char kEvalExamples[] = R"(Examples:
   candor eval runs/cities data/cities/test.jsonl            a run's trained policy on one set
   candor eval MODEL rows.jsonl format.confidence=verbal     any model; settings as in a recipe
   candor eval runs/cities                                   every [[eval]] of the run's recipe
@@ -126,7 +126,7 @@ int RunEval(int argc, const char* const* argv) {
   app.Add("--temperature", &arguments.temperature, "of the sampled answers (default 1)").Range(0.0, 10.0);
   app.AddFlag("--json", &arguments.json, "print one JSON object");
   app.AddFlag("--quiet", &arguments.quiet, "no progress");
-  app.AddFooter(kExamples);
+  app.AddFooter(kEvalExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
   if (arguments.data.find('=') != std::string::npos)
     arguments.overrides.insert(arguments.overrides.begin(), std::exchange(arguments.data, ""));

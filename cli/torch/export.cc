@@ -18,7 +18,7 @@
 namespace candor::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kExportExamples = R"(Examples:
   candor export runs/cities exported/cities                       the trained policy of a run
   candor export runs/cities out --dtype fp32 --shard-gb 2
   candor export runs/cities out --recalibration 1.3 -0.2          stores sigmoid(a x + b) of the confidence's logit x
@@ -70,7 +70,7 @@ Status Export(const ExportArguments& arguments) {
 int RunExport(int argc, const char* const* argv) {
   ExportArguments arguments;
   CommandLine app{"Writes a policy as a Hugging Face folder.", "candor export"};
-  app.AddFooter(kExamples);
+  app.AddFooter(kExportExamples);
   app.Add("MODEL", &arguments.model, "Hugging Face folder, or the folder of a run").Required();
   app.Add("OUT", &arguments.out, "the folder to write; replaced only if Candor wrote it").Required();
   app.Add("--dtype", &arguments.dtype, "number format of the weights").OneOf({"bf16", "fp32"});

@@ -33,7 +33,7 @@ struct GenerateArguments {
   SamplingOptions sampling{.max_new_tokens = 256};
 };
 
-constexpr char kExamples[] = R"(Examples:
+constexpr char kGenerateExamples[] = R"(Examples:
   candor generate runs/cities "Which country is the city of Lyon in?"   a run's policy, with its trained confidence
   candor generate MODEL "What is the capital of France?"               any Hugging Face folder of a llama, qwen2 or qwen3 model
   candor generate MODEL "How many moons has Mars?" --confidence verbal  asks for the answer and a number in tags
@@ -278,7 +278,7 @@ Status Generate(const GenerateArguments& a) {
 int RunGenerate(int argc, const char* const* argv) {
   GenerateArguments a;
   CommandLine app{"Answers a question with a model, and says how confident it is.", "candor generate"};
-  app.AddFooter(kExamples);
+  app.AddFooter(kGenerateExamples);
   app.Add("MODEL", &a.model, "Hugging Face folder, or the folder of a run").Required();
   app.Add("QUESTION", &a.question, "what to ask");
   app.Add("--prompts", &a.prompts, "a JSONL file (or folder) of prompts; answers go to stdout, one JSON line each");

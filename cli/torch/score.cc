@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kExamples = R"(Rows, one JSON object per line, each with one of
+constexpr const char* kScoreExamples = R"(Rows, one JSON object per line, each with one of
   {"prompt": "2 + 2 =", "completion": " 4"}                 text; a prompt may also be a list of chat messages
   {"prompt_ids": [34, 19], "completion_ids": [216, 36]}     token ids, taken as they are
 Writes one line {"logprobs": [..]} per row: natural log-probabilities of the completion's tokens given what is before them, at temperature 1.
@@ -157,7 +157,7 @@ Status Score(const ScoreArguments& arguments) {
 int RunScore(int argc, const char* const* argv) {
   ScoreArguments arguments;
   CommandLine app{"Log-probabilities of given completions under a model (teacher forcing).", "candor score"};
-  app.AddFooter(kExamples);
+  app.AddFooter(kScoreExamples);
   app.Add("MODEL", &arguments.model, "Hugging Face folder, or the folder of a run").Required();
   app.Add("FILE", &arguments.path, "JSONL file of rows, - for standard input").Required();
   app.Add("--device", &arguments.device, "auto (a GPU where one can be used), cpu or cuda").OneOf({"auto", "cpu", "cuda"});

@@ -29,7 +29,7 @@ struct SftArguments {
   bool quiet = false;
 };
 
-constexpr char kExamples[] =
+constexpr char kSftExamples[] =
     R"(Rows: {"prompt": .., "completion": ..}; with "label" (1, 0, "correct", "wrong") a row also trains the confidence slot.
 Examples:
   candor sft models/smollm2 rows.jsonl models/tuned                          one pass with the defaults
@@ -114,7 +114,7 @@ int RunSft(int argc, const char* const* argv) {
   app.Add("SETTINGS", &arguments.overrides, "key=value, as in a recipe: sft.lr=2e-5 sft.steps=100 format.confidence=slot ...");
   app.Add("--recipe", &arguments.recipe, "take format, [sft], device, dtype and seed from this recipe").ExistingFile();
   app.AddFlag("--quiet", &arguments.quiet, "no progress");
-  app.AddFooter(kExamples);
+  app.AddFooter(kSftExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
   struct sigaction action {};
   action.sa_handler = OnStop;

@@ -29,8 +29,6 @@ constexpr size_t kStderrTail = 600;                  // kept for messages
 constexpr size_t kReadBytes = size_t{1} << 16;
 constexpr rlim_t kMaxOpenFiles = 256;
 
-int64_t NowMs() { return SystemClock().SteadyMs(); }
-
 struct Pipe {
   int read = -1, write = -1;
   Status Open() {
@@ -91,7 +89,7 @@ void Limit(int resource, int64_t value) {
 std::string Nonce() {
   uint64_t bits[2] = {};
   if (::getrandom(bits, sizeof bits, 0) != sizeof bits)
-    bits[0] = static_cast<uint64_t>(NowMs()), bits[1] = static_cast<uint64_t>(::getpid());
+    bits[0] = static_cast<uint64_t>(SteadyMs()), bits[1] = static_cast<uint64_t>(::getpid());
   return fmt::format("{:016x}{:016x}", bits[0], bits[1]);
 }
 
@@ -245,7 +243,7 @@ Status ChildProcess::DrainStderr() {
 
 // One round of poll: sends what the pipe takes, reads what has come.
 Status ChildProcess::Pump(std::string_view& unsent, int64_t deadline_ms, int64_t timeout_ms) {
-  int64_t left = deadline_ms - NowMs();
+  int64_t left = deadline_ms - SteadyMs();
   if (left <= 0)
     return Trouble(ErrorCode::kUnavailable,
                    fmt::format("did not answer within {:.3g} s and was killed", static_cast<double>(timeout_ms) / 1000.0));
@@ -270,7 +268,7 @@ Result<std::string> ChildProcess::Exchange(const std::string& line, int64_t time
   std::string_view unsent = message;
   stderr_bytes_ = 0;
   max_reply_bytes_ = max_reply_bytes;
-  int64_t deadline_ms = NowMs() + timeout_ms;
+  int64_t deadline_ms = SteadyMs() + timeout_ms;
   for (;;) {
     if (size_t end = received_.find('\n'); end != std::string::npos) {
       std::string reply = received_.substr(0, end);

@@ -29,7 +29,7 @@ class Init : public testing::Test {
   std::string base_;
 };
 
-std::string Rows(int questions) {
+std::string Questions(int questions) {
   std::string rows;
   for (int i = 0; i < questions; ++i)
     for (const char* repeat : {"a", "b"})
@@ -39,7 +39,7 @@ std::string Rows(int questions) {
 }
 
 TEST_F(Init, WritesWhatLoadsAndSplitsByQuestion) {
-  const Outcome outcome = Run(Rows(40));
+  const Outcome outcome = Run(Questions(40));
   ASSERT_EQ(outcome.code, 0) << outcome.out << outcome.err;
   const auto recipe = LoadRecipe({base_ + "/project/recipe.toml"}, {});
   ASSERT_TRUE(recipe) << recipe.error().Message();
@@ -57,17 +57,17 @@ TEST_F(Init, WritesWhatLoadsAndSplitsByQuestion) {
 }
 
 TEST_F(Init, OverwritesNothing) {
-  ASSERT_EQ(Run(Rows(20)).code, 0);
-  const Outcome again = Run(Rows(20));
+  ASSERT_EQ(Run(Questions(20)).code, 0);
+  const Outcome again = Run(Questions(20));
   EXPECT_NE(again.code, 0);
   EXPECT_NE(again.err.find("not empty"), std::string::npos) << again.err;
 }
 
 TEST_F(Init, NamesABadRowAndTooFewRows) {
-  const Outcome bad = Run(Rows(10) + "{\"prompt\": \"?\"}\n");
+  const Outcome bad = Run(Questions(10) + "{\"prompt\": \"?\"}\n");
   EXPECT_NE(bad.code, 0);
   EXPECT_NE(bad.err.find("rows.jsonl:21"), std::string::npos) << bad.err;
-  const Outcome few = Run(Rows(3));
+  const Outcome few = Run(Questions(3));
   EXPECT_NE(few.code, 0);
   EXPECT_NE(few.err.find("at least 10"), std::string::npos) << few.err;
 }

@@ -29,7 +29,7 @@ class Folder {
   std::string path_;
 };
 
-RunPlan Plan() {
+RunPlan RecordPlan() {
   RunPlan plan;
   plan.run_id = "r", plan.steps = 9, plan.prompts_per_step = 2, plan.group_size = 2;
   plan.datasets = {{"train", 4, 1.0}};
@@ -49,7 +49,7 @@ GroupScored Header(GroupId id, uint64_t step, double confidence, double label, s
 void Put(Store& store, const GroupScored& header) {
   StoreBatch batch;
   std::vector<std::string> complaints;
-  PutObservations(Plan(), header, batch, complaints);
+  PutObservations(RecordPlan(), header, batch, complaints);
   EXPECT_TRUE(complaints.empty());
   ASSERT_TRUE(store.Write(batch));
 }
@@ -108,18 +108,18 @@ TEST(CalibrationRecord, BrokenSketchesAreLeftOutWithAWord) {
   header.sketches["too_many"] = two.Encode();
   StoreBatch batch;
   std::vector<std::string> complaints;
-  PutObservations(Plan(), header, batch, complaints);
+  PutObservations(RecordPlan(), header, batch, complaints);
   EXPECT_EQ(batch.puts.size(), 1u);
   EXPECT_EQ(complaints.size(), 3u);
 }
 
 TEST(Ledger, AClonedStoreHoldsEverythingAndTheOldOneIsFenced) {
   Folder folder;
-  auto first = *Ledger::Open(folder.path(), Plan(), "first");
+  auto first = *Ledger::Open(folder.path(), RecordPlan(), "first");
   EXPECT_EQ(first->records(), 0u);
   ASSERT_TRUE(first->Commit({VersionAnnounce{{{0}, "m", "h"}, {0}}, TrainerStarted{{3}, {1}, {1}}}));
   // The first one is still alive and holds its store open.
-  auto second = *Ledger::Open(folder.path(), Plan(), "second");
+  auto second = *Ledger::Open(folder.path(), RecordPlan(), "second");
   EXPECT_EQ(second->epoch(), first->epoch() + 1);
   EXPECT_EQ(second->records(), 2u);
   Status late = first->Commit({RunFinished{}});
@@ -140,12 +140,12 @@ TEST(Ledger, AClonedStoreHoldsEverythingAndTheOldOneIsFenced) {
 TEST(Ledger, AnUnfinishedCloneIsPassedOver) {
   Folder folder;
   {
-    auto first = *Ledger::Open(folder.path(), Plan(), "first");
+    auto first = *Ledger::Open(folder.path(), RecordPlan(), "first");
     ASSERT_TRUE(first->Commit({RunFinished{}}));
   }
   ASSERT_TRUE(CreateExclusive(folder.path() + "/epoch.2", "died in its clone"));
   { ASSERT_TRUE(Store::OpenForWriting(folder.path() + "/ledger/2").has_value()); }
-  auto third = *Ledger::Open(folder.path(), Plan(), "third");
+  auto third = *Ledger::Open(folder.path(), RecordPlan(), "third");
   EXPECT_EQ(third->epoch(), 3u);
   EXPECT_EQ(third->records(), 1u);
 }

@@ -16,14 +16,14 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-std::string Folder() {
+std::string ProbedFolder() {
   const std::string folder = ::testing::TempDir() + "/candor_state_probe";
   std::filesystem::remove_all(folder);
   return folder;
 }
 
 TEST(StateProbe, ThisMachinesFileSystemIsSafeAndLeftClean) {
-  const std::string folder = Folder();
+  const std::string folder = ProbedFolder();
   const Result<StateProbe> probe = ProbeStateDir(folder);
   ASSERT_TRUE(probe) << probe.error().Message();
   EXPECT_THAT(probe->unsafe, IsEmpty());
@@ -53,7 +53,7 @@ TEST(StateProbe, EveryMissingPromiseIsNamed) {
   for (const Case& one : cases) {
     ProbeCalls calls = SystemProbeCalls();
     one.damage(calls);
-    const std::string folder = Folder();
+    const std::string folder = ProbedFolder();
     const Result<StateProbe> probe = ProbeStateDir(folder, calls);
     ASSERT_TRUE(probe);
     EXPECT_THAT(probe->unsafe, ElementsAre(HasSubstr(one.words)));
@@ -68,7 +68,7 @@ TEST(StateProbe, ASlowDiskIsAWarning) {
     std::this_thread::sleep_for(std::chrono::milliseconds(60));
     return 0;
   };
-  const Result<StateProbe> probe = ProbeStateDir(Folder(), calls);
+  const Result<StateProbe> probe = ProbeStateDir(ProbedFolder(), calls);
   ASSERT_TRUE(probe);
   EXPECT_THAT(probe->unsafe, IsEmpty());
   EXPECT_THAT(probe->warnings.back(), HasSubstr("one fsync takes 6"));

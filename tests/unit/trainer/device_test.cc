@@ -46,7 +46,7 @@ class DeviceMemoryCollective final : public Collective {
   Collective& host_;
 };
 
-RlSettings Settings(double lr = 3e-3) {
+RlSettings DeviceSettings(double lr = 3e-3) {
   TrainerOptions options;
   options.schedule.lr = lr, options.adam.weight_decay = 0.01, options.tokens_per_microbatch = 64, options.steps = 3;
   options.ema_decay = 0.5;
@@ -60,7 +60,7 @@ ShardedPolicy::Options On(const at::Device& device, DType dtype, Sharding shardi
   return {sharding, dtype, true, device, tensors};
 }
 
-void Learn(ShardedPolicy& policy, int steps, const RlSettings& settings = Settings()) {
+void Learn(ShardedPolicy& policy, int steps, const RlSettings& settings = DeviceSettings()) {
   policy.LoadParametersFrom(RandomParameters(tiny::Config(), 1, at::kFloat, 0.1));
   RlStepper stepper(settings, policy);
   const auto ranks = static_cast<uint32_t>(policy.collective().size()), rank = static_cast<uint32_t>(policy.collective().rank());
@@ -83,7 +83,7 @@ std::vector<float> Weights(ShardedPolicy& policy) {
   return all;
 }
 
-std::vector<float> Learned(const at::Device& device, DType dtype, const RlSettings& settings = Settings()) {
+std::vector<float> Learned(const at::Device& device, DType dtype, const RlSettings& settings = DeviceSettings()) {
   const std::unique_ptr<Collective> alone = std::move(MakeLocalCollectives(1)[0]);
   ShardedPolicy policy(tiny::Config(), On(device, dtype), *alone);
   Learn(policy, 3, settings);
@@ -95,7 +95,7 @@ void ExpectSameLearning(const at::Device& device) {
   const std::vector<float> fp32 = Learned(at::kCPU, DType::kFp32), bf16 = Learned(at::kCPU, DType::kBf16);
   EXPECT_LT(tiny::RelativeDistance(Learned(device, DType::kFp32), fp32), 1e-5);
   EXPECT_LT(tiny::RelativeDistance(Learned(device, DType::kBf16), bf16), 5e-3) << "bf16 rounds at other places";
-  EXPECT_GT(tiny::RelativeDistance(Learned(device, DType::kFp32, Settings(3.1e-3)), fp32), 1e-5) << "the control: another rate";
+  EXPECT_GT(tiny::RelativeDistance(Learned(device, DType::kFp32, DeviceSettings(3.1e-3)), fp32), 1e-5) << "the control: another rate";
 }
 
 TEST(FakeDevice, LearnsWhatTheCpuLearns) { ExpectSameLearning(fake::Device()); }

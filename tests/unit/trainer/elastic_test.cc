@@ -12,7 +12,7 @@ using tiny::OnRanks;
 
 constexpr int kGroups = 12;  // of a step; a multiple of every number of ranks
 
-RlSettings Settings() {
+RlSettings ElasticSettings() {
   TrainerOptions options;
   options.schedule.lr = 1e-3, options.tokens_per_microbatch = 128, options.steps = 30;
   ObjectiveOptions answer;
@@ -21,7 +21,7 @@ RlSettings Settings() {
 }
 
 std::vector<double> Learn(ShardedPolicy& policy, int from, int to) {
-  RlStepper stepper(Settings(), policy);
+  RlStepper stepper(ElasticSettings(), policy);
   std::vector<double> losses;
   for (int step = from; step <= to; ++step) {
     std::vector<ScoredGroup> mine;

@@ -9,7 +9,7 @@ namespace {
 
 using tiny::OnRanks;
 
-RlSettings Settings(double lr = 3e-3, int64_t budget = 64) {
+RlSettings LearningSettings(double lr = 3e-3, int64_t budget = 64) {
   TrainerOptions options;
   options.schedule.lr = lr, options.adam.weight_decay = 0.01, options.tokens_per_microbatch = budget, options.steps = 5;
   ObjectiveOptions answer, slot;
@@ -53,7 +53,7 @@ Learned Reference(int ranks, DType dtype) {
   return OnRanks<Learned>(1, [&](Collective& collective) {
     ShardedPolicy policy(tiny::Config(), {Sharding::kNone, dtype, false}, collective);
     policy.LoadParametersFrom(RandomParameters(tiny::Config(), 1, at::kFloat, 0.1));
-    RlSettings settings = Settings();
+    RlSettings settings = LearningSettings();
     settings.deterministic = dtype == DType::kFp32;
     RlStepper stepper(settings, policy);
     Learned learned;
@@ -72,12 +72,12 @@ Learned Reference(int ranks, DType dtype) {
 
 TEST(Sharding, EveryModeLearnsWhatOneRankLearns) {
   std::vector<float> start =
-      OnRanks<Learned>(1, [](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, Settings(), 0); })[0].weights;
+      OnRanks<Learned>(1, [](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, LearningSettings(), 0); })[0].weights;
   for (int ranks : {2, 4}) {
     std::vector<float> want = Reference(ranks, DType::kFp32).weights;
     EXPECT_GT(tiny::RelativeDistance(want, start), 1e-2);  // the control: five steps do change the weights
     for (Sharding sharding : {Sharding::kNone, Sharding::kZero2, Sharding::kZero3}) {
-      auto learned = OnRanks<Learned>(ranks, [&](Collective& c) { return Learn(c, sharding, DType::kFp32, Settings()); });
+      auto learned = OnRanks<Learned>(ranks, [&](Collective& c) { return Learn(c, sharding, DType::kFp32, LearningSettings()); });
       for (const Learned& one : learned) {
         EXPECT_LT(tiny::RelativeDistance(one.weights, want), 1e-6) << Name(sharding) << " at " << ranks;
         EXPECT_EQ(one.weights, learned[0].weights) << "ranks hold the same weights";
@@ -89,7 +89,7 @@ TEST(Sharding, EveryModeLearnsWhatOneRankLearns) {
 TEST(Sharding, Bf16AgreesWithinItsTolerance) {
   std::vector<float> want = Reference(2, DType::kBf16).weights;
   for (Sharding sharding : {Sharding::kZero2, Sharding::kZero3}) {
-    auto learned = OnRanks<Learned>(2, [&](Collective& c) { return Learn(c, sharding, DType::kBf16, Settings()); });
+    auto learned = OnRanks<Learned>(2, [&](Collective& c) { return Learn(c, sharding, DType::kBf16, LearningSettings()); });
     EXPECT_LT(tiny::RelativeDistance(learned[0].weights, want), 5e-5) << Name(sharding);
   }
 }
@@ -98,17 +98,17 @@ TEST(Sharding, RecomputeAndMicroBatchesChangeNothing) {
   auto one = [](RlSettings settings) {
     return OnRanks<Learned>(1, [&](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, settings); })[0].weights;
   };
-  std::vector<float> want = one(Settings());
-  RlSettings recompute = Settings();
+  std::vector<float> want = one(LearningSettings());
+  RlSettings recompute = LearningSettings();
   recompute.recompute = true;
   EXPECT_LT(tiny::RelativeDistance(one(recompute), want), 1e-7);
-  EXPECT_LT(tiny::RelativeDistance(one(Settings(3e-3, 4096)), want), 1e-6);  // one micro-batch instead of several
-  EXPECT_GT(tiny::RelativeDistance(one(Settings(6e-3)), want), 1e-4);        // the control: another rate is another result
+  EXPECT_LT(tiny::RelativeDistance(one(LearningSettings(3e-3, 4096)), want), 1e-6);  // one micro-batch instead of several
+  EXPECT_GT(tiny::RelativeDistance(one(LearningSettings(6e-3)), want), 1e-4);        // the control: another rate is another result
 }
 
 TEST(Sharding, Zero3HoldsAtMostTwoUnitsAndItsShare) {
-  auto learned = OnRanks<Learned>(4, [&](Collective& c) { return Learn(c, Sharding::kZero3, DType::kFp32, Settings()); });
-  auto whole = OnRanks<Learned>(1, [&](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, Settings()); });
+  auto learned = OnRanks<Learned>(4, [&](Collective& c) { return Learn(c, Sharding::kZero3, DType::kFp32, LearningSettings()); });
+  auto whole = OnRanks<Learned>(1, [&](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, LearningSettings()); });
   int64_t largest = 0, second = 0;
   for (const UnitSpec& unit : PlanUnits(tiny::Config())) {
     if (unit.Count() > largest)
@@ -130,7 +130,7 @@ TEST(Learning, ARankWithoutGroupsKeepsInStep) {
   auto learned = OnRanks<Learned>(4, [&](Collective& collective) {
     ShardedPolicy policy(tiny::Config(), {Sharding::kZero3, DType::kFp32, false}, collective);
     policy.LoadParametersFrom(RandomParameters(tiny::Config(), 1, at::kFloat, 0.1));
-    RlStepper stepper(Settings(), policy);
+    RlStepper stepper(LearningSettings(), policy);
     std::vector<ScoredGroup> mine;
     if (collective.rank() == 2) mine = {tiny::Group(1, 0), tiny::Group(1, 1), tiny::Group(1, 2)};
     auto result = stepper.Run(1, mine);
@@ -148,7 +148,7 @@ TEST(Learning, NanOnOneRankSkipsTheStepOnAll) {
       ShardedPolicy policy(tiny::Config(), {sharding, DType::kFp32, true}, collective);
       policy.LoadParametersFrom(RandomParameters(tiny::Config(), 1, at::kFloat, 0.1));
       std::vector<float> before = tiny::Weights(policy);
-      RlStepper stepper(Settings(), policy);
+      RlStepper stepper(LearningSettings(), policy);
       std::vector<ScoredGroup> mine{tiny::Group(1, static_cast<uint32_t>(collective.rank()))};
       if (collective.rank() == 1) mine[0].traces_G[0].trace.log_probs_T[0] = std::nanf("");
       auto result = stepper.Run(1, mine);
@@ -185,13 +185,13 @@ TEST(Learning, TheFirstRatioIsOneWhenTheRolloutIsTheLearner) {
           scored.trace.log_probs_T[t] = scores.log_probs_M[static_cast<int64_t>(t)].item<float>();
       }
     }
-    auto result = RlStepper(Settings(), policy).Run(1, groups);
+    auto result = RlStepper(LearningSettings(), policy).Run(1, groups);
     EXPECT_EQ(result->metrics.at("mismatch/abs/max"), 0.0);
     EXPECT_EQ(result->metrics.at("mismatch/same_version/abs/max"), 0.0);
     EXPECT_EQ(result->metrics.at("ratio/max"), 1.0);
     EXPECT_EQ(result->metrics.at("ratio/mean"), 1.0);
     groups[0].traces_G[0].trace.log_probs_T[1] += 0.01f;  // the control
-    EXPECT_GT(RlStepper(Settings(), policy).Run(2, groups)->metrics.at("mismatch/abs/max"), 0.005);
+    EXPECT_GT(RlStepper(LearningSettings(), policy).Run(2, groups)->metrics.at("mismatch/abs/max"), 0.005);
     return 0;
   });
 }
@@ -200,7 +200,7 @@ TEST(Learning, PolicyGradientRaisesWhatWasRight) {
   OnRanks<int>(1, [](Collective& collective) {
     ShardedPolicy policy(tiny::Config(), {Sharding::kNone, DType::kFp32, false}, collective);
     policy.LoadParametersFrom(RandomParameters(tiny::Config(), 1, at::kFloat, 0.1));
-    RlStepper stepper(Settings(1e-2), policy);
+    RlStepper stepper(LearningSettings(1e-2), policy);
     ScoredGroup group = tiny::Group(1, 0);
     auto log_prob = [&](size_t trace) {
       Parameters now(tiny::Config(), at::kFloat);

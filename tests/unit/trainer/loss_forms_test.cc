@@ -12,7 +12,7 @@
 namespace candor {
 namespace {
 
-LossSettings Settings(PolicyLoss loss) {
+LossSettings FormSettings(PolicyLoss loss) {
   LossSettings s;
   s.loss = loss;
   return s;
@@ -36,7 +36,7 @@ Batch FromLogRatios(const std::vector<double>& log_ratios, float advantage, floa
 
 // log rho = [.1, -.05, .2] -> s = 1.086904; the product would be 1.284025.
 TEST(Gspo, WorkedNumbers) {
-  LossSettings s = Settings(PolicyLoss::kGspo);
+  LossSettings s = FormSettings(PolicyLoss::kGspo);
   s.clip_high = 0.5;
   Batch b = FromLogRatios({.1, -.05, .2}, 1);
   LossOutputs out = ComputePolicyLoss(s, b.inputs());
@@ -46,24 +46,24 @@ TEST(Gspo, WorkedNumbers) {
   out = ComputePolicyLoss(s, b.inputs());
   EXPECT_NEAR(out.sum / 3, -1.0004, 1e-6);
   EXPECT_EQ(out.counts.clipped, 3.0);
-  EXPECT_GT(std::abs(ComputePolicyLoss(Settings(PolicyLoss::kPpoClip), b.inputs()).sum / 3 + 1.0004), 1e-2);  // the control
+  EXPECT_GT(std::abs(ComputePolicyLoss(FormSettings(PolicyLoss::kPpoClip), b.inputs()).sum / 3 + 1.0004), 1e-2);  // the control
 }
 
 // rho = [.7, 1, 1.5, 6], t = 1: f = [1.702, 2, 2.490, 3.973].
 TEST(Sapo, WorkedNumbers) {
   const double rho[] = {.7, 1, 1.5, 6}, want[] = {1.702, 2, 2.490, 3.973};
   for (int i = 0; i < 4; ++i) {
-    EXPECT_NEAR(ComputePolicyLoss(Settings(PolicyLoss::kSapo), FromLogRatios({std::log(rho[i])}, 1).inputs()).sum, -want[i], 5e-4);
-    LossSettings s = Settings(PolicyLoss::kSapo);
+    EXPECT_NEAR(ComputePolicyLoss(FormSettings(PolicyLoss::kSapo), FromLogRatios({std::log(rho[i])}, 1).inputs()).sum, -want[i], 5e-4);
+    LossSettings s = FormSettings(PolicyLoss::kSapo);
     s.sapo_negative = 1.0;
     EXPECT_NEAR(ComputePolicyLoss(s, FromLogRatios({std::log(rho[i])}, -1).inputs()).sum, want[i], 5e-4);
   }
   // At ratio 1 the gradient is that of the plain surrogate, whatever the sharpness.
-  EXPECT_NEAR(ComputePolicyLoss(Settings(PolicyLoss::kSapo), FromLogRatios({0}, -1).inputs()).gradient_M[0], 1, 1e-6);
+  EXPECT_NEAR(ComputePolicyLoss(FormSettings(PolicyLoss::kSapo), FromLogRatios({0}, -1).inputs()).gradient_M[0], 1, 1e-6);
 }
 
 TEST(DecoupledPpo, TheOldPolicyIsOneVersionBehindTheLearner) {
-  LossSettings s = Settings(PolicyLoss::kDecoupledPpo);
+  LossSettings s = FormSettings(PolicyLoss::kDecoupledPpo);
   s.old_policy = OldPolicy::kInterpolated;
   s.correction.tis_max = 100;
   Batch b = FromLogRatios({.15, .15, .15, .15}, 1);
@@ -103,7 +103,7 @@ TEST(Covariance, ClipCovTakesTheGradientOfCovariantTokens) {
   CovarianceInputs inputs{b.now, b.advantages, b.weights};
   auto covariances = ComputeTokenCovariances(inputs);
   for (int i = 0; i < 10; ++i) EXPECT_NEAR(covariances[static_cast<size_t>(i)], (i < 5 ? 1 : -1) * (4.5 - i), 1e-6);
-  LossSettings s = Settings(PolicyLoss::kClipCov);  // between 1 and 5: tokens 0-3 and 6-9
+  LossSettings s = FormSettings(PolicyLoss::kClipCov);  // between 1 and 5: tokens 0-3 and 6-9
   s.cov_fraction = .3;
   LossOutputs out = ComputePolicyLoss(s, b.inputs());
   int zero = 0;
@@ -122,14 +122,14 @@ TEST(Covariance, ClipCovTakesTheGradientOfCovariantTokens) {
   auto least = ComputePolicyLoss(s, b.inputs()).gradient_M;
   EXPECT_EQ(std::count(least.begin(), least.end(), 0.0f), 1);
   s.cov_low = 100, s.cov_high = 200;  // none is between: plain PPO
-  EXPECT_EQ(ComputePolicyLoss(s, b.inputs()).gradient_M, ComputePolicyLoss(Settings(PolicyLoss::kPpoClip), b.inputs()).gradient_M);
+  EXPECT_EQ(ComputePolicyLoss(s, b.inputs()).gradient_M, ComputePolicyLoss(FormSettings(PolicyLoss::kPpoClip), b.inputs()).gradient_M);
 }
 
 TEST(Covariance, KlCovHoldsTheMostCovariantTokens) {
   Batch b = FromLogRatios({.3, -.2, .1, 0}, 1);
   b.now = {-0.1f, -3, -2, -1}, b.advantages = {2, 1, 0, 0};
   for (size_t i = 0; i < 4; ++i) b.rollout[i] = b.now[i] - (i == 0 ? .3f : i == 1 ? -.2f : i == 2 ? .1f : 0.0f);
-  LossSettings s = Settings(PolicyLoss::kKlCov);
+  LossSettings s = FormSettings(PolicyLoss::kKlCov);
   s.cov_fraction = .25, s.cov_kl = .5;  // one token: the first
   LossOutputs out = ComputePolicyLoss(s, b.inputs());
   EXPECT_NEAR(out.gradient_M[0], -2 * std::exp(.3) + .5, 1e-5);
@@ -170,7 +170,7 @@ TEST(LossForms, ValuesAndGradientsAgreeWithANaiveTwin) {
   int compared = 0;
   for (PolicyLoss loss : {PolicyLoss::kGspo, PolicyLoss::kSapo, PolicyLoss::kDecoupledPpo})
     for (int round = 0; round < 60; ++round) {
-      LossSettings s = Settings(loss);
+      LossSettings s = FormSettings(loss);
       if (loss == PolicyLoss::kDecoupledPpo) s.old_policy = OldPolicy::kInterpolated;
       Batch b;
       b.starts = {0, 3};
