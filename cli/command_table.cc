@@ -24,6 +24,7 @@ const std::vector<Command>& Commands() {
       {"check", Group::kStart, "explain what a recipe trains and refuse what is known to miscalibrate", RunCheck},
       {"sft", Group::kStart, "supervised fine-tuning of a model on prompt/completion rows", nullptr},
       {"generate", Group::kLook, "answer questions with a model, with its confidence", nullptr},
+      {"serve", Group::kLook, "a model behind an OpenAI-compatible HTTP endpoint, with its confidence", nullptr},
       {"eval", Group::kLook, "accuracy and calibration of a model on a data set, with intervals", nullptr},
       {"calibration", Group::kLook, "calibration of anybody's rows of confidence and correctness, with a diagram", RunCalibration},
       {"compare", Group::kLook, "several runs side by side, with paired differences", RunCompare},

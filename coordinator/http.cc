@@ -1,18 +1,15 @@
 #include "coordinator/http.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <httplib.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/dashboard/page.h"
+#include "core/http_guard.h"
 #include "core/thread.h"
 
 namespace candor {
@@ -30,39 +27,10 @@ void SendError(httplib::Response& response, int status, const std::string& type,
       "application/json");
 }
 
-// Compares every byte, so that the time taken says nothing about where two texts differ.
-bool SameSecret(const std::string& a, const std::string& b) {
-  unsigned difference = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < a.size(); ++i)
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b.empty() ? 0 : b[i % b.size()]);
-  return difference == 0;
-}
-
 bool Authorized(const httplib::Request& request, const std::string& token) {
   const std::string bearer = "Bearer ", header = request.get_header_value("Authorization");
   if (header.starts_with(bearer)) return SameSecret(header.substr(bearer.size()), token);
   return request.has_param("token") && SameSecret(request.get_param_value("token"), token);
-}
-
-// The Host of a request, without its port. A page elsewhere whose name was pointed at this address (DNS rebinding) sends its own name here.
-std::string HostOf(const httplib::Request& request) {
-  std::string host = request.get_header_value("Host");
-  if (const size_t colon = host.rfind(':'); colon != std::string::npos && host.find(']', colon) == std::string::npos) host.resize(colon);
-  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return host;
-}
-
-bool IsAddress(std::string host) {
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  in6_addr ignored{};
-  return ::inet_pton(AF_INET, host.c_str(), &ignored) == 1 || ::inet_pton(AF_INET6, host.c_str(), &ignored) == 1;
-}
-
-bool IsOurName(const std::string& host, const std::string& configured) {
-  char self[256] = "";
-  ::gethostname(self, sizeof self - 1);
-  const std::string own = self, candidates[] = {"localhost", configured, own, own.substr(0, own.find('.'))};
-  return IsAddress(host) || std::find(std::begin(candidates), std::end(candidates), host) != std::end(candidates);
 }
 
 // A number parameter; absent: `otherwise`.
@@ -109,7 +77,7 @@ struct HttpServer::Impl {
 
   void Routes() {
     server.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-      if (IsOurName(HostOf(request), host)) return httplib::Server::HandlerResponse::Unhandled;
+      if (IsOurHost(request.get_header_value("Host"), host)) return httplib::Server::HandlerResponse::Unhandled;
       SendError(response, 421, "misdirected",
                 "this is not the host that the request names: use an address, localhost or the machine's own name");
       return httplib::Server::HandlerResponse::Handled;

@@ -12,9 +12,12 @@
 // depend on what else is in the batch either. No torch in this header. One thread; LibTorch's failures come back as errors.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/ids.h"
@@ -42,6 +45,14 @@ struct PreparedWeights {
 Result<std::unique_ptr<PreparedWeights>> PrepareWeights(PolicyVersion version, const WeightImage& image, const std::string& dtype,
                                                         const std::string& device);
 
+// One token that was sampled, told as soon as it is.
+struct SampledToken {
+  int32_t trace = 0;  // index in the group
+  int32_t id = 0;
+  float log_prob = 0.0f;                       // at T = 1 before any filter
+  std::vector<std::pair<int32_t, float>> top;  // the most likely tokens with theirs, best first
+};
+
 struct EngineRequest {
   GroupId id;
   PromptRef prompt;
@@ -52,6 +63,9 @@ struct EngineRequest {
   SamplingOptions sampling;
   uint64_t seed = 0;
   EpisodeFactory episode;
+  std::optional<GroupId> drawn_as;                      // whose random numbers its traces draw; unset: its own
+  int32_t top_log_probs = 0;                            // how many of the most likely tokens on_token is told
+  std::function<void(const SampledToken&)> on_token{};  // in the engine's thread, within Step; must not call the engine
 };
 
 struct EngineStats {

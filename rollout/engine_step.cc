@@ -148,8 +148,8 @@ void Engine::Impl::Choose(Decision& decision, const RowReading& reading, const f
   const LiveGroup& group = groups.at(decision.key.group);
   const LiveTrace& live = group.traces[static_cast<size_t>(decision.key.index)];
   if (live.action.kind != NextAction::Kind::kSample) return;
-  const double u = RandomUnit(group.request.seed, RngStream::kSample, group.request.id.value, static_cast<uint64_t>(live.trace.index),
-                              live.trace.tokens_T.size());
+  const double u = RandomUnit(group.request.seed, RngStream::kSample, group.request.drawn_as.value_or(group.request.id).value,
+                              static_cast<uint64_t>(live.trace.index), live.trace.tokens_T.size());
   decision.token = ChooseToken(logits_V, config.vocab_size, reading, live.sampling, u, mine);
 }
 
@@ -163,6 +163,9 @@ Status Engine::Impl::Apply(const Decision& decision, const RowReading& reading, 
   }
   CANDOR_TRY(AppendToken(live, decision.token, Origin::kPolicy, &reading));
   live.trace.log_probs_T.back() = logits_V[decision.token] - reading.log_sum_exp;
+  if (const EngineRequest& request = groups.at(decision.key.group).request; request.on_token)
+    request.on_token({live.trace.index, decision.token, live.trace.log_probs_T.back(),
+                      TopLogProbs(logits_V, config.vocab_size, reading, request.top_log_probs)});
   ++stats.sampled_tokens;
   const auto window = static_cast<size_t>(options.window);
   const size_t count = live.confidences.size();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <limits>
 
 #include "model/head.h"
@@ -270,6 +271,18 @@ int32_t ChooseToken(const float* logits_V, int64_t vocab_size, const RowReading&
   const bool filtered = sampling.top_k > 0 || sampling.top_p < 1.0 || sampling.min_p > 0.0;
   return filtered ? ChooseFiltered(logits_V, vocab_size, reading, sampling, u, scratch)
                   : ChooseUnfiltered(logits_V, vocab_size, reading, static_cast<float>(1.0 / sampling.temperature), u, scratch);
+}
+
+std::vector<std::pair<int32_t, float>> TopLogProbs(const float* logits_V, int64_t vocab_size, const RowReading& reading, int32_t count) {
+  std::vector<std::pair<int32_t, float>> top;  // sorted, best first; a few, so that inserting is cheap
+  for (int64_t v = 0; v < vocab_size && count > 0; ++v) {
+    if (std::ssize(top) == count && logits_V[v] <= top.back().second) continue;
+    const auto at = std::find_if(top.begin(), top.end(), [&](const auto& entry) { return entry.second < logits_V[v]; });
+    top.insert(at, {static_cast<int32_t>(v), logits_V[v]});
+    if (std::ssize(top) > count) top.pop_back();
+  }
+  for (auto& entry : top) entry.second -= reading.log_sum_exp;
+  return top;
 }
 
 }  // namespace candor

@@ -41,4 +41,7 @@ RowReading ReadRow(const float* logits_V, int64_t vocab_size, int64_t confidence
 int32_t ChooseToken(const float* logits_V, int64_t vocab_size, const RowReading& reading, const SamplingOptions& sampling, double u,
                     SamplerScratch& scratch);
 
+// The `count` most likely tokens with their log-probabilities, best first; ties: the lowest id.
+std::vector<std::pair<int32_t, float>> TopLogProbs(const float* logits_V, int64_t vocab_size, const RowReading& reading, int32_t count);
+
 }  // namespace candor

@@ -8,6 +8,7 @@ int RunScore(int argc, const char* const* argv);
 int RunExport(int argc, const char* const* argv);
 int RunGenerate(int argc, const char* const* argv);
 int RunEval(int argc, const char* const* argv);
+int RunServe(int argc, const char* const* argv);
 int RunSft(int argc, const char* const* argv);
 int RunCheckpoint(int argc, const char* const* argv);
 int RunBench(int argc, const char* const* argv);

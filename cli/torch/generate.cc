@@ -1,21 +1,15 @@
 // `candor generate MODEL "question"`: an answer with its confidence; `--prompts F.jsonl` answers a file, one JSON line each.
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "cli/command_line.h"
-#include "cli/recipe.h"
-#include "cli/run_dir.h"
 #include "cli/torch/commands.h"
-#include "cli/torch/trained_format.h"
+#include "cli/torch/speaker.h"
 #include "core/clock.h"
-#include "core/fs.h"
 #include "core/log.h"
-#include "model/policy_folder.h"
 #include "rollout/engine.h"
-#include "text/prompt.h"
 
 namespace candor::cli {
 namespace {
@@ -23,14 +17,14 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct GenerateArguments {
-  std::string model, question, prompts, system, few_shot, confidence, slot_high, slot_low;
-  std::vector<std::string> tags, stop;
+  SpeakerOptions speaker;
+  std::string question, prompts, system;
   int64_t samples = 0;  // 0: one greedy answer
   uint64_t seed = 1;
   double temperature = -1.0;  // < 0: greedy for a single answer, else 1
-  bool system_given = false, budget_given = false, json = false;
+  bool json = false;
   EngineOptions engine;
-  SamplingOptions sampling{.max_new_tokens = 256};
+  SamplingOptions sampling{.max_new_tokens = kDefaultBudget};
 };
 
 constexpr char kGenerateExamples[] = R"(Examples:
@@ -39,107 +33,6 @@ constexpr char kGenerateExamples[] = R"(Examples:
   candor generate MODEL "How many moons has Mars?" --confidence verbal  asks for the answer and a number in tags
   candor generate MODEL "Name a prime number." --samples 5 --seed 7     five sampled answers
   candor generate MODEL --prompts questions.jsonl > answers.jsonl       one JSON line per answer; progress on stderr)";
-
-// Everything between a question and its text: what must outlive the episodes.
-struct Speaker {
-  std::string folder;
-  std::optional<Tokenizer> tokenizer;
-  std::optional<ChatTemplate> chat_template;
-  std::optional<PromptBuilder> prompts;
-  std::shared_ptr<const TurnFormat> format;
-  std::optional<ConfidenceSpec::Recalibration> recalibration;
-  std::vector<DataRow> examples;
-  std::vector<std::string> stop;
-  int64_t budget = 0;     // new tokens of an answer
-  int64_t positions = 0;  // that the model has; 0: no limit
-};
-
-// Left for the slot and its prefix where the budget is cut to what the model can hold.
-constexpr int64_t kSlotReserve = 16;
-
-// The format: of the run's recipe, else plain text; then what the command line says.
-Result<FormatOptions> FormatOf(const GenerateArguments& a, const std::optional<Recipe>& recipe, const std::optional<ConfidenceSpec>& spec) {
-  FormatOptions format;
-  format.tags = {}, format.confidence = "none", format.system_prompt = "";
-  if (recipe) {
-    format = recipe->format;
-  } else if (spec && a.confidence.empty()) {
-    format = FormatOfSpec(*spec);
-  }
-  if (!a.confidence.empty()) {
-    format.confidence = a.confidence;
-    if (a.confidence != "none" && format.tags.empty()) format.tags = {"answer", "confidence"}, format.system_prompt = "auto";
-  }
-  if (!a.tags.empty()) format.tags = a.tags, format.system_prompt = "auto";
-  if (a.system_given) format.system_prompt = a.system;
-  if (spec && format.slot_high.empty()) format.slot_high = spec->high_token, format.slot_low = spec->low_token;
-  if (!a.slot_high.empty()) format.slot_high = a.slot_high;
-  if (!a.slot_low.empty()) format.slot_low = a.slot_low;
-  if (format.confidence == "slot" && (format.slot_high.empty() || format.slot_low.empty()))
-    return Fail(ErrorCode::kInvalidInput, "this model has no confidence slot: there is no confidence.json", a.model,
-                "use --confidence verbal, or name --slot-high and --slot-low");
-  return format;
-}
-
-Status MakeSpeaker(const GenerateArguments& a, Speaker& speaker) {
-  CANDOR_ASSIGN(speaker.folder, ModelFolderOf(a.model));
-  CANDOR_ASSIGN(const std::optional<ConfidenceSpec> spec, ReadConfidenceSpec(speaker.folder));
-  if (spec) speaker.recalibration = spec->recalibration;
-  std::optional<Recipe> recipe;  // of a run: its answers are as long here as they were in training, and end where they ended
-  if (FileExists(RunDir{a.model}.Resolved())) {
-    CANDOR_ASSIGN(recipe, LoadResolvedRecipe(a.model));
-  }
-  CANDOR_ASSIGN(const FormatOptions format, FormatOf(a, recipe, spec));
-  CANDOR_ASSIGN(const ModelConfig config, ReadModelConfig(speaker.folder));
-  speaker.positions = config.max_positions;
-  speaker.budget = recipe && !a.budget_given ? recipe->rollout.sampling.max_new_tokens : a.sampling.max_new_tokens;
-  speaker.stop = a.stop.empty() && recipe ? recipe->rollout.stop : a.stop;
-  CANDOR_ASSIGN(speaker.tokenizer, Tokenizer::Load(speaker.folder));
-  CANDOR_ASSIGN(speaker.chat_template, ChatTemplate::Load(speaker.folder));
-  if (speaker.chat_template->is_default()) std::fprintf(stderr, "candor: %s\n", speaker.chat_template->note().c_str());
-  CANDOR_ASSIGN(speaker.prompts, PromptBuilder::Make(&*speaker.tokenizer, &*speaker.chat_template, format));
-  const TagFormat& tags = speaker.prompts->format();
-  const bool slot = tags.confidence == ConfidenceSource::kSlot;
-  CANDOR_ASSIGN(speaker.format, MakeTurnFormat(*speaker.tokenizer, tags, speaker.prompts->stop_ids(), speaker.stop,
-                                               slot ? std::optional<SlotTokens>(speaker.prompts->slot()) : std::nullopt));
-  if (!a.few_shot.empty()) {
-    CANDOR_ASSIGN(DataSet examples, ReadDataSet(a.few_shot, {}, {}));
-    for (DataRow& row : examples.rows) {
-      if (!row.has_completion && row.answers.empty())
-        return Fail(ErrorCode::kInvalidInput, "an example needs an answer or a completion", row.where);
-      if (!row.has_completion) row.completion = tags.Has(PolicyTag::kAnswer) ? "<answer>" + row.answers[0] + "</answer>" : row.answers[0];
-      speaker.examples.push_back(std::move(row));
-    }
-  }
-  return {};
-}
-
-// The row with the examples as earlier turns.
-Result<PromptText> BuildPrompt(const Speaker& speaker, const DataRow& row) {
-  if (speaker.examples.empty()) return speaker.prompts->Build(row);
-  Json messages = Json::array();
-  for (const DataRow& example : speaker.examples) {
-    messages.push_back({{"role", "user"}, {"content", example.prompt}});
-    messages.push_back({{"role", "assistant"}, {"content", example.completion}});
-  }
-  if (row.messages_json.empty())
-    messages.push_back({{"role", "user"}, {"content", row.prompt}});
-  else
-    for (const Json& message : Json::parse(row.messages_json)) messages.push_back(message);
-  DataRow with_examples = row;
-  with_examples.messages_json = messages.dump();
-  return speaker.prompts->Build(with_examples);
-}
-
-// The confidence that the format asks for, recalibrated as the model's confidence.json says.
-std::optional<double> ConfidenceOf(const Speaker& speaker, const Trace& trace) {
-  const ConfidenceSource source = speaker.prompts->format().confidence;
-  const auto at = trace.signals.find(source == ConfidenceSource::kSlot ? "slot" : source == ConfidenceSource::kVerbal ? "verbal" : "");
-  if (at == trace.signals.end()) return std::nullopt;
-  if (source != ConfidenceSource::kSlot || !speaker.recalibration) return at->second;
-  const double logit = std::log(at->second) - std::log1p(-at->second);
-  return 1.0 / (1.0 + std::exp(-(speaker.recalibration->a * logit + speaker.recalibration->b)));
-}
 
 Json ToJson(const Speaker& speaker, const DataRow& row, const Trace& trace) {
   const ParsedTags parsed = ParseTags(speaker.prompts->format(), trace.text);
@@ -209,9 +102,7 @@ EngineRequest MakeRequest(const GenerateArguments& a, const Speaker& speaker, si
   request.id = GroupId{index};
   request.prompt_tokens_P = std::move(prompt.ids_P);
   request.sampling = a.sampling;
-  request.sampling.max_new_tokens = speaker.budget;
-  const int64_t room = speaker.positions - static_cast<int64_t>(request.prompt_tokens_P.size()) - kSlotReserve;
-  if (!a.budget_given && speaker.positions > 0) request.sampling.max_new_tokens = std::max<int64_t>(1, std::min(speaker.budget, room));
+  request.sampling.max_new_tokens = BudgetBehind(speaker, request.prompt_tokens_P.size());
   const bool greedy = a.temperature < 0 ? a.samples == 0 : a.temperature == 0;
   request.sampling.temperature = greedy ? 0.0 : a.temperature < 0 ? 1.0 : a.temperature;
   request.traces = static_cast<int32_t>(std::max<int64_t>(1, a.samples));
@@ -235,7 +126,7 @@ Status Generate(const GenerateArguments& a) {
     rows.rows[0].id = "question";
   }
   Speaker speaker;
-  CANDOR_TRY(MakeSpeaker(a, speaker));
+  CANDOR_TRY(MakeSpeaker(a.speaker, speaker));
   CANDOR_ASSIGN(const std::unique_ptr<Engine> engine, Engine::Create(a.engine));
   CANDOR_TRY(engine->Load(PolicyVersion{0}, speaker.folder));
   Progress progress(rows.rows.size());
@@ -279,14 +170,14 @@ int RunGenerate(int argc, const char* const* argv) {
   GenerateArguments a;
   CommandLine app{"Answers a question with a model, and says how confident it is.", "candor generate"};
   app.AddFooter(kGenerateExamples);
-  app.Add("MODEL", &a.model, "Hugging Face folder, or the folder of a run").Required();
+  app.Add("MODEL", &a.speaker.model, "Hugging Face folder, or the folder of a run").Required();
   app.Add("QUESTION", &a.question, "what to ask");
   app.Add("--prompts", &a.prompts, "a JSONL file (or folder) of prompts; answers go to stdout, one JSON line each");
-  app.Add("--confidence", &a.confidence, "where the confidence comes from (default: as the model was trained)")
+  app.Add("--confidence", &a.speaker.confidence, "where the confidence comes from (default: as the model was trained)")
       .OneOf({"slot", "verbal", "none"});
-  app.Add("--tags", &a.tags, "tags to ask for, of think, answer, analysis, confidence").SeparatedBy(',');
+  app.Add("--tags", &a.speaker.tags, "tags to ask for, of think, answer, analysis, confidence").SeparatedBy(',');
   const Argument system = app.Add("--system", &a.system, "system prompt (default: instructions made from the tags)");
-  app.Add("--few-shot", &a.few_shot, "JSONL of examples {\"prompt\", \"answer\"} shown before each question");
+  app.Add("--few-shot", &a.speaker.few_shot, "JSONL of examples {\"prompt\", \"answer\"} shown before each question");
   app.Add("--samples", &a.samples, "sampled answers per prompt (default: one greedy answer)").Range(0, 65536);
   app.Add("--temperature", &a.temperature, "0 is greedy (default: 0 for one answer, 1 for --samples)").Range(0.0, 10.0);
   app.Add("--top-p", &a.sampling.top_p, "keep the most likely tokens that hold this much probability");
@@ -296,9 +187,9 @@ int RunGenerate(int argc, const char* const* argv) {
   const Argument budget = app.Add("--max-new-tokens", &a.sampling.max_new_tokens,
                                   "tokens of an answer (default: as the run was trained, else 256, or what the model has room for)")
                               .Range(1, 1 << 20);
-  app.Add("--stop", &a.stop, "a text that ends an answer (may be repeated)");
-  app.Add("--slot-high", &a.slot_high, "token that says the answer is right");
-  app.Add("--slot-low", &a.slot_low, "token that says it is wrong");
+  app.Add("--stop", &a.speaker.stop, "a text that ends an answer (may be repeated)");
+  app.Add("--slot-high", &a.speaker.slot_high, "token that says the answer is right");
+  app.Add("--slot-low", &a.speaker.slot_low, "token that says it is wrong");
   app.Add("--device", &a.engine.device, "auto takes a GPU where one can be used").OneOf({"auto", "cpu", "cuda"}).ShowDefault();
   app.Add("--dtype", &a.engine.dtype, "number format").OneOf({"auto", "bf16", "fp32"}).ShowDefault();
   app.Add("--threads", &a.engine.threads, "threads").Range(1, 1024).ShowDefault();
@@ -306,8 +197,8 @@ int RunGenerate(int argc, const char* const* argv) {
   app.Add("--kv-memory-mb", &a.engine.kv_memory_mb, "key-value cache at most").Range(1, 10000000).ShowDefault();
   app.AddFlag("--json", &a.json, "a JSON line for a single question as well");
   if (const auto code = app.Parse(argc, argv)) return *code;
-  a.system_given = system.Given();
-  a.budget_given = budget.Given();
+  if (system.Given()) a.speaker.system = a.system;
+  if (budget.Given()) a.speaker.max_new_tokens = a.sampling.max_new_tokens;
   return ExitWith("generate", Generate(a));
 }
 

@@ -198,5 +198,21 @@ TEST(Sampler, TokenAtQuantileFollowsTheDistribution) {
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(counts[i], std::exp(twin.log_p[i]), 0.01);
 }
 
+TEST(Sampler, TopLogProbsAreTheSortedRow) {
+  const std::vector<float> logits = {0.5f, 2.0f, -1.0f, 2.0f, 1.0f};
+  SamplerScratch scratch;
+  const RowReading reading = ReadRow(logits.data(), 5, 2, scratch);
+  const auto top = TopLogProbs(logits.data(), 5, reading, 3);
+  ASSERT_EQ(top.size(), 3u);
+  EXPECT_EQ(top[0].first, 1);  // of equals the lower id
+  EXPECT_EQ(top[1].first, 3);
+  EXPECT_EQ(top[2].first, 4);
+  for (const auto& [id, log_prob] : top) EXPECT_FLOAT_EQ(log_prob, logits[static_cast<size_t>(id)] - reading.log_sum_exp);
+  double sum = 0.0;
+  for (const auto& [id, log_prob] : TopLogProbs(logits.data(), 5, reading, 9)) sum += std::exp(static_cast<double>(log_prob));
+  EXPECT_NEAR(sum, 1.0, 1e-6);
+  EXPECT_TRUE(TopLogProbs(logits.data(), 5, reading, 0).empty());
+}
+
 }  // namespace
 }  // namespace candor

@@ -1,0 +1,50 @@
+#include "core/http_guard.h"
+
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <iterator>
+
+namespace candor {
+
+namespace {
+
+// Without the port, in lower case.
+std::string HostWithoutPort(std::string host) {
+  if (const size_t colon = host.rfind(':'); colon != std::string::npos && host.find(']', colon) == std::string::npos) host.resize(colon);
+  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return host;
+}
+
+bool IsIpAddress(std::string host) {
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  in6_addr ignored{};
+  return ::inet_pton(AF_INET, host.c_str(), &ignored) == 1 || ::inet_pton(AF_INET6, host.c_str(), &ignored) == 1;
+}
+
+}  // namespace
+
+bool SameSecret(const std::string& a, const std::string& b) {
+  unsigned difference = a.size() == b.size() ? 0 : 1;
+  for (size_t i = 0; i < a.size(); ++i)
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b.empty() ? 0 : b[i % b.size()]);
+  return difference == 0;
+}
+
+bool IsOurHost(const std::string& host_header, const std::string& configured) {
+  const std::string host = HostWithoutPort(host_header);
+  char self[256] = "";
+  ::gethostname(self, sizeof self - 1);
+  const std::string own = self, candidates[] = {"localhost", configured, own, own.substr(0, own.find('.'))};
+  return IsIpAddress(host) || std::find(std::begin(candidates), std::end(candidates), host) != std::end(candidates);
+}
+
+bool IsLoopback(const std::string& host) {
+  in_addr four{};
+  if (::inet_pton(AF_INET, host.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
+  return host == "localhost" || host == "::1";
+}
+
+}  // namespace candor
