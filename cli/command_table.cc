@@ -37,6 +37,7 @@ const std::vector<Command>& Commands() {
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
       {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},
+      {"judge", Group::kTools, "try a judge on rows whose truth is known; its error rates, for de-biasing", RunJudge},
       {"bench", Group::kTools, "speed and exactness of engine and learner on this machine", nullptr},
       {"simulate", Group::kTools, "the control plane of a cluster in one process, from one seed, with faults", RunSimulate},
       {"doctor", Group::kTools, "open every library that a run may need and name what is missing", RunDoctor},

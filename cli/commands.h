@@ -13,6 +13,7 @@ int RunDoctor(int argc, const char* const* argv);
 int RunInit(int argc, const char* const* argv);
 int RunJob(int argc, const char* const* argv);
 int RunJoin(int argc, const char* const* argv);
+int RunJudge(int argc, const char* const* argv);
 int RunLedger(int argc, const char* const* argv);
 int RunReport(int argc, const char* const* argv);
 int RunRewardRole(int argc, const char* const* argv);

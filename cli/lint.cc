@@ -132,14 +132,41 @@ void LintChannels(const ObjectiveOptions& o, std::vector<Finding>& findings) {
                         "proper, but one surely wrong report outweighs thousands of others", "brier or spherical"});
 }
 
-void LintJudges(const Recipe& r, std::vector<Finding>& findings) {
-  const auto counts = [&](const VerifierOptions& v) { return v.name == r.reward.verifier || r.reward.verifier.empty(); };
+// Whose labels count, where that is somebody who can be wrong: a verifier behind a URL, or a judge.
+std::vector<std::string> FallibleLabels(const Recipe& r) {
+  std::vector<std::string> names;
+  const std::string& main = r.reward.verifier;
   for (const VerifierOptions& v : r.reward.verifiers)
-    if (counts(v) && (v.kind == "http" || !v.url.empty()) && r.reward.label_noise == 0)
-      findings.push_back({"judge_noise", false, false, fmt::format("the labels of {} are taken as the truth", v.name),
-                          "a judge that flips a share e of its labels confines the best confidence to [e, 1 - e]",
-                          "measure e on a gold set: reward.label_noise = e with the channels denoised and denoised_brier, or read "
-                          "(c - e)/(1 - 2e)"});
+    if ((v.name == main || main.empty()) && (v.kind == "http" || !v.url.empty())) names.push_back(v.name);
+  for (const JudgeOptions& judge : r.reward.judges)
+    if (judge.name == main) names.push_back(judge.name);
+  return names;
+}
+
+void LintJudges(const Recipe& r, std::vector<Finding>& findings) {
+  const bool measured = r.reward.label_noise > 0 || r.reward.label_false_positive > 0 || r.reward.label_false_negative > 0;
+  constexpr const char* kWhy =
+      "a judge that calls a share a of wrong answers correct and a share b of correct ones wrong confines the best confidence to [a, 1 - "
+      "b]";
+  for (const std::string& name : FallibleLabels(r)) {
+    if (!measured)
+      findings.push_back({"judge_noise", false, false, fmt::format("the labels of {} are taken as the truth", name), kWhy,
+                          "measure both on a gold set (`candor judge test --write noise.toml`) and train on the channels denoised and "
+                          "denoised_brier, or read (c - a)/(1 - a - b)"});
+    for (const ObjectiveOptions& o : r.objectives)
+      if (measured && (Reads(o, "brier") || (o.segment == "slot" && Reads(o, "accuracy"))))
+        findings.push_back({"judge_noise", false, false, fmt::format("`{}` still takes the labels of {} as the truth", o.channel, name),
+                            kWhy,
+                            o.segment == "slot" ? "read (c - a)/(1 - a - b) from this slot: its target cannot leave [0, 1]"
+                                                : "channel = \"denoised_brier\""});
+  }
+  for (const JudgeOptions& judge : r.reward.judges)
+    for (const ObjectiveOptions& o : r.objectives)
+      if (o.segment == "slot" && Reads(o, judge.name))
+        findings.push_back({"judge_noise", false, false, fmt::format("the slot is regressed on what {} thinks", judge.name),
+                            "the confidence becomes the judge's mean opinion, with its errors and its own miscalibration, not the "
+                            "probability of being right",
+                            "channel = \"accuracy\" with a verifier of the truth; `candor judge test` measures how far the judge is off"});
 }
 
 void LintSlot(const Recipe& r, const ObjectiveOptions& o, std::vector<Finding>& findings) {

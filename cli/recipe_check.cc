@@ -10,6 +10,7 @@
 #include "core/channel_expression.h"
 #include "core/fs.h"
 #include "reward/channels.h"
+#include "reward/judges/judge.h"
 #include "reward/scorer.h"
 #include "reward/verifiers/verifier.h"
 #include "text/prompt.h"
@@ -61,6 +62,9 @@ KnownChannels ChannelsOf(const Recipe& r) {
     if (v.kind == "command" || v.kind == "http" || !v.command.empty() || !v.url.empty()) known.open = true;
   }
   if (r.reward.verifier == "f1") known.names.push_back("f1");
+  for (const JudgeOptions& judge : r.reward.judges)
+    if (const auto kind = KindOfJudge(judge))
+      for (std::string& name : ChannelsOfJudge(judge, *kind)) known.names.push_back(std::move(name));
   return known;
 }
 
@@ -111,6 +115,7 @@ Status CheckObjectives(const Recipe& r) {
   if (r.objectives.empty())
     return Bad("the recipe has no [[objective]]", "", "name at least one channel to learn: [[objective]] channel = \"accuracy\"");
   CANDOR_TRY(CheckOldPolicy(r.trainer));
+  for (const JudgeOptions& judge : r.reward.judges) CANDOR_TRY(KindOfJudge(judge));
   const KnownChannels known = ChannelsOf(r);
   for (size_t i = 0; i < r.objectives.size(); ++i) {
     const std::string where = fmt::format("objective[{}]", i);

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "cli/recipe_check.h"
+#include "reward/judges/judge.h"
 
 namespace candor::cli {
 
@@ -27,6 +28,11 @@ std::string KindOf(const VerifierOptions& v) {
   return !v.kind.empty() ? v.kind : !v.command.empty() ? "command" : !v.url.empty() ? "http" : "exact_match";
 }
 bool RunsAProgram(const VerifierOptions& v) { return KindOf(v) == "command" || KindOf(v) == "math"; }
+
+bool JudgeIs(const Recipe& r, size_t i, JudgeKind kind) {
+  const auto found = KindOfJudge(r.reward.judges[i]);
+  return !found || *found == kind;
+}
 
 // When a key is read. The first rule that matches a key and does not hold explains it; "*" stands for every key of the section. `i` counts
 // the elements of a list.
@@ -60,7 +66,8 @@ constexpr Rule kRules[] = {
      "an [[objective]] with the channel majority"},
     {"reward", "baseline_field", [](const Recipe& r, size_t) { return Reads(r, "contrast"); },
      "an [[objective]] with the channel contrast"},
-    {"reward", "label_noise", [](const Recipe& r, size_t) { return Reads(r, "denoised") || Reads(r, "denoised_brier"); },
+    {"reward", "label_noise label_false_positive label_false_negative",
+     [](const Recipe& r, size_t) { return Reads(r, "denoised") || Reads(r, "denoised_brier"); },
      "an [[objective]] with the channel denoised or denoised_brier"},
     {"criterion", "*", [](const Recipe& r, size_t) { return Reads(r, "rubric"); }, "an [[objective]] with the channel rubric"},
     {"reward", "filter workers threads max_in_flight bind spool_limit_mb", [](const Recipe& r, size_t) { return HasStage(r, "rl"); },
@@ -125,6 +132,10 @@ constexpr Rule kRules[] = {
     {"verifier", "absolute_tolerance relative_tolerance",
      [](const Recipe& r, size_t i) { return KindOf(r.reward.verifiers[i]) == "numeric" || KindOf(r.reward.verifiers[i]) == "math"; },
      "the kinds numeric and math"},
+    {"judge", "aggregate", [](const Recipe& r, size_t i) { return JudgeIs(r, i, JudgeKind::kSteps); }, "a judge of steps"},
+    {"judge", "tournament", [](const Recipe& r, size_t i) { return JudgeIs(r, i, JudgeKind::kPairwise); }, "a judge of pairs"},
+    {"judge", "correct_from", [](const Recipe& r, size_t i) { return r.reward.judges[i].name == r.reward.verifier; },
+     "the judge whose label counts, which [reward] verifier names"},
     {"verifier", "choices_field", [](const Recipe& r, size_t i) { return KindOf(r.reward.verifiers[i]) == "choice"; }, "the kind choice"},
 };
 

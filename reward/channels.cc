@@ -53,14 +53,16 @@ std::map<std::string, double> ComputeChannels(const ChannelInputs& inputs) {
 
 void AddWantedChannels(const ChannelInputs& in, const std::set<std::string>& wanted, std::map<std::string, double>& channels) {
   AddRules(in, wanted, channels);
-  const double e = in.label_noise, scale = 1.0 / (1.0 - 2.0 * e), right = in.label == Label::kCorrect ? 1.0 : 0.0;
+  const double alpha = in.noise.false_positive, beta = in.noise.false_negative, scale = 1.0 / (1.0 - alpha - beta);
+  const double right = in.label == Label::kCorrect ? 1.0 : 0.0;
   const bool known = in.format_ok && in.label != Label::kUnknown;
-  if (wanted.contains("denoised") && (known || !in.format_ok)) channels["denoised"] = (right - e) * scale;
-  if (wanted.contains("denoised_brier") && in.wants_confidence && !in.format_ok) channels["denoised_brier"] = -e * scale;
+  if (wanted.contains("denoised") && (known || !in.format_ok)) channels["denoised"] = (right - alpha) * scale;
+  if (wanted.contains("denoised_brier") && in.wants_confidence && !in.format_ok) channels["denoised_brier"] = -alpha * scale;
   if (wanted.contains("denoised_brier") && known && in.confidence) {
     const double seen = calibration::BrierScore(in.confidence->value(), right),
                  flipped = calibration::BrierScore(in.confidence->value(), 1.0 - right);
-    channels["denoised_brier"] = ((1.0 - e) * (1.0 - seen) - e * (1.0 - flipped)) * scale;
+    const double same = right == 1.0 ? alpha : beta, other = right == 1.0 ? beta : alpha;
+    channels["denoised_brier"] = ((1.0 - same) * (1.0 - seen) - other * (1.0 - flipped)) * scale;
   }
   if (wanted.contains("abstained")) channels["abstained"] = in.format_ok && in.abstained ? 1.0 : 0.0;
   if (wanted.contains("ungated_accuracy") && in.answer_label != Label::kUnknown)
@@ -72,6 +74,17 @@ void AddWantedChannels(const ChannelInputs& in, const std::set<std::string>& wan
     else if (!in.format_ok || in.label != Label::kUnknown)
       channels["thresholded"] = in.format_ok && in.label == Label::kCorrect ? 1.0 : -penalty;
   }
+}
+
+Result<LabelNoise> LabelNoiseOf(const RewardOptions& options) {
+  LabelNoise noise{options.label_false_positive, options.label_false_negative};
+  if (options.label_noise > 0.0 && (noise.false_positive > 0.0 || noise.false_negative > 0.0))
+    return Fail(ErrorCode::kInvalidInput, "label_noise stands beside label_false_positive or label_false_negative", "[reward] label_noise",
+                "keep the two rates, or the one that stands for both");
+  if (options.label_noise > 0.0) noise = {options.label_noise, options.label_noise};
+  if (noise.false_positive + noise.false_negative < 1.0) return noise;
+  return Fail(ErrorCode::kInvalidInput, "labels that are wrong this often say nothing: the two rates sum to 1 or more",
+              "[reward] label_false_positive", "measure them again, or take another judge");
 }
 
 std::vector<std::string> FilledChannels(const RewardOptions& options, bool has_confidence) {

@@ -17,10 +17,12 @@
 //   abstained           F·1[the answer is one of [reward] abstain]
 //   thresholded         1 correct, 0 abstained, −t/(1 − t) wrong or broken; t = [reward] answer_threshold (Kalai et al., 2509.04664):
 //                       answering pays where P(correct) > t
-//   denoised            (F·a − e)/(1 − 2e), e = [reward] label_noise: its mean is the true accuracy though the verifier flips that share of
-//                       its labels. Outside [0, 1]: no slot can be regressed on it
-//   denoised_brier      F·((1 − e) S(c, a) − e S(c, 1 − a))/(1 − 2e) with S(c, a) = 1 − (c − a)²: its mean is the brier of the true label
-//                       (Natarajan et al. 2013); broken format: −e/(1 − 2e)
+//   denoised            (F·a − α)/(1 − α − β): its mean is the true accuracy though the verifier calls a share α of wrong answers correct
+//                       and a share β of correct ones wrong ([reward] label_noise = both, or label_false_positive and
+//                       label_false_negative). Outside [0, 1]: no slot can be regressed on it
+//   denoised_brier      with S(c, a) = 1 − (c − a)²: called correct ((1 − α) S(c, 1) − β S(c, 0))/(1 − α − β), called wrong
+//                       ((1 − β) S(c, 0) − α S(c, 1))/(1 − α − β). Its mean is the brier of the true label (Natarajan et al. 2013);
+//                       broken format: −α/(1 − α − β)
 // and those that look at the whole group (group_channels.h): tiar, majority, majority_true, rubric, contrast.
 //
 // accuracy + brier − 1 is the paper's RLCR reward a − (c − a)² (arXiv 2507.16806), 0.5·format + 0.5·accuracy + 0.5·brier its code's. A
@@ -33,6 +35,7 @@
 #include <vector>
 
 #include "core/confidence.h"
+#include "core/result.h"
 #include "core/trace.h"
 #include "reward/options.h"
 
@@ -40,6 +43,13 @@ namespace candor {
 
 // What `log` clips confidences to: [kLogRewardClip, 1 - kLogRewardClip], as Rewarding Doubt does (arXiv 2503.02623).
 inline constexpr double kLogRewardClip = 1e-3;
+
+// How often a wrong answer is called correct, and a correct one wrong.
+struct LabelNoise {
+  double false_positive = 0.0, false_negative = 0.0;
+};
+// label_noise of both, or each of its own; an error unless they sum to less than 1.
+Result<LabelNoise> LabelNoiseOf(const RewardOptions& options);
 
 struct ChannelInputs {
   bool format_ok = false;
@@ -50,7 +60,7 @@ struct ChannelInputs {
   bool abstained = false;
   Label answer_label = Label::kUnknown;  // of the answer whatever the format; kWrong when there is none
   double answer_threshold = 0.5;
-  double label_noise = 0.0;
+  LabelNoise noise = {};
 };
 
 // The four that are always filled. A missing channel is absent from the map, never 0.

@@ -6,7 +6,8 @@
 
 namespace candor {
 
-GradingPool::GradingPool(const Verifier& verifier, const ScoreRules& rules, int threads) : verifier_(verifier), rules_(rules) {
+GradingPool::GradingPool(const Verifier& verifier, const ScoreRules& rules, int threads, GroupJudges judges)
+    : verifier_(verifier), rules_(rules), judges_(std::move(judges)) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back(fmt::format("grade-{}", i), [this] { Work(); });
 }
 
@@ -44,9 +45,25 @@ void GradingPool::GradeTrace(Job& job, size_t index) const {
   const Trace& trace = job.group.traces_G[index];
   ReadCompletion read = ReadTrace(rules_, trace);
   const bool has_answer = read.format_ok || (rules_.Wants("ungated_accuracy") && !read.answer.empty());
-  GradeRequest request{fmt::format("{}/{}", job.group.id.value, index), job.row->prompt, trace.text, read.answer, has_answer, job.row};
+  GradeRequest request{fmt::format("{}/{}", job.group.id.value, index),
+                       job.row->prompt,
+                       trace.text,
+                       read.answer,
+                       has_answer,
+                       job.row,
+                       IsEvaluation(job.group.id)};
   job.verdicts_G[index] = verifier_.Grade(request);
   job.read_G[index] = std::move(read);
+}
+
+void GradingPool::JudgeGroup(Job& job) const {
+  if (judges_.empty() || IsEvaluation(job.group.id)) return;
+  GroupToJudge group{job.group.id.value, job.row->prompt, job.row, {}, {}};
+  for (const Trace& trace : job.group.traces_G) group.completions_G.push_back(trace.text), group.plays_G.push_back(!trace.greedy);
+  for (const auto& judge : judges_) {
+    const GroupChannels channels_G = judge->Judge(group);
+    for (size_t i = 0; i < channels_G.size(); ++i) job.verdicts_G[i].rewards.insert(channels_G[i].begin(), channels_G[i].end());
+  }
 }
 
 std::optional<double> GradingPool::BaselineOf(const DataRow& row) const {
@@ -69,6 +86,7 @@ void GradingPool::Work() {
     GradeTrace(*job, index);
     FaultPoint("reward.score");
     if (job->left.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
+    JudgeGroup(*job);
     ScoredGroup scored = ScoreGroup(rules_, std::move(job->group), job->read_G, job->verdicts_G, BaselineOf(*job->row));
     std::scoped_lock lock(mutex_);
     scored_.push_back(std::move(scored));

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/thread.h"
+#include "reward/judges/judge.h"
 #include "reward/scorer.h"
 
 namespace candor {
@@ -28,8 +29,9 @@ class Grader {
 
 class GradingPool final : public Grader {
  public:
-  // Verifier and rules must outlive the pool.
-  GradingPool(const Verifier& verifier, const ScoreRules& rules, int threads);
+  using GroupJudges = std::vector<std::unique_ptr<GroupJudge>>;
+  // Verifier and rules must outlive the pool. `judges` look at each whole group but those of an evaluation.
+  GradingPool(const Verifier& verifier, const ScoreRules& rules, int threads, GroupJudges judges = {});
   // Traces in hand are finished (each within its verifier's deadline), the rest is dropped.
   ~GradingPool() override;
 
@@ -47,10 +49,12 @@ class GradingPool final : public Grader {
   };
   void Work();
   void GradeTrace(Job& job, size_t index) const;
+  void JudgeGroup(Job& job) const;
   std::optional<double> BaselineOf(const DataRow& row) const;
 
   const Verifier& verifier_;
   const ScoreRules& rules_;
+  const GroupJudges judges_;
   std::mutex mutex_;
   std::condition_variable has_work_;
   std::deque<std::shared_ptr<Job>> jobs_;  // shared: threads hold a job while others take its next traces

@@ -76,6 +76,13 @@ static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
             .max = 0.49,
             .help = "e: how often the verifier's label is flipped, measured on a gold set; the channels denoised and denoised_brier are "
                     "corrected for it"});
+  t.Double("label_false_positive", &o.label_false_positive,
+           {.min = 0,
+            .max = 0.95,
+            .help = "how often the verifier or judge calls a wrong answer correct, where that is not label_noise; `candor judge test` "
+                    "measures both"});
+  t.Double("label_false_negative", &o.label_false_negative,
+           {.min = 0, .max = 0.95, .help = "how often it calls a correct answer wrong; together with the other below 1"});
 }
 
 void Declare(OptionTable& t, CriterionOptions& o) {
@@ -115,6 +122,10 @@ void Declare(OptionTable& t, RewardOptions& o) {
                                {.help = "A verifier of your own, or a built-in one with other settings. All of them run; [reward] verifier "
                                         "says whose label counts (the first one when "
                                         "it is not set). Every reward it returns is a channel."});
+  t.TableList<JudgeOptions>(
+      "judge", &o.judges, [](OptionTable& element, JudgeOptions& options) { Declare(element, options); },
+      {.help = "A model that judges answers over an OpenAI-compatible endpoint. Its judgement is a channel under its name; "
+               "where [reward] verifier names it, also the label. What it does not answer is unknown, never wrong."});
   t.TableList<CriterionOptions>("criterion", &o.criteria,
                                 [](OptionTable& element, CriterionOptions& options) { Declare(element, options); },
                                 {.help = "A criterion of the channel rubric: the weighted mean of all of them, 0 where one lies below its "

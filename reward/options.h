@@ -1,10 +1,12 @@
-// Settings of the reward tier: the section [reward] and the list [[verifier]], with their option tables (core/options.h).
+// Settings of the reward tier: the section [reward] and the lists [[verifier]], [[judge]] and [[criterion]], with their option tables
+// (core/options.h).
 #pragma once
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "core/options.h"
+#include "reward/judges/judge_options.h"
 
 namespace candor {
 
@@ -48,6 +50,8 @@ struct RewardOptions {
   double majority_min_share = 0.5;
   std::string baseline_field;
   double label_noise = 0.0;
+  double label_false_positive = 0.0;
+  double label_false_negative = 0.0;
   std::string signal;
   int64_t workers = 1;
   int64_t threads = 4;
@@ -56,6 +60,7 @@ struct RewardOptions {
   int64_t spool_limit_mb = 8192;
   std::vector<VerifierOptions> verifiers;
   std::vector<CriterionOptions> criteria;
+  std::vector<JudgeOptions> judges;
 };
 
 void Declare(OptionTable& table, VerifierOptions& options);

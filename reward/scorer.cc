@@ -45,7 +45,7 @@ Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions
   ScoreRules rules;
   rules.format = format, rules.signal = options.signal, rules.filter = FilterRules::From(options);
   rules.answer_threshold = options.answer_threshold, rules.baseline_field = options.baseline_field;
-  rules.label_noise = options.label_noise;
+  CANDOR_ASSIGN(rules.noise, LabelNoiseOf(options));
   for (const std::string& answer : options.abstain) rules.abstain.insert(NormaliseAnswer(answer));
   rules.group = {{channels.begin(), channels.end()}, options.majority_min_share, options.criteria};
   if (rules.filter.kind == FilterKind::kAgreement) rules.group.wanted.insert("majority");
@@ -95,7 +95,7 @@ ChannelInputs InputsOf(const ScoreRules& rules, const ScoredTrace& trace, const 
   ChannelInputs in{trace.format_ok, trace.label, trace.soft_label, rules.signal != "none", trace.confidence};
   in.abstained = abstained;
   in.answer_label = trace.answer.empty() ? Label::kWrong : verdict.label;
-  in.answer_threshold = rules.answer_threshold, in.label_noise = rules.label_noise;
+  in.answer_threshold = rules.answer_threshold, in.noise = rules.noise;
   return in;
 }
 

@@ -10,6 +10,7 @@
 #include "core/result.h"
 #include "core/trace.h"
 #include "proto/messages.h"
+#include "reward/channels.h"
 #include "reward/filter.h"
 #include "reward/group_channels.h"
 #include "reward/verifiers/verifier.h"
@@ -26,7 +27,7 @@ struct ScoreRules {
   std::set<std::string> abstain;  // normalised answers that decline
   double answer_threshold = 0.5;
   std::string baseline_field;
-  double label_noise = 0.0;  // how often a label is flipped
+  LabelNoise noise;
 
   bool Wants(const std::string& channel) const { return group.wanted.contains(channel); }
   // `channels`: what the recipe's objectives read. signal: "" = as the format's confidence says. Errors: a signal that the format does not

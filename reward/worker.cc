@@ -29,7 +29,8 @@ Status ServeReward(const RewardOptions& options, const RewardSetup& setup) {
   CANDOR_ASSIGN(std::unique_ptr<Spool> spool,
                 Spool::Open(setup.run_dir + "/spool/" + worker, static_cast<uint64_t>(options.spool_limit_mb) << 20));
   CANDOR_ASSIGN(std::unique_ptr<MessageServer> server, setup.transport->Listen(options.bind, Role::kReward, kMaxPayloadBytes));
-  GradingPool pool(*verifier, rules, static_cast<int>(options.threads));
+  CANDOR_ASSIGN(GradingPool::GroupJudges judges, MakeGroupJudges(options));
+  GradingPool pool(*verifier, rules, static_cast<int>(options.threads), std::move(judges));
   LinkSetup to_coordinator{setup.run_dir, setup.run_id, worker, server->endpoint(), NewIncarnation(), setup.transport, setup.stop};
   to_coordinator.steps = setup.steps, to_coordinator.backoff_first_ms = setup.backoff_first_ms;
   to_coordinator.call_deadline_ms = setup.call_deadline_ms;

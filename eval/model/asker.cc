@@ -55,7 +55,7 @@ Result<std::unique_ptr<Asker>> Asker::Load(const std::string& model_folder, cons
 
 AnswerRow Asker::Impl::Grade(const AskSet& set, const DataRow& row, const Trace& trace) const {
   const ParsedTags parsed = ParseTags(prompts->format(), trace.text);
-  GradeRequest request{fmt::format("{}/{}", row.id, trace.index), row.prompt, trace.text, parsed.answer, parsed.valid, &row};
+  GradeRequest request{fmt::format("{}/{}", row.id, trace.index), row.prompt, trace.text, parsed.answer, parsed.valid, &row, true};
   const Verdict verdict = verifier->Grade(request);
   AnswerRow answer;
   answer.dataset = set.name, answer.role = set.role, answer.prompt = row.id;

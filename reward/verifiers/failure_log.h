@@ -13,7 +13,7 @@ class FailureLog {
   void Note(const std::string& verifier, const std::string& request, const Error& error) {
     uint64_t count = ++count_;
     if (count <= 10 || count % 100 == 0)
-      spdlog::warn("verifier '{}' failed for the {}. time, on {}: {}", verifier, count, request, error.Message());
+      spdlog::warn("verifier or judge '{}' failed for the {}. time, on {}: {}", verifier, count, request, error.Message());
   }
 
  private:

@@ -1,6 +1,6 @@
 // A user's verifier as an HTTP service: one POST of JSON per completion (json_protocol.h), answered with 200 and the verdict. Anything else
 // — a refused connection, a time-out, another status, a body over 1 MiB, a redirect — is an unknown with the reason. Addresses are the
-// recipe author's own, so loopback and private ones are allowed. libcurl lives here only.
+// recipe author's own (url_rules.h).
 #pragma once
 #include <memory>
 

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "reward/judges/judge.h"
 #include "reward/verifiers/builtin.h"
 #include "reward/verifiers/command_verifier.h"
 #include "reward/verifiers/http_verifier.h"
@@ -46,8 +49,9 @@ class VerifierSet final : public Verifier {
  public:
   struct Member {
     std::string name;
-    bool listed = false;  // a [[verifier]]: its label is a channel
+    bool listed = false;  // a [[verifier]] or a [[judge]]: its label is a channel
     std::unique_ptr<Verifier> verifier;
+    bool judge = false;
   };
   VerifierSet(std::vector<Member> members, size_t main) : members_(std::move(members)), main_(main) {}
 
@@ -55,6 +59,7 @@ class VerifierSet final : public Verifier {
     Verdict result;
     std::map<std::string, double> channels;
     for (size_t i = 0; i < members_.size(); ++i) {
+      if (request.label_only && members_[i].judge && i != main_) continue;
       Verdict verdict = members_[i].verifier->Grade(request);
       for (const auto& [name, value] : verdict.rewards)
         if (!channels.emplace(name, value).second) channels.emplace(members_[i].name + "/" + name, value);
@@ -84,25 +89,47 @@ Result<std::unique_ptr<Verifier>> MakeVerifier(const VerifierOptions& given) {
               "use exact_match, accepted_set, f1, numeric, choice, math, command, http or python_tests");
 }
 
+// A name for a verifier or a judge: a channel that Candor does not fill, and nobody else's.
+static Status TakeName(const std::string& name, const std::string& list, std::vector<std::string>& names) {
+  if (!IsUserChannel(name))
+    return Fail(ErrorCode::kInvalidInput, fmt::format("'{}' cannot be the name of a {}", name, list.substr(2, list.size() - 4)), list,
+                "use letters, digits, _ . / and none of the channels that Candor fills itself");
+  if (std::find(names.begin(), names.end(), name) != names.end())
+    return Fail(ErrorCode::kInvalidInput, "two " + list + " are called '" + name + "'", list, "rename one");
+  names.push_back(name);
+  return {};
+}
+
+static Status AddJudges(const RewardOptions& options, std::vector<std::string>& names, std::vector<VerifierSet::Member>& members) {
+  for (const JudgeOptions& judge : options.judges) {
+    CANDOR_TRY(TakeName(judge.name, "[[judge]]", names));
+    CANDOR_ASSIGN(const JudgeKind kind, KindOfJudge(judge));
+    if (kind == JudgeKind::kPairwise) {
+      if (judge.name == options.verifier)
+        return Fail(ErrorCode::kInvalidInput, "the judge '" + judge.name + "' compares answers, it does not label them",
+                    "[reward] verifier", "name a verifier, or a judge of the kind pointwise or steps");
+      continue;
+    }
+    CANDOR_ASSIGN(std::unique_ptr<Verifier> verifier, MakeJudge(judge));
+    members.push_back({judge.name, true, std::move(verifier), true});
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Verifier>> MakeVerifiers(const RewardOptions& options) {
   std::vector<VerifierSet::Member> members;
   std::vector<std::string> names;
-  size_t main = options.verifiers.size();
   for (const VerifierOptions& listed : options.verifiers) {
-    if (!IsUserChannel(listed.name))
-      return Fail(ErrorCode::kInvalidInput, "'" + listed.name + "' cannot be a verifier's name", "[[verifier]]",
-                  "use letters, digits, _ . / and none of the channels that Candor fills itself");
-    for (const std::string& name : names)
-      if (name == listed.name)
-        return Fail(ErrorCode::kInvalidInput, "two [[verifier]] are called '" + name + "'", "[[verifier]]", "rename one");
+    CANDOR_TRY(TakeName(listed.name, "[[verifier]]", names));
     CANDOR_ASSIGN(std::unique_ptr<Verifier> verifier, MakeVerifier(listed));
-    if (listed.name == options.verifier) main = members.size();
-    names.push_back(listed.name);
     members.push_back({listed.name, true, std::move(verifier)});
   }
-  if (main == options.verifiers.size()) {
-    if (options.verifier.empty() && !members.empty())
-      return std::unique_ptr<Verifier>(std::make_unique<VerifierSet>(std::move(members), 0));
+  CANDOR_TRY(AddJudges(options, names, members));
+  const auto named = [&](const VerifierSet::Member& member) { return member.name == options.verifier; };
+  const auto main = std::find_if(members.begin(), members.end(), named);
+  size_t main_index = static_cast<size_t>(main - members.begin());
+  if (options.verifier.empty() && !options.verifiers.empty()) main_index = 0;
+  if (main_index == members.size()) {
     VerifierOptions builtin;
     builtin.name = builtin.kind = options.verifier.empty() ? "exact_match" : options.verifier;
     std::vector<std::string> known = names;
@@ -115,7 +142,18 @@ Result<std::unique_ptr<Verifier>> MakeVerifiers(const RewardOptions& options) {
     CANDOR_ASSIGN(std::unique_ptr<Verifier> verifier, MakeVerifier(builtin));
     members.push_back({builtin.name, false, std::move(verifier)});
   }
-  return std::unique_ptr<Verifier>(std::make_unique<VerifierSet>(std::move(members), main));
+  return std::unique_ptr<Verifier>(std::make_unique<VerifierSet>(std::move(members), main_index));
+}
+
+Result<std::vector<std::unique_ptr<GroupJudge>>> MakeGroupJudges(const RewardOptions& options) {
+  std::vector<std::unique_ptr<GroupJudge>> judges;
+  for (const JudgeOptions& judge : options.judges) {
+    CANDOR_ASSIGN(const JudgeKind kind, KindOfJudge(judge));
+    if (kind != JudgeKind::kPairwise) continue;
+    CANDOR_ASSIGN(std::unique_ptr<GroupJudge> made, MakeGroupJudge(judge));
+    judges.push_back(std::move(made));
+  }
+  return judges;
 }
 
 }  // namespace candor

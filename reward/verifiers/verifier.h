@@ -17,6 +17,8 @@
 
 namespace candor {
 
+class GroupJudge;  // reward/judges/judge.h
+
 struct GradeRequest {
   std::string id;           // unique among the requests in flight: "<group>/<trace>"
   std::string_view prompt;  // the question as text
@@ -24,6 +26,7 @@ struct GradeRequest {
   std::string_view answer;  // the parsed answer; meaningless unless has_answer
   bool has_answer = false;  // false: the format did not hold. Built-in verifiers call it wrong; the user's own still see the completion.
   const DataRow* row = nullptr;
+  bool label_only = false;  // an evaluation: judges whose label does not count need not be asked
 };
 
 struct Verdict {
@@ -47,8 +50,11 @@ class Verifier {
 // Errors: a kind that needs a command or url and has none, a program that does not exist.
 Result<std::unique_ptr<Verifier>> MakeVerifier(const VerifierOptions& options);
 
-// All of a recipe's verifiers as one: the label is the main one's; every reward is a channel, and so is each [[verifier]]'s own soft label
-// under its name. A reward name that two verifiers use is "<verifier>/<name>" for the later one.
+// All of a recipe's verifiers, and its judges of single completions and steps, as one: the label is the main one's; every reward is a
+// channel, and so is each [[verifier]]'s and [[judge]]'s own soft label under its name. A reward name that two verifiers use is
+// "<verifier>/<name>" for the later one.
 Result<std::unique_ptr<Verifier>> MakeVerifiers(const RewardOptions& options);
+// Its judges of pairs, which look at whole groups.
+Result<std::vector<std::unique_ptr<GroupJudge>>> MakeGroupJudges(const RewardOptions& options);
 
 }  // namespace candor

@@ -96,6 +96,21 @@ TEST_F(Lints, AJudgeWhoseNoiseIsNotMeasured) {
   EXPECT_THAT(Warnings(Of(judge + All("denoised"), {"reward.label_noise=0.1"})), Not(Contains("judge_noise")));
 }
 
+TEST_F(Lints, AJudgeOfAnswersIsTakenForTheTruthOnlyKnowingly) {
+  const std::string judge = std::string("[[judge]]\nname = \"grade\"\nprompt = \"") + CANDOR_SOURCE_DIR +
+                            "/recipes/judges/grade.toml\"\nurl = \"http://127.0.0.1:9/v1\"\nallow_hosts = [\"127.0.0.1\"]\n";
+  const std::string labels = "reward.verifier=grade", none = "reward.filter=none", rate = "reward.label_false_positive=0.1";
+  EXPECT_THAT(Warnings(Of(judge + All("accuracy"), {none, labels})), Contains("judge_noise"));
+  EXPECT_THAT(Warnings(Of(judge + All("accuracy + grade"), {none})), Not(Contains("judge_noise")))
+      << "its opinion is a reward, not the label";
+  EXPECT_THAT(Warnings(Of(judge + All("denoised + denoised_brier"), {none, labels, rate})), Not(Contains("judge_noise")));
+  EXPECT_THAT(Warnings(Of(judge + All("denoised + brier"), {none, labels, rate})), Contains("judge_noise"));
+  const std::vector<std::string> slot = {"format.confidence=slot", "format.slot_high= high", "format.slot_low= low"};
+  EXPECT_THAT(Warnings(Of(judge + "[[objective]]\nchannel = \"grade\"\nsegment = \"slot\"\nloss = \"squared_error\"\n", slot)),
+              Contains("judge_noise"));
+  EXPECT_THAT(Warnings(Of(judge + kSlot, slot)), Not(Contains("judge_noise")));
+}
+
 TEST_F(Lints, ChannelsThatNothingFillsSayWhatWould) {
   for (auto [channel, need] : {std::pair{"abstained", "reward.abstain"}, {"rubric", "criterion"}, {"contrast", "baseline_field"}}) {
     ASSERT_TRUE(WriteFileAtomic(folder_ + "/bad.toml", kHead + All(channel)));
