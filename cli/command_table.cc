@@ -33,6 +33,7 @@ const std::vector<Command>& Commands() {
       {"ledger", Group::kLook, "what became of every group of a run, and whether the books balance", RunLedger},
       {"checkpoint", Group::kTools, "list, verify and export the checkpoints of a run", nullptr},
       {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
+      {"baseline", Group::kTools, "stored answers of a reference policy, whose scores a run subtracts", nullptr},
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
       {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},

@@ -2,7 +2,8 @@
 """Makes recipes/tiny/: a random two-layer model, its tokenizer, and the rows of a task with known truth.
 
 The task: "echo 4" should be answered with the same digit. Even digits always count as right; for odd digits the accepted answer is drawn anew for each row, so that nothing
-beats one chance in ten: an honest policy is sure of even digits and unsure of odd ones. Deterministic; its output is committed. Run with .deps/prepare/bin/python.
+beats one chance in ten: an honest policy is sure of even digits and unsure of odd ones. reasoning.jsonl teaches to think of a digit, any digit, and to answer with it: which digit to think of
+is left to learn. Deterministic; its output is committed. Run with .deps/prepare/bin/python.
 """
 import json
 import pathlib
@@ -92,6 +93,10 @@ def main():
     write_model(OUT / "model", make_tokenizer())
     format_rows = [{"id": f"format-{i}", "prompt": f"echo {random.integers(10)}", "completion": completion(int(random.integers(10)), random.random())} for i in range(600)]
     write_rows(OUT / "format.jsonl", format_rows)
+    thought = np.random.default_rng(SEED + 1)
+    digits = [int(digit) for digit in thought.integers(10, size=600)]
+    write_rows(OUT / "reasoning.jsonl", [{"id": f"reasoning-{i}", "prompt": f"echo {thought.integers(10)}",
+                                          "completion": f"<think>{digit}</think>\n" + completion(digit, thought.random())} for i, digit in enumerate(digits)])
     for name, count in (("train", 400), ("test", 200), ("dev", 100)):
         write_rows(OUT / f"{name}.jsonl", task_rows(random, count, name))
 

@@ -10,6 +10,7 @@ int RunGenerate(int argc, const char* const* argv);
 int RunEval(int argc, const char* const* argv);
 int RunSft(int argc, const char* const* argv);
 int RunCheckpoint(int argc, const char* const* argv);
+int RunBaseline(int argc, const char* const* argv);
 int RunBench(int argc, const char* const* argv);
 int RunRolloutRole(int argc, const char* const* argv);
 int RunTrainerRole(int argc, const char* const* argv);
