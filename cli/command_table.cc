@@ -34,6 +34,8 @@ const std::vector<Command>& Commands() {
       {"checkpoint", Group::kTools, "list, verify and export the checkpoints of a run", nullptr},
       {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
       {"baseline", Group::kTools, "stored answers of a reference policy, whose scores a run subtracts", nullptr},
+      {"train-rm", Group::kTools, "a reward model: heads on a policy, from scored completions", nullptr},
+      {"reward-model", Group::kTools, "serve a reward model to a reward worker, as a verifier program", nullptr},
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
       {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},

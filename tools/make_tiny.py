@@ -88,6 +88,18 @@ def task_rows(random, count, name):
     return rows
 
 
+def scored_rows(random, count):
+    """Completions as a reward worker sees them, with the probability that they are right: for a reward model."""
+    rows = []
+    for i in range(count):
+        digit = int(random.integers(10))
+        answer = digit if random.random() < 0.5 else int(random.integers(10))
+        score = 0.1 if digit % 2 else float(answer == digit)
+        slot = " high" if random.random() < 0.5 else " low"
+        rows.append({"id": f"scored-{i}", "prompt": f"echo {digit}", "completion": f"<answer>{answer}</answer>\n<confidence>{slot}</confidence>", "score": score})
+    return rows
+
+
 def main():
     random = np.random.default_rng(SEED)
     write_model(OUT / "model", make_tokenizer())
@@ -97,6 +109,7 @@ def main():
     digits = [int(digit) for digit in thought.integers(10, size=600)]
     write_rows(OUT / "reasoning.jsonl", [{"id": f"reasoning-{i}", "prompt": f"echo {thought.integers(10)}",
                                           "completion": f"<think>{digit}</think>\n" + completion(digit, thought.random())} for i, digit in enumerate(digits)])
+    write_rows(OUT / "scored.jsonl", scored_rows(np.random.default_rng(SEED + 2), 600))
     for name, count in (("train", 400), ("test", 200), ("dev", 100)):
         write_rows(OUT / f"{name}.jsonl", task_rows(random, count, name))
 
