@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "cli/lint_signals.h"
 #include "core/channel_expression.h"
 #include "reward/channels.h"
 
@@ -118,11 +119,6 @@ void LintChannels(const ObjectiveOptions& o, std::vector<Finding>& findings) {
     findings.push_back({"majority_labels_feed_calibration", true, false, "the slot is regressed on majority votes",
                         "a vote is no truth: the confidence would be calibrated to how often the policy agrees with itself",
                         "channel = \"accuracy\" with a verifier, or no slot objective"});
-  if (Reads(o, "contrast") && o.loss == "policy_gradient" && o.advantage != "none")
-    findings.push_back({"contrast_cancels", true, false,
-                        fmt::format("advantage = \"{}\" subtracts the prompt's mean from the channel contrast", o.advantage),
-                        "the stored baseline is one number per prompt, which a mean over the prompt's traces removes again",
-                        "advantage = \"none\": the stored scores are the baseline"});
   if (Reads(o, "tiar") && o.advantage != "none")
     findings.push_back({"tiar_is_normalised", false, false, fmt::format("the bonus tiar goes through advantage = \"{}\"", o.advantage),
                         "as published it is added after normalisation; as a reward it shifts every trace's mean and deviation",
@@ -165,6 +161,7 @@ std::vector<Finding> Lint(const Recipe& recipe) {
     if (o.loss == "policy_gradient") LintPolicyGradient(recipe, o, total, findings);
     LintSlot(recipe, o, findings);
     LintChannels(o, findings);
+    LintSignals(recipe, o, findings);
   }
   LintJudges(recipe, findings);
   for (Finding& finding : findings)

@@ -24,7 +24,7 @@
 
 namespace candor {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;        // 2: log-probabilities of reference answers
 inline constexpr size_t kMaxControlBytes = 4u << 20;   // control messages; protobuf may unpack to 8x
 inline constexpr size_t kMaxPayloadBytes = 64u << 20;  // trace groups and scored groups
 

@@ -50,7 +50,7 @@ void GradingPool::GradeTrace(Job& job, size_t index) const {
 }
 
 std::optional<double> GradingPool::BaselineOf(const DataRow& row) const {
-  if (rules_.baseline_field.empty() || !rules_.Wants("contrast")) return std::nullopt;
+  if (rules_.baseline_field.empty() || !(rules_.Wants("contrast") || rules_.Wants("baseline"))) return std::nullopt;
   return ReadBaseline(row.json, rules_.baseline_field);
 }
 

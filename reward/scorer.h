@@ -29,6 +29,8 @@ struct ScoreRules {
   double label_noise = 0.0;  // how often a label is flipped
 
   bool Wants(const std::string& channel) const { return group.wanted.contains(channel); }
+  // Whether the rollout must score the rows' reference answers (policy_channels.h).
+  bool NeedsReference() const;
   // `channels`: what the recipe's objectives read. signal: "" = as the format's confidence says. Errors: a signal that the format does not
   // give, a band without room.
   static Result<ScoreRules> From(const TagFormat& format, const RewardOptions& options, std::span<const std::string> channels = {});

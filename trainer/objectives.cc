@@ -23,12 +23,10 @@ Result<AdvantageKind> ParseAdvantage(const ObjectiveOptions& o, const std::strin
   if (o.advantage == "positive_only") return AdvantageKind::kPositiveOnly;
   if (o.advantage == "negative_only") return AdvantageKind::kNegativeOnly;
   if (o.advantage == "weighted_reinforce") return AdvantageKind::kWeightedReinforce;
-  if (o.advantage == "contrastive_baseline")
-    return Fail(ErrorCode::kInvalidInput,
-                "advantage = \"contrastive_baseline\" needs candor baseline: answers of a reference policy, which this version cannot make",
-                where, "use leave_one_out");
+  if (o.advantage == "contrastive_baseline") return AdvantageKind::kContrastiveBaseline;
   return Fail(ErrorCode::kInvalidInput, "unknown advantage \"" + o.advantage + "\"", where,
-              "group_mean, leave_one_out, batch_std, group_std, none, pass_at_k, positive_only, negative_only or weighted_reinforce");
+              "group_mean, leave_one_out, batch_std, group_std, contrastive_baseline, none, pass_at_k, positive_only, negative_only or "
+              "weighted_reinforce");
 }
 
 Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) {
@@ -37,6 +35,7 @@ Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) 
   CANDOR_ASSIGN(AdvantageKind advantage, ParseAdvantage(o, where));
   Objective objective{std::move(channel), std::nullopt,     loss, advantage, o.weight, o.target, o.pass_k,
                       o.positive_weight,  o.preference_beta};
+  objective.needs_label = !objective.channel.NeedsNoLabel() && loss != LossKind::kPreference;
   if (o.segment != "all") {
     objective.segment = SegmentFromName(o.segment);
     if (!objective.segment || *objective.segment == Segment::kNone)

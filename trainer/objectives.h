@@ -20,7 +20,8 @@ enum class AdvantageKind : uint8_t {
   kPassAtK = 5,
   kPositiveOnly = 6,
   kNegativeOnly = 7,
-  kWeightedReinforce = 8
+  kWeightedReinforce = 8,
+  kContrastiveBaseline = 9
 };
 
 struct Objective {
@@ -33,6 +34,7 @@ struct Objective {
   int64_t pass_k = 4;            // kPassAtK
   double positive_weight = 0.1;  // kWeightedReinforce
   double preference_beta = 0.1;  // kPreference
+  bool needs_label = true;       // a trace whose label is unknown has no value
 
   bool TrainsSlot() const { return loss == LossKind::kSquaredError || loss == LossKind::kCrossEntropy; }
   bool IsPolicyGradient() const { return loss == LossKind::kPolicyGradient; }

@@ -35,13 +35,13 @@ inline void Declare(OptionTable& t, ObjectiveOptions& o) {
       {.help = "policy_gradient by [trainer] loss; squared_error (Brier) and cross_entropy (log score) regress the slot on its target; "
                "preference = DPO between the group's highest and lowest value",
        .choices = {"policy_gradient", "squared_error", "cross_entropy", "preference"}});
-  t.String(
-      "advantage", &o.advantage,
-      {.help = "baseline and scale of a policy gradient, over the group's sampled traces with a known label; pass_at_k: "
-               "values above 0 count as right; positive_only: +1 for right, wrong left out; negative_only: -1 for wrong, right left out; "
-               "weighted_reinforce: positive_weight and -1",
-       .choices = {"group_mean", "leave_one_out", "batch_std", "group_std", "contrastive_baseline", "none", "pass_at_k", "positive_only",
-                   "negative_only", "weighted_reinforce"}});
+  t.String("advantage", &o.advantage,
+           {.help = "baseline and scale of a policy gradient, over the group's sampled traces with a known label; pass_at_k: "
+                    "values above 0 count as right; contrastive_baseline: less the mean score of the row's stored answers (candor "
+                    "baseline); positive_only: +1 for right, wrong left out; negative_only: -1 for wrong, right left out; "
+                    "weighted_reinforce: positive_weight and -1",
+            .choices = {"group_mean", "leave_one_out", "batch_std", "group_std", "contrastive_baseline", "none", "pass_at_k",
+                        "positive_only", "negative_only", "weighted_reinforce"}});
   t.Double("weight", &o.weight, {.min = 0, .help = "factor of this objective"});
   t.Double("target", &o.target,
            {.min = 0, .max = 1, .help = "slot only: share of the trace's own value in the target; the rest is its group's mean"});

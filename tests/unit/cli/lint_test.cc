@@ -90,6 +90,47 @@ TEST_F(Lints, NormalisersFiltersVotesAndBaselines) {
   EXPECT_THAT(Warnings(Of(All("tiar", "advantage = \"none\"\n"), abstain)), Not(Contains("tiar_is_normalised")));
 }
 
+TEST_F(Lints, CertaintyIsNoTruth) {
+  EXPECT_THAT(Warnings(Of(All("self_certainty"))), Contains("certainty_is_no_truth"));
+  EXPECT_TRUE(Refusals(Of(All("self_certainty"))).empty());
+  EXPECT_THAT(Warnings(Of(All("accuracy"))), Not(Contains("certainty_is_no_truth")));
+  EXPECT_THAT(Warnings(Of(All("self_certainty"), {})), Contains("filter_reads_labels"));
+  EXPECT_THAT(Warnings(Of(All("self_certainty"))), Not(Contains("filter_reads_labels")));
+  const std::vector<std::string> slot = {"format.confidence=slot", "format.slot_high=high", "format.slot_low=low"};
+  for (const char* own : {"answer_span", "mean_log_prob"})
+    EXPECT_THAT(Refusals(Of(kSlot + "channel = \"" + own + "\"\n", slot)), Contains("certainty_feeds_calibration")) << own;
+  EXPECT_TRUE(Refusals(Of(kSlot, slot)).empty());
+}
+
+TEST_F(Lints, AStatedConfidenceAsARewardMustBeProper) {
+  for (const char* bad : {"rlsf_verbal", "accuracy + 0.1*confidence", "accuracy*confidence"})
+    EXPECT_THAT(Refusals(Of(All(bad))), Contains("improper_confidence")) << bad;
+  // Brier written out: 2 a c - c^2 is best answered with the truth.
+  for (const char* fine : {"accuracy + 2*accuracy*confidence - confidence*confidence", "accuracy + brier"})
+    EXPECT_TRUE(Refusals(Of(All(fine))).empty()) << fine;
+}
+
+TEST_F(Lints, AStoredBaselineMustNotCancelAndNotCountTwice) {
+  const std::vector<std::string> stored = {"reward.baseline_field=base", "reward.filter=none"};
+  EXPECT_TRUE(Refusals(Of(All("accuracy", "advantage = \"contrastive_baseline\"\n"), stored)).empty());
+  EXPECT_TRUE(Refusals(Of(All("accuracy - 0.5*baseline", "advantage = \"none\"\n"), stored)).empty());
+  for (const char* advantage : {"group_mean", "leave_one_out", "batch_std", "group_std"})
+    for (const char* channel : {"contrast", "accuracy - 0.5*baseline"})
+      EXPECT_THAT(Refusals(Of(All(channel, std::string("advantage = \"") + advantage + "\"\n"), stored)), Contains("contrast_cancels"))
+          << channel << " " << advantage;
+  EXPECT_TRUE(Refusals(Of(All("accuracy*baseline"), stored)).empty()) << "a factor per prompt does not cancel";
+  EXPECT_THAT(Refusals(Of(All("contrast", "advantage = \"contrastive_baseline\"\n"), stored)), Contains("baseline_subtracted_twice"));
+}
+
+TEST_F(Lints, AGroupOfOneHasNoMeanAndNoVariance) {
+  const std::vector<std::string> one = {"reward.baseline_field=base", "trainer.group_size=1", "reward.filter=none"};
+  EXPECT_TRUE(Refusals(Of(All("accuracy", "advantage = \"contrastive_baseline\"\n"), one)).empty());
+  EXPECT_THAT(Refusals(Of(All("accuracy"), {"trainer.group_size=1", "reward.filter=none"})), Contains("one_trace_has_no_group"));
+  EXPECT_THAT(
+      Refusals(Of(All("accuracy", "advantage = \"contrastive_baseline\"\n"), {"reward.baseline_field=base", "trainer.group_size=1"})),
+      Contains("filter_drops_every_group"));
+}
+
 TEST_F(Lints, AJudgeWhoseNoiseIsNotMeasured) {
   const std::string judge = "[[verifier]]\nname = \"judge\"\nurl = \"http://127.0.0.1:9/\"\nallow_hosts = [\"127.0.0.1\"]\n";
   EXPECT_THAT(Warnings(Of(judge + All("accuracy"))), Contains("judge_noise"));
@@ -97,7 +138,11 @@ TEST_F(Lints, AJudgeWhoseNoiseIsNotMeasured) {
 }
 
 TEST_F(Lints, ChannelsThatNothingFillsSayWhatWould) {
-  for (auto [channel, need] : {std::pair{"abstained", "reward.abstain"}, {"rubric", "criterion"}, {"contrast", "baseline_field"}}) {
+  for (auto [channel, need] : {std::pair{"abstained", "reward.abstain"},
+                               {"rubric", "criterion"},
+                               {"contrast", "baseline_field"},
+                               {"baseline", "baseline_field"},
+                               {"rlpr", "think"}}) {
     ASSERT_TRUE(WriteFileAtomic(folder_ + "/bad.toml", kHead + All(channel)));
     const auto recipe = LoadRecipe({folder_ + "/bad.toml"}, {});
     ASSERT_FALSE(recipe) << channel;

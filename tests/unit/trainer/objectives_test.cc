@@ -63,7 +63,8 @@ TEST(Objectives, RefusalsNameTheObjective) {
   EXPECT_NE(ErrorOf({Make("answer", "squared_error")}).find("slot"), std::string::npos);
   EXPECT_EQ(ErrorOf({Make("all", "preference")}), "");
   EXPECT_NE(ErrorOf({Make("slot", "preference")}).find("slot"), std::string::npos);
-  EXPECT_NE(ErrorOf({Make("all", "policy_gradient", "contrastive_baseline")}).find("needs candor baseline"), std::string::npos);
+  EXPECT_EQ(ErrorOf({Make("all", "policy_gradient", "contrastive_baseline")}), "");
+  EXPECT_NE(ErrorOf({Make("all", "policy_gradient", "contrastive")}).find("unknown advantage"), std::string::npos);
   ObjectiveOptions bad_channel;
   bad_channel.channel = "accuracy +";
   EXPECT_NE(ErrorOf({bad_channel}), "");
