@@ -9,10 +9,10 @@ case ${1-} in
 esac
 link=$(readlink candor || true)
 # Unit tests. --all: the front program too, with the malformed files, fuzz targets and strangers that go through it (twice as long).
-targets=(test_core test_proto test_text test_weights test_rollout_link test_reward test_coordinator)
-skipped='^(slow|malformed|fuzz|security)$'
 # Under TSan only what has threads: the rest computes the same in one, and simulated processes are fibers, which TSan does not follow.
-[ "$preset" = tsan ] || targets+=(test_calibration test_eval test_simulation)
+targets=(test_core test_coordinator test_rollout_link)
+[ "$preset" = tsan ] || targets+=(test_proto test_text test_weights test_reward test_calibration test_eval test_simulation)
+skipped='^(slow|malformed|fuzz|security)$'
 if [ "${1-}" = --all ]; then shift && targets=() && skipped='^slow$'; fi
 tools/build.sh "$preset" "${targets[@]}"
 [ -z "$link" ] || ln -sfn "$link" candor  # ./candor stays what it was
