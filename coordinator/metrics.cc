@@ -70,8 +70,8 @@ MetricLine StepLine(const CoordinatorState& state, StepId step, const std::map<S
                     double step_seconds, int64_t wall_ms) {
   MetricLine line = StepMetrics(state, step);
   AddCalibration(merged, "calibration/train", line);
-  if (auto report = state.reports().find(step); report != state.reports().end())
-    for (const auto& [name, value] : report->second.report.metrics) line[name] = value;  // the learner knows better what it did
+  if (const auto& done = state.last_report(); done && done->report.step == step)
+    for (const auto& [name, value] : done->report.metrics) line[name] = value;  // the learner knows better what it did
   line["step"] = static_cast<double>(step.value);
   line["segment"] = static_cast<double>(state.segment().value);
   if (step_seconds >= 0) line["time/step"] = step_seconds;

@@ -160,7 +160,7 @@ struct RecordApplier {
         s.SetPhase(id, group, GroupPhase::kOpen);
       }
     }
-    s.reports_.erase(step);
+    if (s.last_report_ && s.last_report_->report.step == step) s.last_report_.reset();
   }
   // As at the start of a run, with version `step` in the place of version 0: what newer ones of the abandoned lineage bring is a ghost's.
   void StartAgainFrom(StepId step) const {
@@ -172,7 +172,7 @@ struct RecordApplier {
     const StepId step = r.report.step;
     for (const PlannedGroup& planned : s.plans_.at(step).plan.groups)
       s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kTrained);
-    s.reports_[step] = r;
+    s.last_report_ = r;
     s.last_done_ = step;
     s.IssueWaves();
   }

@@ -100,7 +100,8 @@ class CoordinatorState {
   const std::map<StepId, PlanLogged>& plans() const { return plans_; }
   const std::map<PolicyVersion, VersionInfo>& versions() const { return versions_; }
   const std::map<std::string, Waiting>& waiting() const { return waiting_; }
-  const std::map<StepId, StepDone>& reports() const { return reports_; }
+  // Of the last step done, for its line; none after the learner went back.
+  const std::optional<StepDone>& last_report() const { return last_report_; }
   // How many groups are in a phase, and were dropped for a reason.
   uint64_t CountOf(GroupPhase phase) const { return by_phase_[static_cast<size_t>(phase)]; }
   const std::map<DropReason, uint64_t>& dropped() const { return dropped_; }
@@ -180,7 +181,7 @@ class CoordinatorState {
   std::map<GroupId, GroupState> groups_;
   std::map<StepId, PlanLogged> plans_;  // not void; the last logged for its step
   std::map<PolicyVersion, VersionInfo> versions_;
-  std::map<StepId, StepDone> reports_;  // of this lineage
+  std::optional<StepDone> last_report_;  // older ones are lines of metrics.jsonl: kept here they were most of what grew
   std::set<Incarnation> past_trainers_;
   std::optional<Incarnation> trainer_;
   StepId issued_, last_done_, covered_, checkpointed_;
