@@ -120,6 +120,10 @@ Status CheckObjectives(const Recipe& r) {
     if (o.loss == "policy_gradient" && o.advantage == "pass_at_k" && o.pass_k > r.trainer.group_size)
       return Bad(fmt::format("pass_k = {} of a group of {}", o.pass_k, r.trainer.group_size), where + ".pass_k",
                  "at most trainer.group_size, and less to learn anything from a group with one right answer");
+    const bool centred = o.loss == "policy_gradient" && (o.advantage == "group_mean" || o.advantage == "leave_one_out");
+    if (o.weight_schedule == "match_std" && !centred)
+      return Bad("weight_schedule = \"match_std\" scales values that are compared with their group's mean", where + ".weight_schedule",
+                 "loss = \"policy_gradient\" with advantage = \"group_mean\" or \"leave_one_out\"");
     CANDOR_TRY(CheckSegment(r, o, where));
     CANDOR_TRY(CheckChannel(o.channel, known, where));
   }
