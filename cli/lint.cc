@@ -161,6 +161,28 @@ void LintPolicyGradient(const Recipe& r, const ObjectiveOptions& o, const Answer
                         "reward.filter = \"none\", or train the confidence on the slot, which filtered groups still teach"});
 }
 
+// Prompts chosen by what they gave before.
+void LintCurriculum(const Recipe& r, std::vector<Finding>& findings) {
+  const CurriculumOptions& c = r.curriculum;
+  const bool slot = std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.segment == "slot"; });
+  const bool stated = std::any_of(r.objectives.begin(), r.objectives.end(), [&](const ObjectiveOptions& o) {
+    return o.loss == "policy_gradient" && LargestWeight(r, o) * UnitWeightsOf(r, o).calibration > 0;
+  });
+  if (stated && c.retire_at > 0)
+    findings.push_back({"retirement_drops_calibration", true, false,
+                        fmt::format("prompts with a pass rate of {:g} and more no longer teach the stated confidence", c.retire_at),
+                        "they are chosen by their outcomes: nothing near p = 1 is seen, and no weight can undo that",
+                        "curriculum.retire_at = 0, or train the confidence on the slot, which a share of the retired goes on teaching"});
+  if (stated && c.skip != "none")
+    findings.push_back({"skips_not_weighted", false, false, "prompts that are passed over teach the stated confidence less often",
+                        "the weight 1 / P(kept) that makes up for a random skip is that of the slot's loss; a policy gradient has none",
+                        "train the confidence on the slot, or curriculum.skip = \"none\""});
+  if (slot && c.retire_at > 0 && c.retired_share == 0)
+    findings.push_back({"no_easy_targets", false, false, "retired prompts do not train the slot any more",
+                        "the slot then sees no prompt near p = 1 and grows too careful on them",
+                        "curriculum.retired_share = 0.1 (they train the slot alone)"});
+}
+
 // Channels that are used against their purpose.
 void LintChannels(const ObjectiveOptions& o, std::vector<Finding>& findings) {
   if (o.segment == "slot" && (Reads(o, "majority") || Reads(o, "majority_true")))
@@ -216,6 +238,7 @@ std::vector<Finding> Lint(const Recipe& recipe) {
     LintSlot(recipe, o, findings);
     LintChannels(o, findings);
   }
+  LintCurriculum(recipe, findings);
   LintJudges(recipe, findings);
   for (Finding& finding : findings)
     finding.allowed = std::find(recipe.run.allow.begin(), recipe.run.allow.end(), finding.name) != recipe.run.allow.end();

@@ -132,6 +132,14 @@ Status CheckObjectives(const Recipe& r) {
   return {};
 }
 
+Status CheckCurriculum(const Recipe& r) {
+  const bool slot = std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.segment == "slot"; });
+  if (r.curriculum.retire_at > 0 && r.curriculum.retired_share > 0 && !slot)
+    return Bad("retired prompts go on training the confidence slot, and no objective does", "curriculum.retired_share",
+               "set it to 0, or add an [[objective]] with segment = \"slot\"");
+  return {};
+}
+
 Status CheckNames(const Recipe& r) {
   if (r.run.name.find('/') != std::string::npos || r.run.name.empty() || r.run.name[0] == '.')
     return Bad("`name` must be a plain folder name", r.run.name, "letters, digits, '-' and '_'");
@@ -159,6 +167,7 @@ Status CheckRecipe(const Recipe& r) {
   CANDOR_TRY(CheckStages(r));
   CANDOR_ASSIGN(const TagFormat format, TagFormat::From(r.format.tags, r.format.confidence));
   CANDOR_TRY(CheckObjectives(r));
+  CANDOR_TRY(CheckCurriculum(r));
   CANDOR_TRY(CheckEngineOptions(r.rollout.engine));
   CANDOR_TRY(CheckSamplingOptions(r.rollout.sampling));
   CANDOR_TRY(ScoreRules::From(format, r.reward));

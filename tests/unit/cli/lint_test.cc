@@ -135,6 +135,32 @@ TEST_F(Lints, NormalisersFiltersVotesAndBaselines) {
   EXPECT_THAT(Warnings(Of(All("tiar", "advantage = \"none\"\n"), abstain)), Not(Contains("tiar_is_normalised")));
 }
 
+TEST_F(Lints, PromptsChosenByWhatTheyGave) {
+  const std::vector<std::string> slot = {"format.confidence=slot", "format.slot_high=high", "format.slot_low=low",
+                                         "curriculum.retire_at=0.9"};
+  const std::string decoupled = All("accuracy", kOnAnswer) + kSlot;
+  EXPECT_TRUE(Refusals(Of(decoupled, slot)).empty());
+  EXPECT_THAT(Warnings(Of(decoupled, slot)), Not(Contains("no_easy_targets")));
+  std::vector<std::string> no_slice = slot;
+  no_slice.push_back("curriculum.retired_share=0");
+  EXPECT_THAT(Warnings(Of(decoupled, no_slice)), Contains("no_easy_targets"));
+  const std::vector<std::string> stated = {"reward.filter=none", "curriculum.retire_at=0.9", "curriculum.retired_share=0"};
+  EXPECT_THAT(Refusals(Of(All("accuracy + brier"), stated)), Contains("retirement_drops_calibration"));
+  EXPECT_TRUE(Refusals(Of(All("accuracy"), stated)).empty());
+  EXPECT_THAT(Warnings(Of(All("accuracy + brier"), {"reward.filter=none", "curriculum.skip=greso"})), Contains("skips_not_weighted"));
+  EXPECT_THAT(Warnings(Of(All("accuracy"), {"reward.filter=none", "curriculum.skip=greso"})), Not(Contains("skips_not_weighted")));
+}
+
+TEST_F(Lints, CurriculaThatNothingReadsAreRefused) {
+  for (const std::vector<std::string>& bad : std::vector<std::vector<std::string>>{
+           {"curriculum.retired_share=0.3"}, {"reward.filter=none", "curriculum.fill_batches=4"}, {"curriculum.retire_at=0.9"}}) {
+    ASSERT_TRUE(WriteFileAtomic(folder_ + "/bad.toml", kHead + All("accuracy")));
+    const auto recipe = LoadRecipe({folder_ + "/bad.toml"}, bad);  // the last: a slice for a slot that is not there
+    ASSERT_FALSE(recipe) << bad.back();
+    EXPECT_THAT(recipe.error().Message(), testing::HasSubstr("curriculum.")) << bad.back();
+  }
+}
+
 TEST_F(Lints, AJudgeWhoseNoiseIsNotMeasured) {
   const std::string judge = "[[verifier]]\nname = \"judge\"\nurl = \"http://127.0.0.1:9/\"\nallow_hosts = [\"127.0.0.1\"]\n";
   EXPECT_THAT(Warnings(Of(judge + All("accuracy"))), Contains("judge_noise"));
