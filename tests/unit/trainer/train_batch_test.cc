@@ -190,8 +190,9 @@ TEST(TrainBatch, AGroupsWeightReachesItsSlotsAndTheirDenominatorAlone) {
                                           .value();
   std::vector<ScoredGroup> groups = {tiny::Group(1, 0), tiny::Group(1, 1)};
   const auto plain = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
-  groups[1].slot_weight = 4.0;
-  const auto weighted = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  std::vector<ScoredGroup> heavy = groups;  // tasks point at their groups
+  heavy[1].slot_weight = 4.0;
+  const auto weighted = PlanTasks(objectives, heavy, ComputeMoments(objectives, heavy));
   const double slots = static_cast<double>(groups[0].traces_G.size());
   EXPECT_DOUBLE_EQ(CountDenominators(plain).slots, 2.0 * slots);
   EXPECT_DOUBLE_EQ(CountDenominators(weighted).slots, 5.0 * slots);
