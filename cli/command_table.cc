@@ -19,6 +19,7 @@ const std::vector<Command>& Commands() {
   static const std::vector<Command> commands = {
       {"init", Group::kStart, "a commented recipe, a verifier and a held-out split for your model and data", RunInit},
       {"run", Group::kStart, "run a recipe on this machine: its stages in order, live progress, report", RunRun},
+      {"sweep", Group::kStart, "a recipe once for every combination of some settings; accuracy against Brier, Pareto points", RunSweep},
       {"submit", Group::kStart, "run a recipe on a Slurm cluster: coordinator, learners, rollouts and rewards as jobs", RunSubmit},
       {"join", Group::kStart, "add rollouts to a run that is under way, here or as one more Slurm array", RunJoin},
       {"check", Group::kStart, "explain what a recipe trains and refuse what is known to miscalibrate", RunCheck},

@@ -24,6 +24,8 @@ RunPlan PlanOf(const Recipe& recipe, const std::map<std::string, DataSet>& data)
   plan.staleness = static_cast<uint64_t>(recipe.coordinator.staleness);
   plan.deterministic = recipe.run.deterministic;
   plan.seed = static_cast<uint64_t>(recipe.run.seed);
+  const CurriculumOptions& c = recipe.curriculum;
+  plan.curriculum = {c.skip == "greso", c.retire_at, c.retired_share, static_cast<uint32_t>(c.fill_batches)};
   if (data.count("train")) plan.datasets.push_back({"train", static_cast<uint32_t>(data.at("train").rows.size()), 1.0});
   for (const EvalSetOptions& eval : recipe.evals)
     if (eval.every > 0)

@@ -134,12 +134,24 @@ Status CheckObjectives(const Recipe& r) {
     if (o.loss == "policy_gradient" && o.advantage == "pass_at_k" && o.pass_k > r.trainer.group_size)
       return Bad(fmt::format("pass_k = {} of a group of {}", o.pass_k, r.trainer.group_size), where + ".pass_k",
                  "at most trainer.group_size, and less to learn anything from a group with one right answer");
+    const bool centred = o.loss == "policy_gradient" && (o.advantage == "group_mean" || o.advantage == "leave_one_out");
+    if (o.weight_schedule == "match_std" && !centred)
+      return Bad("weight_schedule = \"match_std\" scales values that are compared with their group's mean", where + ".weight_schedule",
+                 "loss = \"policy_gradient\" with advantage = \"group_mean\" or \"leave_one_out\"");
     CANDOR_TRY(CheckSegment(r, o, where));
     CANDOR_TRY(CheckChannel(o.channel, known, where));
     CANDOR_TRY(CheckReference(r, o, where));
   }
   for (size_t i = 0; i < r.reward.criteria.size(); ++i)
     CANDOR_TRY(CheckChannel(r.reward.criteria[i].channel, known, fmt::format("criterion[{}]", i)));
+  return {};
+}
+
+Status CheckCurriculum(const Recipe& r) {
+  const bool slot = std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.segment == "slot"; });
+  if (r.curriculum.retire_at > 0 && r.curriculum.retired_share > 0 && !slot)
+    return Bad("retired prompts go on training the confidence slot, and no objective does", "curriculum.retired_share",
+               "set it to 0, or add an [[objective]] with segment = \"slot\"");
   return {};
 }
 
@@ -171,6 +183,7 @@ Status CheckRecipe(const Recipe& r) {
   CANDOR_TRY(CheckStages(r));
   CANDOR_ASSIGN(const TagFormat format, TagFormat::From(r.format.tags, r.format.confidence));
   CANDOR_TRY(CheckObjectives(r));
+  CANDOR_TRY(CheckCurriculum(r));
   CANDOR_TRY(CheckEngineOptions(r.rollout.engine));
   CANDOR_TRY(CheckSamplingOptions(r.rollout.sampling));
   CANDOR_TRY(ScoreRules::From(format, r.reward));

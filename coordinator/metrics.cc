@@ -38,12 +38,23 @@ void AddGroup(const GroupScored& header, StepId step, MetricLine& sums, MetricLi
 
 MetricLine StepMetrics(const CoordinatorState& state, StepId step) {
   MetricLine line, sums;
-  for (uint32_t position = 0; position < state.plan().prompts_per_step; ++position) {
+  for (uint32_t position = 0; position < state.WaveSize(step); ++position) {
     auto found = state.groups().find(MakeGroupId(step.value, position));
     if (found == state.groups().end()) continue;
     const GroupState& group = found->second;
     if (group.drop != DropReason::kNone) line[fmt::format("groups/drop/{}", Name(group.drop))] += 1;
     if (group.header) AddGroup(*group.header, step, sums, line);
+  }
+  if (const RunPlan& plan = state.plan(); plan.curriculum.fill_batches > 1) {
+    line["curriculum/batches"] = state.WaveBatches(step);
+    line["curriculum/added"] = state.WaveSize(step) - plan.prompts_per_step;
+  }
+  if (const Curriculum& c = state.curriculum(); state.plan().curriculum.NeedsPast()) {
+    line["curriculum/visits"] = static_cast<double>(c.cursor());
+    line["curriculum/skipped"] = static_cast<double>(c.skipped());
+    line["curriculum/resting"] = static_cast<double>(c.resting());
+    line["curriculum/retired"] = static_cast<double>(c.retired());
+    line["curriculum/explore_easy"] = c.explore_easy(), line["curriculum/explore_hard"] = c.explore_hard();
   }
   const double traces = line.count("traces") ? line["traces"] : 0;
   if (traces > 0) {

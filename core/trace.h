@@ -29,13 +29,15 @@ enum class DropReason : uint8_t {
   kFailed = 5,
   kEvaluation = 6,
   kOutsideBand = 7,  // its pass rate lies outside the recipe's band
-  kLowVariance = 8   // its outcomes vary, but less than the recipe asks for
+  kLowVariance = 8,  // its outcomes vary, but less than the recipe asks for
+  kRetired = 9       // its prompt is solved; a slice of such visits goes on training the confidence
 };
-inline constexpr DropReason kLastDropReason = DropReason::kLowVariance;
+inline constexpr DropReason kLastDropReason = DropReason::kRetired;
 // Kept out of the policy gradient by a filter on outcomes: such a group still trains its slots and is still observed, because what is
 // filtered by its labels says nothing true about them.
 constexpr bool IsFiltered(DropReason reason) {
-  return reason == DropReason::kNoVariance || reason == DropReason::kOutsideBand || reason == DropReason::kLowVariance;
+  return reason == DropReason::kNoVariance || reason == DropReason::kOutsideBand || reason == DropReason::kLowVariance ||
+         reason == DropReason::kRetired;
 }
 
 // Tokens [begin, end) of the completion; spans of a trace are consecutive and cover it.
@@ -101,6 +103,7 @@ struct ScoredGroup {
   std::vector<ScoredTrace> traces_G;
   DropReason drop = DropReason::kNone;  // IsFiltered: it still trains its slots and is still observed
   std::string worker;
+  double slot_weight = 1.0;  // of its slots in their loss; set by the learner from the plan, not part of a stored group
 };
 
 // Numbers of one optimizer step, sent to the coordinator; plain names as in metrics.jsonl ("reward/all/mean", "optim/grad_norm", ...).

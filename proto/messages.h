@@ -128,6 +128,7 @@ struct PlannedGroup {
   std::string reward_endpoint, hash;
   uint32_t rank = 0, tokens = 0;
   DropReason drop = DropReason::kNone;  // IsFiltered: trains the slot only
+  double slot_weight = 1.0;             // of its slots in their loss: 1 / the probability with which a random skip left its prompt in
 };
 struct StepPlan {
   PlanId plan;

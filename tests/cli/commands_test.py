@@ -14,7 +14,7 @@ CANDOR = str(pathlib.Path(sys.argv.pop(1)).resolve())
 SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
 MODEL = str(SOURCE / "recipes/tiny/model")
 ROWS = str(SOURCE / "recipes/tiny/test.jsonl")
-COMMANDS = ("init", "run", "check", "sft", "generate", "eval", "calibration", "compare", "report", "ledger", "export", "baseline", "train-rm", "reward-model", "score", "tokenize", "verifier", "bench", "doctor")
+COMMANDS = ("init", "run", "sweep", "check", "sft", "generate", "eval", "calibration", "compare", "report", "ledger", "export", "baseline", "train-rm", "reward-model", "score", "tokenize", "verifier", "bench", "doctor")
 ROLES = ("coordinator", "reward", "rollout", "trainer")
 
 
