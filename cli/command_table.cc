@@ -19,6 +19,7 @@ const std::vector<Command>& Commands() {
   static const std::vector<Command> commands = {
       {"init", Group::kStart, "a commented recipe, a verifier and a held-out split for your model and data", RunInit},
       {"run", Group::kStart, "run a recipe on this machine: its stages in order, live progress, report", RunRun},
+      {"sweep", Group::kStart, "a recipe once for every combination of some settings; accuracy against Brier, Pareto points", RunSweep},
       {"submit", Group::kStart, "run a recipe on a Slurm cluster: coordinator, learners, rollouts and rewards as jobs", RunSubmit},
       {"join", Group::kStart, "add rollouts to a run that is under way, here or as one more Slurm array", RunJoin},
       {"check", Group::kStart, "explain what a recipe trains and refuse what is known to miscalibrate", RunCheck},
@@ -34,6 +35,9 @@ const std::vector<Command>& Commands() {
       {"ledger", Group::kLook, "what became of every group of a run, and whether the books balance", RunLedger},
       {"checkpoint", Group::kTools, "list, verify and export the checkpoints of a run", nullptr},
       {"export", Group::kTools, "write a policy as a folder that Hugging Face transformers loads", nullptr},
+      {"baseline", Group::kTools, "stored answers of a reference policy, whose scores a run subtracts", nullptr},
+      {"train-rm", Group::kTools, "a reward model: heads on a policy, from scored completions", nullptr},
+      {"reward-model", Group::kTools, "serve a reward model to a reward worker, as a verifier program", nullptr},
       {"score", Group::kTools, "log-probabilities of given completions", nullptr},
       {"tokenize", Group::kTools, "token ids of texts or chats", RunTokenize},
       {"verifier", Group::kTools, "try a verifier on rows before it costs a run", RunVerifier},

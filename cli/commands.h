@@ -21,6 +21,7 @@ int RunRun(int argc, const char* const* argv);
 int RunSimulate(int argc, const char* const* argv);
 int RunStatus(int argc, const char* const* argv);
 int RunSubmit(int argc, const char* const* argv);
+int RunSweep(int argc, const char* const* argv);
 int RunTokenize(int argc, const char* const* argv);
 int RunVerifier(int argc, const char* const* argv);
 

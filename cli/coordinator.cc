@@ -1,5 +1,6 @@
 // candor coordinator: leases, plans, ledger and calibration record of a run. Started by `candor run`, or by hand or Slurm where it can be
 // reached by all other roles.
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "cli/commands.h"
@@ -23,6 +24,8 @@ RunPlan PlanOf(const Recipe& recipe, const std::map<std::string, DataSet>& data)
   plan.staleness = static_cast<uint64_t>(recipe.coordinator.staleness);
   plan.deterministic = recipe.run.deterministic;
   plan.seed = static_cast<uint64_t>(recipe.run.seed);
+  const CurriculumOptions& c = recipe.curriculum;
+  plan.curriculum = {c.skip == "greso", c.retire_at, c.retired_share, static_cast<uint32_t>(c.fill_batches)};
   if (data.count("train")) plan.datasets.push_back({"train", static_cast<uint32_t>(data.at("train").rows.size()), 1.0});
   for (const EvalSetOptions& eval : recipe.evals)
     if (eval.every > 0)
@@ -30,7 +33,17 @@ RunPlan PlanOf(const Recipe& recipe, const std::map<std::string, DataSet>& data)
   return plan;
 }
 
+// It lives as long as the run. The store's write buffers and its flushes are blocks of 128 KB and more that come and go between small ones
+// that stay: mapped on their own they go back to the system, and threads that share two arenas leave less behind.
+void ReturnFreedMemory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);  // named, it does not grow with the first block that is freed
+  mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
 Status Serve(const RoleArguments& arguments) {
+  ReturnFreedMemory();
   CANDOR_TRY(StartRoleLog(arguments, "coordinator"));
   CANDOR_ASSIGN(Recipe recipe, LoadResolvedRecipe(arguments.run_dir));
   if (!recipe.coordinator.host.empty()) ::setenv("CANDOR_HOST", recipe.coordinator.host.c_str(), 1);

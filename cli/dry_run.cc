@@ -48,13 +48,17 @@ void PrintMemory(const Recipe& r, double parameters) {
   std::printf("  reward    x %-3ld  coordinator x 1: under 100 MB each\n", static_cast<long>(r.reward.workers));
 }
 
-void PrintTime(const Recipe& r, double parameters) {
+double StepSeconds(const Recipe& r, double parameters) {
   const double traces = static_cast<double>(r.trainer.prompts_per_step * (r.trainer.group_size + r.rollout.greedy_traces));
   const double sampled = traces * static_cast<double>(r.rollout.sampling.max_new_tokens);
   const double prompts = static_cast<double>(r.trainer.prompts_per_step) * 60;
   const double learn_flop = 6 * parameters * (sampled + prompts), write_flop = 2 * parameters * (sampled + prompts);
   const double rate = 5e11;  // products per second of two cores that are fast in bf16, as a step of the main job was measured
-  const double step_s = (learn_flop + write_flop) / rate;
+  return (learn_flop + write_flop) / rate;
+}
+
+void PrintTime(const Recipe& r, double parameters) {
+  const double step_s = StepSeconds(r, parameters);
   std::printf(
       "\nTime: at most about %s a step, %s for %ld steps of RL, on two cores that are fast in bf16 (answers that end early cost less); "
       "progress "
@@ -64,10 +68,22 @@ void PrintTime(const Recipe& r, double parameters) {
 
 }  // namespace
 
+namespace {
+
+std::string WeightText(const ObjectiveOptions& o, int64_t run_steps) {
+  const WeightSchedule w = WeightScheduleOf(o, run_steps);
+  if (w.kind == WeightKind::kRamp) return fmt::format("{} at the first step, {} from step {} on", w.from, w.to, w.over + 1);
+  if (w.kind == WeightKind::kMatchStd) return fmt::format("such that it deviates {} times as much as accuracy, at most {}", w.from, w.most);
+  return fmt::format("{}", w.from);
+}
+
+}  // namespace
+
 std::string ExplainObjectives(const Recipe& r) {
   std::string text;
   for (size_t i = 0; i < r.objectives.size(); ++i) {
     const ObjectiveOptions& o = r.objectives[i];
+    const std::string weight = WeightText(o, r.trainer.steps);
     const std::string tokens = o.segment == "all"    ? "all tokens the policy writes"
                                : o.segment == "slot" ? "the confidence slot"
                                                      : "the " + o.segment + " tokens";
@@ -76,7 +92,7 @@ std::string ExplainObjectives(const Recipe& r) {
           "  {}. The confidence read from the slot is regressed on `{}` by {} (weight {}), target {}. Optimum: the probability that this "
           "answer is right. No policy gradient "
           "reaches the slot.{}\n",
-          i + 1, o.channel, o.loss == "squared_error" ? "squared error (Brier)" : "cross-entropy (log score)", o.weight,
+          i + 1, o.channel, o.loss == "squared_error" ? "squared error (Brier)" : "cross-entropy (log score)", weight,
           o.target == 1 ? "= the trace's own label" : fmt::format("= {} of its label + {} of its group's mean", o.target, 1 - o.target),
           r.rollout.greedy_traces > 0 ? " Greedy answers train it as well." : "");
     else if (o.loss == "preference")
@@ -84,12 +100,17 @@ std::string ExplainObjectives(const Recipe& r) {
           "  {}. Of each group, the answer with the highest `{}` is preferred to the one with the lowest, over {} (DPO, beta {}, weight "
           "{}), "
           "against the policy that RL starts from.\n",
-          i + 1, o.channel, tokens, o.preference_beta, o.weight);
+          i + 1, o.channel, tokens, o.preference_beta, weight);
     else
       text += fmt::format("  {}. `{}` teaches {} by policy gradient ({}, advantage {}, weight {}).\n", i + 1, o.channel, tokens,
-                          r.trainer.loss, o.advantage, o.weight);
+                          r.trainer.loss, o.advantage, weight);
   }
   return text;
+}
+
+Result<double> EstimateRlSeconds(const Recipe& r) {
+  CANDOR_ASSIGN(const double parameters, ParameterCount(r.run.model));
+  return StepSeconds(r, parameters) * static_cast<double>(r.trainer.steps);
 }
 
 int PrintDryRun(Recipe& recipe) {

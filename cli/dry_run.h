@@ -9,4 +9,7 @@ int PrintDryRun(Recipe& recipe);
 // What each objective does, one paragraph each: shared with `candor check`.
 std::string ExplainObjectives(const Recipe& recipe);
 
+// Seconds of RL at most, on two cores that are fast in bf16; kNotFound while the model is not there.
+Result<double> EstimateRlSeconds(const Recipe& recipe);
+
 }  // namespace candor::cli

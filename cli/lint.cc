@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 
+#include "cli/lint_signals.h"
 #include "core/channel_expression.h"
+#include "core/weight_schedule.h"
 #include "reward/channels.h"
 
 namespace candor::cli {
@@ -49,8 +52,8 @@ bool Reads(const ObjectiveOptions& o, const std::string& channel) {
   return expression && std::find(expression->names().begin(), expression->names().end(), channel) != expression->names().end();
 }
 
-// The effective weights of accuracy and of the scoring rules in one policy-gradient objective.
-Weights WeightsOf(const Recipe& r, const ObjectiveOptions& objective) {
+// What accuracy and the scoring rules weigh in one policy-gradient objective, before its own weight.
+Weights UnitWeightsOf(const Recipe& r, const ObjectiveOptions& objective) {
   auto expression = ChannelExpression::Parse(objective.channel);
   if (!expression) return {};
   Weights w;
@@ -61,37 +64,84 @@ Weights WeightsOf(const Recipe& r, const ObjectiveOptions& objective) {
     const double weight = WeightOf(*expression, rule.channel);
     w.calibration += weight, w.spread += weight * rule.spread;
   }
-  return {objective.weight * w.accuracy, objective.weight * w.calibration, objective.weight * w.spread};
+  return w;
 }
 
 bool ReachesAnswer(const ObjectiveOptions& o) {
   return o.loss == "policy_gradient" && (o.segment == "all" || o.segment == "answer" || o.segment == "reasoning");
 }
-// Of all objectives that reach the answer: their advantages add up on its tokens.
-Weights WeightsOnAnswer(const Recipe& recipe) {
-  Weights total;
-  for (const ObjectiveOptions& o : recipe.objectives) {
-    if (!ReachesAnswer(o)) continue;
-    const Weights own = WeightsOf(recipe, o);
-    total.accuracy += own.accuracy, total.calibration += own.calibration, total.spread += own.spread;
-  }
-  return total;
+bool HasSchedule(const Recipe& r) {
+  return std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.weight_schedule != "constant"; });
 }
+WeightSchedule ScheduleOf(const Recipe& r, const ObjectiveOptions& o) { return WeightScheduleOf(o, r.trainer.steps); }
+// Over the whole run: a ramp is largest at one of its ends.
+double LargestWeight(const Recipe& r, const ObjectiveOptions& o) {
+  const WeightSchedule schedule = ScheduleOf(r, o);
+  return std::max(schedule.MostAt(0), schedule.MostAt(r.trainer.steps - 1));
+}
+
+// The objectives that reach the answer; their advantages add up on its tokens.
+class AnswerWeights {
+ public:
+  explicit AnswerWeights(const Recipe& r) : steps_(std::max<int64_t>(r.trainer.steps, 1)) {
+    for (const ObjectiveOptions& o : r.objectives)
+      if (ReachesAnswer(o)) parts_.push_back({UnitWeightsOf(r, o), ScheduleOf(r, o)});
+  }
+  int64_t steps() const { return steps_; }
+  // At this step (from 1). Of a weight that follows what is measured, the one that is worst for accuracy.
+  Weights At(int64_t step) const {
+    Weights total;
+    for (const auto& [unit, schedule] : parts_) {
+      const double weight = unit.spread > unit.accuracy ? schedule.MostAt(step - 1) : schedule.LeastAt(step - 1);
+      total.accuracy += weight * unit.accuracy, total.calibration += weight * unit.calibration, total.spread += weight * unit.spread;
+    }
+    return total;
+  }
+  // As At, with the largest weights: what the objectives lead to, not what may go wrong.
+  Weights MostAt(int64_t step) const {
+    Weights total;
+    for (const auto& [unit, schedule] : parts_) {
+      const double weight = schedule.MostAt(step - 1);
+      total.accuracy += weight * unit.accuracy, total.calibration += weight * unit.calibration, total.spread += weight * unit.spread;
+    }
+    return total;
+  }
+  // The first step at which a surely wrong answer may earn more than a right one.
+  std::optional<int64_t> FirstBreach() const {
+    for (int64_t step = 1; step <= steps_; ++step)
+      if (const Weights w = At(step); w.spread > w.accuracy + 1e-9) return step;
+    return std::nullopt;
+  }
+
+ private:
+  int64_t steps_;
+  std::vector<std::pair<Weights, WeightSchedule>> parts_;
+};
 bool DividesByStd(const ObjectiveOptions& o) { return o.advantage == "group_std" || o.advantage == "batch_std"; }
 
-void LintPolicyGradient(const Recipe& r, const ObjectiveOptions& o, const Weights& total, std::vector<Finding>& findings) {
-  const Weights own = WeightsOf(r, o);
-  if (own.calibration <= 0) return;
-  if (ReachesAnswer(o) && total.spread > total.accuracy + 1e-9)
-    findings.push_back(
-        {"calibration_outweighs_accuracy", true, false,
-         fmt::format(
-             "on tokens of the answer the scoring rule may pay {:g} for a surely wrong answer with confidence 0, accuracy {:g} for a "
-             "right one",
-             total.spread, total.accuracy),
-         "V(p) = w_acc p - w_cal L(p), what an honest answer earns that is right with probability p, rises everywhere only if "
-         "w_cal (loss(p, correct) - loss(p, wrong)) <= w_acc for all p (brier and spherical: w_cal <= w_acc; log, clipped: 6.9 w_cal)",
-         "lower the calibration weight, take brier, or let it reach only tokens after the answer (segment = \"confidence\" or the slot)"});
+Finding Outweighs(const Recipe& r, const AnswerWeights& answer, int64_t step) {
+  const Weights total = answer.At(step);
+  const std::string when = HasSchedule(r) ? fmt::format("at step {} of {}, ", step, answer.steps()) : "";
+  return {
+      "calibration_outweighs_accuracy",
+      true,
+      false,
+      fmt::format("{}on tokens of the answer the scoring rule may pay {:g} for a surely wrong answer with confidence 0, accuracy {:g} for "
+                  "a right one",
+                  when, total.spread, total.accuracy),
+      "V(p) = w_acc p - w_cal L(p), what an honest answer earns that is right with probability p, rises everywhere only if "
+      "w_cal (loss(p, correct) - loss(p, wrong)) <= w_acc for all p (brier and spherical: w_cal <= w_acc; log, clipped: 6.9 w_cal)",
+      HasSchedule(r) ? "lower the calibration weight (weight_to, weight_max), keep accuracy's up, or let it reach only tokens after the "
+                       "answer (segment = \"confidence\" or the slot)"
+                     : "lower the calibration weight, take brier, or let it reach only tokens after the answer (segment = "
+                       "\"confidence\" or the slot)"};
+}
+
+void LintPolicyGradient(const Recipe& r, const ObjectiveOptions& o, const AnswerWeights& answer, std::optional<int64_t> breach,
+                        std::vector<Finding>& findings) {
+  const Weights own = UnitWeightsOf(r, o);
+  if (own.calibration <= 0 || LargestWeight(r, o) <= 0) return;
+  if (ReachesAnswer(o) && breach) findings.push_back(Outweighs(r, answer, *breach));
   if (o.advantage == "group_std")
     findings.push_back({"group_std_of_scoring_rule", true, false,
                         fmt::format("`{}` is divided by its group's standard deviation", o.channel),
@@ -105,11 +155,33 @@ void LintPolicyGradient(const Recipe& r, const ObjectiveOptions& o, const Weight
                         "checked beforehand",
                         "advantage = \"group_mean\" for both, or segment = \"confidence\" for this one"});
   if (r.reward.filter != "none")
-    findings.push_back({"filter_drops_calibration", false, false,
+    findings.push_back({"filter_drops_calibration", true, false,
                         fmt::format("groups that reward.filter = \"{}\" drops do not teach `{}`", r.reward.filter, o.channel),
                         "kept groups have pass rates in [1/G, 1 - 1/G] only (p = .9 is seen as .824 at G = 8), and no weight can undo a "
                         "selection by outcomes",
                         "reward.filter = \"none\", or train the confidence on the slot, which filtered groups still teach"});
+}
+
+// Prompts chosen by what they gave before.
+void LintCurriculum(const Recipe& r, std::vector<Finding>& findings) {
+  const CurriculumOptions& c = r.curriculum;
+  const bool slot = std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.segment == "slot"; });
+  const bool stated = std::any_of(r.objectives.begin(), r.objectives.end(), [&](const ObjectiveOptions& o) {
+    return o.loss == "policy_gradient" && LargestWeight(r, o) * UnitWeightsOf(r, o).calibration > 0;
+  });
+  if (stated && c.retire_at > 0)
+    findings.push_back({"retirement_drops_calibration", true, false,
+                        fmt::format("prompts with a pass rate of {:g} and more no longer teach the stated confidence", c.retire_at),
+                        "they are chosen by their outcomes: nothing near p = 1 is seen, and no weight can undo that",
+                        "curriculum.retire_at = 0, or train the confidence on the slot, which a share of the retired goes on teaching"});
+  if (stated && c.skip != "none")
+    findings.push_back({"skips_not_weighted", false, false, "prompts that are passed over teach the stated confidence less often",
+                        "the weight 1 / P(kept) that makes up for a random skip is that of the slot's loss; a policy gradient has none",
+                        "train the confidence on the slot, or curriculum.skip = \"none\""});
+  if (slot && c.retire_at > 0 && c.retired_share == 0)
+    findings.push_back({"no_easy_targets", false, false, "retired prompts do not train the slot any more",
+                        "the slot then sees no prompt near p = 1 and grows too careful on them",
+                        "curriculum.retired_share = 0.1 (they train the slot alone)"});
 }
 
 // Channels that are used against their purpose.
@@ -118,11 +190,6 @@ void LintChannels(const ObjectiveOptions& o, std::vector<Finding>& findings) {
     findings.push_back({"majority_labels_feed_calibration", true, false, "the slot is regressed on majority votes",
                         "a vote is no truth: the confidence would be calibrated to how often the policy agrees with itself",
                         "channel = \"accuracy\" with a verifier, or no slot objective"});
-  if (Reads(o, "contrast") && o.loss == "policy_gradient" && o.advantage != "none")
-    findings.push_back({"contrast_cancels", true, false,
-                        fmt::format("advantage = \"{}\" subtracts the prompt's mean from the channel contrast", o.advantage),
-                        "the stored baseline is one number per prompt, which a mean over the prompt's traces removes again",
-                        "advantage = \"none\": the stored scores are the baseline"});
   if (Reads(o, "tiar") && o.advantage != "none")
     findings.push_back({"tiar_is_normalised", false, false, fmt::format("the bonus tiar goes through advantage = \"{}\"", o.advantage),
                         "as published it is added after normalisation; as a reward it shifts every trace's mean and deviation",
@@ -187,12 +254,15 @@ void LintSlot(const Recipe& r, const ObjectiveOptions& o, std::vector<Finding>& 
 
 std::vector<Finding> Lint(const Recipe& recipe) {
   std::vector<Finding> findings;
-  const Weights total = WeightsOnAnswer(recipe);
+  const AnswerWeights answer(recipe);
+  const std::optional<int64_t> breach = answer.FirstBreach();
   for (const ObjectiveOptions& o : recipe.objectives) {
-    if (o.loss == "policy_gradient") LintPolicyGradient(recipe, o, total, findings);
+    if (o.loss == "policy_gradient") LintPolicyGradient(recipe, o, answer, breach, findings);
     LintSlot(recipe, o, findings);
     LintChannels(o, findings);
+    LintSignals(recipe, o, findings);
   }
+  LintCurriculum(recipe, findings);
   LintJudges(recipe, findings);
   for (Finding& finding : findings)
     finding.allowed = std::find(recipe.run.allow.begin(), recipe.run.allow.end(), finding.name) != recipe.run.allow.end();
@@ -200,14 +270,17 @@ std::vector<Finding> Lint(const Recipe& recipe) {
 }
 
 std::string ExplainOptimum(const Recipe& recipe) {
-  const Weights total = WeightsOnAnswer(recipe);
+  const AnswerWeights answer(recipe);
   const bool stated = std::any_of(recipe.objectives.begin(), recipe.objectives.end(), [&](const ObjectiveOptions& o) {
-    return o.loss == "policy_gradient" && WeightsOf(recipe, o).calibration > 0;
+    return o.loss == "policy_gradient" && LargestWeight(recipe, o) * UnitWeightsOf(recipe, o).calibration > 0;
   });
-  std::string text = total.accuracy > 0 ? "Optimum of the answer: the one that is most probably right" : "Nothing rewards right answers";
-  if (total.calibration > 0)
+  const Weights first = answer.MostAt(1), last = answer.MostAt(answer.steps());
+  std::string text = last.accuracy > 0 ? "Optimum of the answer: the one that is most probably right" : "Nothing rewards right answers";
+  if (first.calibration > 0 || last.calibration > 0)
     text += fmt::format("; an honest answer that is right with probability p earns {:g} p + {:g} times the scoring rule's best at p",
-                        total.accuracy, total.calibration);
+                        first.accuracy, first.calibration);
+  if (first.calibration != last.calibration || first.accuracy != last.accuracy)
+    text += fmt::format(" at the first step, {:g} p + {:g} times it at the last", last.accuracy, last.calibration);
   text += ".\n";
   if (recipe.format.confidence == "verbal")
     text += stated ? "Optimum of the stated confidence: the probability that this answer is right.\n"

@@ -17,11 +17,11 @@ struct TorchCommand {
   int (*run)(int argc, const char* const* argv);
 };
 constexpr TorchCommand kCommands[] = {
-    {"bench", candor::cli::RunBench},         {"checkpoint", candor::cli::RunCheckpoint},
-    {"eval", candor::cli::RunEval},           {"export", candor::cli::RunExport},
-    {"generate", candor::cli::RunGenerate},   {"score", candor::cli::RunScore},
-    {"serve", candor::cli::RunServe},         {"sft", candor::cli::RunSft},
-    {"rollout", candor::cli::RunRolloutRole}, {"trainer", candor::cli::RunTrainerRole},
+    {"baseline", candor::cli::RunBaseline},   {"bench", candor::cli::RunBench},      {"checkpoint", candor::cli::RunCheckpoint},
+    {"eval", candor::cli::RunEval},           {"export", candor::cli::RunExport},    {"generate", candor::cli::RunGenerate},
+    {"score", candor::cli::RunScore},         {"sft", candor::cli::RunSft},          {"rollout", candor::cli::RunRolloutRole},
+    {"trainer", candor::cli::RunTrainerRole}, {"train-rm", candor::cli::RunTrainRm}, {"reward-model", candor::cli::RunRewardModel},
+    {"serve", candor::cli::RunServe},
 };
 // For `candor doctor`: the GPU that device = "auto" takes, or why it takes none.
 int PrintDevice() {

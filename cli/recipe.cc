@@ -91,6 +91,7 @@ void Declare(OptionTable& table, Recipe& recipe) {
   Declare(table, recipe.rollout);
   Declare(table, recipe.reward);
   Declare(table, recipe.trainer);
+  Declare(table, recipe.curriculum);
   Declare(table, recipe.coordinator);
   Declare(table, recipe.placement);
   Declare(table, recipe.slurm);

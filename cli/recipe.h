@@ -87,6 +87,7 @@ struct Recipe {
   RewardOptions reward;
   std::vector<ObjectiveOptions> objectives;
   TrainerOptions trainer;
+  CurriculumOptions curriculum;
   CoordinatorOptions coordinator;
   PlacementOptions placement;
   SlurmOptions slurm;

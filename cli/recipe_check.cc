@@ -11,6 +11,7 @@
 #include "core/fs.h"
 #include "reward/channels.h"
 #include "reward/judges/judge.h"
+#include "reward/policy_channels.h"
 #include "reward/scorer.h"
 #include "reward/verifiers/verifier.h"
 #include "text/prompt.h"
@@ -73,8 +74,9 @@ std::string WhatFills(const std::string& name) {
   for (const auto& [channels, need] : std::initializer_list<std::pair<std::string, const char*>>{
            {" abstained thresholded tiar ", "name answers that decline: reward.abstain = [\"I don't know\"]"},
            {" rubric ", "add a [[criterion]] channel = \"...\""},
-           {" contrast ", "name the row's field with the stored answers' scores: reward.baseline_field = \"...\""},
-           {" brier spherical log soft_brier soft_spherical soft_log denoised_brier ", "set format.confidence = \"verbal\" or \"slot\""}})
+           {" contrast baseline ", "name the row's field with the stored answers' scores: reward.baseline_field = \"...\""},
+           {" brier spherical log soft_brier soft_spherical soft_log denoised_brier confidence ",
+            "set format.confidence = \"verbal\" or \"slot\""}})
     if (channels.find(" " + name + " ") != std::string::npos) return need;
   return "";
 }
@@ -110,6 +112,17 @@ Status CheckSegment(const Recipe& r, const ObjectiveOptions& o, const std::strin
   return {};
 }
 
+// What judges reasoning by the reference answer behind it needs reasoning, and in front of the answer.
+Status CheckReference(const Recipe& r, const ObjectiveOptions& o, const std::string& where) {
+  CANDOR_ASSIGN(const ChannelExpression expression, ChannelExpression::Parse(o.channel));
+  const auto place = [&](const char* tag) { return std::find(r.format.tags.begin(), r.format.tags.end(), tag); };
+  const bool thinks = Contains(r.format.tags, "think") && place("think") < place("answer");
+  if (NeedsReference({expression.names().begin(), expression.names().end()}) && !thinks)
+    return Bad(fmt::format("`{}` compares reasonings, and the format has none before the answer", o.channel), where + ".channel",
+               "format.tags = [\"think\", \"answer\", ..]");
+  return {};
+}
+
 Status CheckObjectives(const Recipe& r) {
   if (!Contains(r.run.stages, "rl")) return {};
   if (r.objectives.empty())
@@ -120,16 +133,30 @@ Status CheckObjectives(const Recipe& r) {
   for (size_t i = 0; i < r.objectives.size(); ++i) {
     const std::string where = fmt::format("objective[{}]", i);
     const ObjectiveOptions& o = r.objectives[i];
-    if (o.advantage == "contrastive_baseline")
-      return Bad("advantage = \"contrastive_baseline\" is not in this version", where, "use leave_one_out");
+    if (o.loss == "policy_gradient" && o.advantage == "contrastive_baseline" && r.reward.baseline_field.empty())
+      return Bad("advantage = \"contrastive_baseline\" has no stored answers to compare with", where + ".advantage",
+                 "write them with candor baseline, and name their field: reward.baseline_field = \"baseline_scores\"");
     if (o.loss == "policy_gradient" && o.advantage == "pass_at_k" && o.pass_k > r.trainer.group_size)
       return Bad(fmt::format("pass_k = {} of a group of {}", o.pass_k, r.trainer.group_size), where + ".pass_k",
                  "at most trainer.group_size, and less to learn anything from a group with one right answer");
+    const bool centred = o.loss == "policy_gradient" && (o.advantage == "group_mean" || o.advantage == "leave_one_out");
+    if (o.weight_schedule == "match_std" && !centred)
+      return Bad("weight_schedule = \"match_std\" scales values that are compared with their group's mean", where + ".weight_schedule",
+                 "loss = \"policy_gradient\" with advantage = \"group_mean\" or \"leave_one_out\"");
     CANDOR_TRY(CheckSegment(r, o, where));
     CANDOR_TRY(CheckChannel(o.channel, known, where));
+    CANDOR_TRY(CheckReference(r, o, where));
   }
   for (size_t i = 0; i < r.reward.criteria.size(); ++i)
     CANDOR_TRY(CheckChannel(r.reward.criteria[i].channel, known, fmt::format("criterion[{}]", i)));
+  return {};
+}
+
+Status CheckCurriculum(const Recipe& r) {
+  const bool slot = std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.segment == "slot"; });
+  if (r.curriculum.retire_at > 0 && r.curriculum.retired_share > 0 && !slot)
+    return Bad("retired prompts go on training the confidence slot, and no objective does", "curriculum.retired_share",
+               "set it to 0, or add an [[objective]] with segment = \"slot\"");
   return {};
 }
 
@@ -151,6 +178,7 @@ Result<std::vector<std::string>> ChannelsRead(const Recipe& r) {
     CANDOR_ASSIGN(const ChannelExpression expression, ChannelExpression::Parse(o.channel));
     for (const std::string& name : expression.names())
       if (!Contains(names, name)) names.push_back(name);
+    if (o.loss == "policy_gradient" && o.advantage == "contrastive_baseline" && !Contains(names, "baseline")) names.push_back("baseline");
   }
   return names;
 }
@@ -160,6 +188,7 @@ Status CheckRecipe(const Recipe& r) {
   CANDOR_TRY(CheckStages(r));
   CANDOR_ASSIGN(const TagFormat format, TagFormat::From(r.format.tags, r.format.confidence));
   CANDOR_TRY(CheckObjectives(r));
+  CANDOR_TRY(CheckCurriculum(r));
   CANDOR_TRY(CheckEngineOptions(r.rollout.engine));
   CANDOR_TRY(CheckSamplingOptions(r.rollout.sampling));
   CANDOR_TRY(ScoreRules::From(format, r.reward));

@@ -25,8 +25,9 @@ option(CANDOR_UNITY "compile several sources as one file" ${CANDOR_UNITY_DEFAULT
 function(candor_unite target files)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ${CANDOR_UNITY} UNITY_BUILD_BATCH_SIZE ${files})
 endfunction()
-# One family a file, with the same names in each.
-set_source_files_properties(model/llama.cc model/qwen2.cc model/qwen3.cc PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+# By themselves: a kernel file's instruction set must not reach its neighbours, and the families have one file each with the same names.
+file(GLOB _alone CONFIGURE_DEPENDS model/kernels/*.cc)
+set_source_files_properties(${_alone} model/llama.cc model/qwen2.cc model/qwen3.cc PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 
 set(CANDOR_TORCH_OPTIONS -O3 -Winvalid-pch -Wno-conversion -Wno-shadow)
 

@@ -52,7 +52,9 @@ struct AuditStep {
       if (WaveOf(group.group) != r.plan.step.value)
         a.Complain(fmt::format("plan {} takes group {} from another wave", r.plan.plan.value, group.group.value));
     }
-    for (uint32_t position = 0; position < a.plan_.prompts_per_step; ++position) {
+    const auto extended = a.extended_.find(r.plan.step.value);
+    const uint32_t size = a.plan_.prompts_per_step + (extended == a.extended_.end() ? 0 : extended->second);
+    for (uint32_t position = 0; position < size; ++position) {
       const GroupId id = MakeGroupId(r.plan.step.value, position);
       if (!named.count(id) && !a.ends_.count(id))
         a.Complain(fmt::format("plan {} leaves out group {}, which has not ended", r.plan.plan.value, id.value));
@@ -95,6 +97,17 @@ struct AuditStep {
     a.checkpointed_ = std::max(a.checkpointed_, r.step.value);
     a.covered_ = std::max(a.covered_, r.step.value - std::min(r.step.value, r.replayable_steps));
   }
+  // Only the wave that the learner waits for, once all of it is scored or dropped.
+  void operator()(const WaveExtended& r) const {
+    uint32_t& added = a.extended_[r.wave.value];
+    if (r.wave.value != a.last_step_ + 1) a.Complain(fmt::format("wave {} was extended after step {}", r.wave.value, a.last_step_));
+    for (uint32_t position = 0; position < a.plan_.prompts_per_step + added; ++position) {
+      const GroupId id = MakeGroupId(r.wave.value, position);
+      if (!a.scored_.count(id) && !a.ends_.count(id))
+        a.Complain(fmt::format("wave {} was extended before group {} was scored", r.wave.value, id.value));
+    }
+    added += r.groups;
+  }
   void operator()(const RunFinished&) const {
     a.balance_.finished = true;
     if (a.last_step_ >= a.plan_.steps) a.covered_ = std::max(a.covered_, a.checkpointed_);
@@ -107,6 +120,7 @@ Balance Auditor::Result() const {
   Balance balance = balance_;
   const uint64_t waves = std::min(plan_.steps, furthest_step_ + 1 + plan_.staleness);
   balance.issued = waves * plan_.prompts_per_step;
+  for (const auto& [wave, added] : extended_) balance.issued += added;
   for (uint64_t version : versions_)
     for (const EvalPlan& eval : plan_.evals)
       if (EvalIsDue(plan_, eval, {version})) balance.issued += eval.rows;

@@ -39,6 +39,7 @@ class Auditor {
   std::map<GroupId, GroupScored> scored_;  // and not reopened since
   std::map<uint64_t, StepPlan> plans_;
   std::set<uint64_t> versions_, plan_ids_;
+  std::map<uint64_t, uint32_t> extended_;  // wave -> groups added to it
   uint64_t last_step_ = 0, furthest_step_ = 0, segment_ = 1;
   uint64_t checkpointed_ = 0, covered_ = 0;  // groups of steps up to covered_ were let go
   Balance balance_;

@@ -19,7 +19,7 @@ std::string BooksJson(const CoordinatorState& state, uint64_t ledger_sequence) {
   return json{{"ledger_sequence", ledger_sequence},
               {"segment", state.segment().value},
               {"last_step", state.last_done().value},
-              {"prompt_cursor", {{"wave", issued + 1}, {"position", 0}}},
+              {"prompt_cursor", {{"wave", issued + 1}, {"position", 0}, {"visits", state.curriculum().cursor()}}},
               {"rng", {{"seed", state.plan().seed}}},
               {"record_watermark", {{"segment", state.segment().value}, {"step", state.last_done().value}}},
               {"spooled", spooled},

@@ -83,6 +83,7 @@ Status VisitRecords(const Store& store, const std::function<Status(const LedgerR
 Status CheckSamePlan(const RunPlan& now, const std::string& stored) {
   CANDOR_ASSIGN(RunPlan before, PlanFromJson(stored));
   before.steps = now.steps;
+  before.curriculum.fill_batches = now.curriculum.fill_batches;  // a run that could not fill a step may get more tries
   for (size_t i = 0; i < before.evals.size() && i < now.evals.size(); ++i) before.evals[i].every = now.evals[i].every;
   if (PlanToJson(before) == PlanToJson(now)) return {};
   return Fail(ErrorCode::kInvalidInput,
@@ -146,17 +147,20 @@ std::string PlanToJson(const RunPlan& plan) {
   nlohmann::json datasets = nlohmann::json::array(), evals = nlohmann::json::array();
   for (const DatasetPlan& d : plan.datasets) datasets.push_back({{"name", d.name}, {"rows", d.rows}, {"weight", d.weight}});
   for (const EvalPlan& e : plan.evals) evals.push_back({{"name", e.name}, {"rows", e.rows}, {"every", e.every}});
-  return nlohmann::json{{"run_id", plan.run_id},
-                        {"steps", plan.steps},
-                        {"prompts_per_step", plan.prompts_per_step},
-                        {"group_size", plan.group_size},
-                        {"greedy_traces", plan.greedy_traces},
-                        {"staleness", plan.staleness},
-                        {"deterministic", plan.deterministic},
-                        {"seed", plan.seed},
-                        {"datasets", datasets},
-                        {"evals", evals}}
-      .dump();
+  nlohmann::json json{{"run_id", plan.run_id},
+                      {"steps", plan.steps},
+                      {"prompts_per_step", plan.prompts_per_step},
+                      {"group_size", plan.group_size},
+                      {"greedy_traces", plan.greedy_traces},
+                      {"staleness", plan.staleness},
+                      {"deterministic", plan.deterministic},
+                      {"seed", plan.seed},
+                      {"datasets", datasets},
+                      {"evals", evals}};
+  if (const CurriculumPlan& c = plan.curriculum; !(c == CurriculumPlan{}))  // ledgers without one stay as they were
+    json["curriculum"] = {
+        {"skip", c.skip}, {"retire_at", c.retire_at}, {"retired_share", c.retired_share}, {"fill_batches", c.fill_batches}};
+  return json.dump();
 }
 
 Result<RunPlan> PlanFromJson(const std::string& text) {
@@ -175,6 +179,11 @@ Result<RunPlan> PlanFromJson(const std::string& text) {
       plan.datasets.push_back({d.at("name").get<std::string>(), d.at("rows").get<uint32_t>(), d.at("weight").get<double>()});
     for (const auto& e : j.at("evals"))
       plan.evals.push_back({e.at("name").get<std::string>(), e.at("rows").get<uint32_t>(), e.at("every").get<uint64_t>()});
+    if (j.contains("curriculum")) {
+      const auto& c = j.at("curriculum");
+      plan.curriculum = {c.at("skip").get<bool>(), c.at("retire_at").get<double>(), c.at("retired_share").get<double>(),
+                         c.at("fill_batches").get<uint32_t>()};
+    }
     return plan;
   } catch (const nlohmann::json::exception& error) {
     return Fail(ErrorCode::kInvalidInput, fmt::format("the ledger's run plan cannot be read: {}", error.what()), "ledger");

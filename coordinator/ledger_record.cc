@@ -8,7 +8,7 @@ namespace candor {
 
 namespace {
 
-enum Kind : uint8_t { kScored = 1, kDropped, kReopened, kVersion, kPlan, kVoid, kTrainer, kStep, kCheckpoint, kFinished };
+enum Kind : uint8_t { kScored = 1, kDropped, kReopened, kVersion, kPlan, kVoid, kTrainer, kStep, kCheckpoint, kFinished, kExtended };
 
 class Writer {
  public:
@@ -70,6 +70,7 @@ struct Encoder {
   std::string operator()(const StepDone& r) const { return Writer(kStep).Body(r).Take(); }
   std::string operator()(const CheckpointDone& r) const { return Writer(kCheckpoint).Body(r).Take(); }
   std::string operator()(const RunFinished&) const { return Writer(kFinished).Take(); }
+  std::string operator()(const WaveExtended& r) const { return Writer(kExtended).Number(r.wave.value).Number(r.groups).Take(); }
 };
 
 template <typename T>
@@ -123,6 +124,11 @@ Result<LedgerRecord> DecodeKind(uint8_t kind, Reader& in) {
       return As(in.Body<CheckpointDone>());
     case kFinished:
       return LedgerRecord(RunFinished{});
+    case kExtended: {
+      const uint64_t wave = in.Number(), groups = in.Number();
+      if (!(groups < (1u << 20))) return Fail(ErrorCode::kInvalidInput, "a ledger record extends a wave by too many groups", "ledger");
+      return LedgerRecord(WaveExtended{{wave}, static_cast<uint32_t>(groups)});
+    }
     default:
       return Fail(ErrorCode::kVersionSkew, fmt::format("a ledger record has the unknown kind {}", kind), "ledger",
                   "it was written by a newer candor: use that one");

@@ -37,10 +37,15 @@ struct TrainerStarted {
   SegmentId segment;
 };
 struct RunFinished {};
+// Too few groups of a wave passed the filter: so many more prompts of the same wave are generated.
+struct WaveExtended {
+  StepId wave;
+  uint32_t groups = 0;
+};
 
 // GroupScored is kept without its sketches, which the calibration record holds.
 using LedgerRecord = std::variant<GroupScored, GroupDropped, GroupReopened, VersionAnnounce, PlanLogged, PlanVoided, TrainerStarted,
-                                  StepDone, CheckpointDone, RunFinished>;
+                                  StepDone, CheckpointDone, RunFinished, WaveExtended>;
 
 std::string EncodeRecord(const LedgerRecord& record);
 Result<LedgerRecord> DecodeRecord(const std::string& bytes);

@@ -38,12 +38,23 @@ void AddGroup(const GroupScored& header, StepId step, MetricLine& sums, MetricLi
 
 MetricLine StepMetrics(const CoordinatorState& state, StepId step) {
   MetricLine line, sums;
-  for (uint32_t position = 0; position < state.plan().prompts_per_step; ++position) {
+  for (uint32_t position = 0; position < state.WaveSize(step); ++position) {
     auto found = state.groups().find(MakeGroupId(step.value, position));
     if (found == state.groups().end()) continue;
     const GroupState& group = found->second;
     if (group.drop != DropReason::kNone) line[fmt::format("groups/drop/{}", Name(group.drop))] += 1;
     if (group.header) AddGroup(*group.header, step, sums, line);
+  }
+  if (const RunPlan& plan = state.plan(); plan.curriculum.fill_batches > 1) {
+    line["curriculum/batches"] = state.WaveBatches(step);
+    line["curriculum/added"] = state.WaveSize(step) - plan.prompts_per_step;
+  }
+  if (const Curriculum& c = state.curriculum(); state.plan().curriculum.NeedsPast()) {
+    line["curriculum/visits"] = static_cast<double>(c.cursor());
+    line["curriculum/skipped"] = static_cast<double>(c.skipped());
+    line["curriculum/resting"] = static_cast<double>(c.resting());
+    line["curriculum/retired"] = static_cast<double>(c.retired());
+    line["curriculum/explore_easy"] = c.explore_easy(), line["curriculum/explore_hard"] = c.explore_hard();
   }
   const double traces = line.count("traces") ? line["traces"] : 0;
   if (traces > 0) {
@@ -70,8 +81,8 @@ MetricLine StepLine(const CoordinatorState& state, StepId step, const std::map<S
                     double step_seconds, int64_t wall_ms) {
   MetricLine line = StepMetrics(state, step);
   AddCalibration(merged, "calibration/train", line);
-  if (auto report = state.reports().find(step); report != state.reports().end())
-    for (const auto& [name, value] : report->second.report.metrics) line[name] = value;  // the learner knows better what it did
+  if (const auto& done = state.last_report(); done && done->report.step == step)
+    for (const auto& [name, value] : done->report.metrics) line[name] = value;  // the learner knows better what it did
   line["step"] = static_cast<double>(step.value);
   line["segment"] = static_cast<double>(state.segment().value);
   if (step_seconds >= 0) line["time/step"] = step_seconds;

@@ -22,6 +22,35 @@ struct CoordinatorOptions {
   int64_t http_threads = 8;
 };
 
+// Which prompts are worth a rollout (coordinator/curriculum.h).
+struct CurriculumOptions {
+  std::string skip = "none";
+  double retire_at = 0.0;
+  double retired_share = 0.1;
+  int64_t fill_batches = 1;
+};
+
+inline void Declare(OptionTable& t, CurriculumOptions& o) {
+  t.Section("curriculum", "Which prompts are generated for, and when a step has enough of them.");
+  t.String("skip", &o.skip,
+           {.help = "greso: prompts that were all right or all wrong in their last visits are passed over at random before anything is "
+                    "generated, the more often the longer that lasts",
+            .choices = {"none", "greso"}});
+  t.Double("retire_at", &o.retire_at,
+           {.min = 0, .max = 1, .help = "a prompt whose pass rate over all its visits is at least this is retired; 0 = none is"});
+  t.Double("retired_share", &o.retired_share,
+           {.min = 0,
+            .max = 1,
+            .help = "share of a retired prompt's visits that are generated all the same and train the confidence slot alone"});
+  t.Int("fill_batches", &o.fill_batches,
+        {.min = 1,
+         .max = 1000,
+         .unit = "batches",
+         .help =
+             "a step whose groups did not pass reward.filter gets more prompts until prompts_per_step have; after so many batches the run "
+             "ends with an error; 1 = a step may be short"});
+}
+
 inline void Declare(OptionTable& t, CoordinatorOptions& o) {
   t.Section("coordinator", "Who generates what and when; the books; the HTTP interface.");
   t.Int("staleness", &o.staleness,

@@ -102,11 +102,47 @@ void CalibrationRecord::PutMerged(const std::map<SeriesKey, CalSketch>& merged, 
   for (const auto& [series, sketch] : merged) batch.puts.emplace_back(KeyOf(kMergedKey, series, step, segment.value), sketch.Encode());
 }
 
+Status CalibrationRecord::PutEmptied(const std::string& stream, const std::map<SeriesKey, CalSketch>& merged, StepId step,
+                                     SegmentId segment, StoreBatch& batch) const {
+  CANDOR_ASSIGN(std::vector<SeriesKey> all, List());
+  for (const SeriesKey& series : all) {
+    if (series.stream != stream || merged.count(series)) continue;
+    bool older = false;
+    CANDOR_TRY(store_.Scan(KeyOf(kMergedKey, series, step, 0), KeyOf(kMergedKey, series, step, segment.value),
+                           [&](std::string_view, std::string_view) {
+                             older = true;
+                             return false;
+                           }));
+    if (older) batch.puts.emplace_back(KeyOf(kMergedKey, series, step, segment.value), CalSketch().Encode());
+  }
+  return {};
+}
+
 Status CalibrationRecord::DropCovered(const std::string& stream, StepId through, StoreBatch& batch) const {
   CANDOR_ASSIGN(std::vector<SeriesKey> all, List());
   for (const SeriesKey& series : all)
     if (series.stream == stream)
       batch.delete_ranges.emplace_back(SeriesPrefix(kGroupKey, series), KeyOf(kGroupKey, series, {through.value + 1}, 0));
+  return {};
+}
+
+Status CalibrationRecord::DropGroups(const std::string& stream, const std::vector<std::pair<StepId, GroupId>>& groups,
+                                     StoreBatch& batch) const {
+  if (groups.empty()) return {};
+  const std::set<std::pair<StepId, GroupId>> gone(groups.begin(), groups.end());
+  std::erase_if(batch.puts, [&](const auto& put) {
+    if (!put.first.starts_with(kGroupKey)) return false;
+    const std::optional<ParsedKey> parsed = ParseKey(put.first);
+    return parsed && parsed->series.stream == stream && gone.count({parsed->step, {parsed->last}}) > 0;
+  });
+  CANDOR_ASSIGN(std::vector<SeriesKey> all, List());
+  for (const SeriesKey& series : all) {
+    if (series.stream != stream) continue;
+    for (const auto& [step, group] : gone) {
+      const std::string key = KeyOf(kGroupKey, series, step, group.value);
+      batch.delete_ranges.emplace_back(key, key + '\0');
+    }
+  }
   return {};
 }
 

@@ -1,11 +1,13 @@
 // The calibration record: what the policy said it believed and whether it was right, as integer sketches that add. A group's observations
 // are kept under (stream, signal, slice, step, group), so that a group that is scored again overwrites itself and nothing is counted twice;
+// when its result is taken back (the group is opened again) they go, for it may end as dropped;
 // when a step is done they are merged into one sketch per (series, step, segment), and their own keys go once a checkpoint covers the step.
 // Steps that were undone stay visible under their old segment until the new one has them again. Streams: "train" (step = the wave) and
 // "eval/<name>" (step = the policy version that answered). Slice "" is everything.
 #pragma once
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calibration/sketch.h"
@@ -31,8 +33,14 @@ class CalibrationRecord {
   Result<std::map<SeriesKey, calibration::CalSketch>> MergeStep(const std::string& stream, StepId step) const;
   // The merged sketches of a done step, to be written.
   static void PutMerged(const std::map<SeriesKey, calibration::CalSketch>& merged, StepId step, SegmentId segment, StoreBatch& batch);
+  // Series that an undone life of the step had and that are not in `merged`: empty from this segment on, or the old ones would be seen for
+  // ever.
+  Status PutEmptied(const std::string& stream, const std::map<SeriesKey, calibration::CalSketch>& merged, StepId step, SegmentId segment,
+                    StoreBatch& batch) const;
   // Removes the groups' own keys of a stream's steps that a checkpoint covers (their merged sketches stay).
   Status DropCovered(const std::string& stream, StepId through, StoreBatch& batch) const;
+  // Takes these groups' observations out again, also out of the batch itself, whose puts come before.
+  Status DropGroups(const std::string& stream, const std::vector<std::pair<StepId, GroupId>>& groups, StoreBatch& batch) const;
   // The sum over steps from..to: of each step the merged sketch of its newest segment, or the groups so far.
   Result<calibration::CalSketch> Query(const SeriesKey& series, StepId from, StepId to) const;
   // Everything that has observations.

@@ -18,6 +18,12 @@ Status CheckRunPlan(const RunPlan& plan) {
   if (!(0 < plan.group_size && plan.group_size <= 4096 && plan.greedy_traces <= 4096 - plan.group_size))
     return bad(fmt::format("groups of {} + {} traces", plan.group_size, plan.greedy_traces), "give between 1 and 4096 in all");
   if (plan.datasets.empty()) return bad("no data set to train on", "name one under [[data.train]]");
+  const CurriculumPlan& c = plan.curriculum;
+  if (!(0.0 <= c.retire_at && c.retire_at <= 1.0 && 0.0 <= c.retired_share && c.retired_share <= 1.0))
+    return bad(fmt::format("retire_at {} with retired_share {}", c.retire_at, c.retired_share), "give numbers from 0 to 1");
+  if (!(0 < c.fill_batches && uint64_t{c.fill_batches} * plan.prompts_per_step < (1u << 20)))
+    return bad(fmt::format("{} batches of {} prompts in a step", c.fill_batches, plan.prompts_per_step),
+               "give at least 1, and less than a million prompts in all");
   if (plan.evals.size() > kMaxEvals) return bad(fmt::format("{} evaluation sets", plan.evals.size()), "at most 128");
   std::set<std::string> names;
   for (const DatasetPlan& dataset : plan.datasets) {
@@ -39,8 +45,9 @@ bool EvalIsDue(const RunPlan& plan, const EvalPlan& eval, PolicyVersion version)
   return eval.every > 0 && version.value % eval.every == 0;
 }
 
-PromptRef PromptOrder::At(StepId wave, uint32_t position) {
-  size_t visit = static_cast<size_t>(wave.value - 1) * plan_.prompts_per_step + position;
+PromptRef PromptOrder::At(StepId wave, uint32_t position) { return AtVisit((wave.value - 1) * plan_.prompts_per_step + position); }
+
+PromptRef PromptOrder::AtVisit(uint64_t visit) {
   Extend(visit + 1);
   const Visit& v = schedule_[visit];
   return {plan_.datasets[v.dataset].name, RowOf(v.dataset, v.count)};

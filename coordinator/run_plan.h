@@ -23,6 +23,16 @@ struct EvalPlan {
   uint64_t every = 0;  // asked at version 0, after every so many steps, and at the last; 0: only at version 0 and the last
 };
 
+// Which prompts are taken (coordinator/curriculum.h), and when a step has enough groups.
+struct CurriculumPlan {
+  bool skip = false;           // pass over prompts that were easy or hard every time
+  double retire_at = 0.0;      // pass rate from which a prompt is retired; 0 = never
+  double retired_share = 0.1;  // of a retired prompt's visits that go on training the confidence
+  uint32_t fill_batches = 1;   // a step generates so many batches at most until prompts_per_step groups have passed the filter
+  bool NeedsPast() const { return skip || retire_at > 0; }
+  bool operator==(const CurriculumPlan&) const = default;
+};
+
 struct RunPlan {
   std::string run_id;
   uint64_t steps = 0;
@@ -34,6 +44,7 @@ struct RunPlan {
   uint64_t seed = 1;
   std::vector<DatasetPlan> datasets;
   std::vector<EvalPlan> evals;
+  CurriculumPlan curriculum = {};
 };
 
 // Counts in range, names different, everything that a group id can hold.
@@ -58,6 +69,8 @@ class PromptOrder {
  public:
   explicit PromptOrder(const RunPlan& plan) : plan_(plan), taken_(plan.datasets.size(), 0) {}
   PromptRef At(StepId wave, uint32_t position);
+  // The same by number: visits of wave 1 are 0, 1, ...
+  PromptRef AtVisit(uint64_t visit);
 
  private:
   struct Visit {

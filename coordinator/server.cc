@@ -206,19 +206,23 @@ void CoordinatorServer::Gather(Actions actions) {
   std::vector<std::string> complaints;
   for (const GroupScored& scored : actions.observed) PutObservations(state_.plan(), scored, with_, complaints);
   for (const std::string& complaint : complaints) spdlog::warn("{}", complaint);
+  std::vector<std::pair<StepId, GroupId>> taken_back;
   for (LedgerRecord& record : actions.records) {
     std::optional<GroupId> ended;
     if (auto* scored = std::get_if<GroupScored>(&record)) ended = scored->group;
     if (auto* dropped = std::get_if<GroupDropped>(&record)) ended = dropped->group;
     if (ended && IsEvalGroup(*ended) && state_.OpenInEval(*ended) == 0) evals_done_.push_back(*ended);
-    if (auto* checkpoint = std::get_if<CheckpointDone>(&record)) {
-      extras_.covered_ms = hooks_.clock->SteadyMs();
-      const StepId released{checkpoint->step.value - std::min(checkpoint->step.value, checkpoint->replayable_steps)};
-      if (Status dropped_keys = record_.DropCovered("train", released, with_); !dropped_keys)
+    if (auto* reopened = std::get_if<GroupReopened>(&record))
+      taken_back.emplace_back(state_.groups().at(reopened->group).wave, reopened->group);
+    const bool checkpoint = std::holds_alternative<CheckpointDone>(record);
+    if (checkpoint) extras_.covered_ms = hooks_.clock->SteadyMs();
+    if (checkpoint || std::holds_alternative<RunFinished>(record))  // both may let groups go, which are scored anew after that
+      if (Status dropped_keys = record_.DropCovered("train", state_.covered(), with_); !dropped_keys)
         LogError(dropped_keys.error(), "drop covered observations");
-    }
     records_.push_back(std::move(record));
   }
+  if (Status dropped_keys = record_.DropGroups("train", taken_back, with_); !dropped_keys)
+    LogError(dropped_keys.error(), "drop observations that were taken back");
   steps_done_.insert(steps_done_.end(), actions.steps_done.begin(), actions.steps_done.end());
 }
 
@@ -237,6 +241,7 @@ Status CoordinatorServer::WriteStepLine(StepId step, double seconds) {
   MetricLine line = StepLine(state_, step, merged, seconds, hooks_.clock->WallMs());
   StoreBatch batch;
   CalibrationRecord::PutMerged(merged, step, state_.segment(), batch);
+  if (state_.segment().value > 1) CANDOR_TRY(record_.PutEmptied("train", merged, step, state_.segment(), batch));
   const std::string json = ToJsonLine(line);
   PutLine(kMetricsFile, state_.segment().value, step.value, "", json, batch);
   CANDOR_TRY(ledger_.Commit({}, std::move(batch)));

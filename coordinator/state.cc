@@ -23,7 +23,7 @@ StateLimits LimitsOf(const CoordinatorOptions& options) {
 }
 
 CoordinatorState::CoordinatorState(RunPlan plan, StateLimits limits, uint64_t epoch)
-    : plan_(std::move(plan)), limits_(limits), order_(plan_), epoch_(epoch) {
+    : plan_(std::move(plan)), limits_(limits), curriculum_(plan_), epoch_(epoch) {
   CANDOR_CHECK(CheckRunPlan(plan_).has_value(), "a run plan is checked before it is used");
   IssueWaves();
 }
@@ -62,15 +62,29 @@ void CoordinatorState::IssueWaves() {
   const uint64_t through = std::min(plan_.steps, last_done_.value + 1 + plan_.staleness);
   while (issued_.value < through) {
     ++issued_.value;
-    for (uint32_t position = 0; position < plan_.prompts_per_step; ++position) {
-      GroupId id = MakeGroupId(issued_.value, position);
-      GroupState& group = groups_[id];
-      group.prompt = order_.At(issued_, position);
-      group.wave = issued_;
-      open_.insert(id);
-      ++by_phase_[static_cast<size_t>(GroupPhase::kOpen)];
-    }
+    IssueGroups(issued_, 0, plan_.prompts_per_step);
   }
+}
+
+void CoordinatorState::IssueGroups(StepId wave, uint32_t from, uint32_t count) {
+  for (uint32_t position = from; position < from + count; ++position) {
+    const GroupId id = MakeGroupId(wave.value, position);
+    const PromptChoice choice = curriculum_.Next();
+    GroupState& group = groups_[id];
+    group.prompt = choice.prompt, group.keep = choice.keep, group.retired = choice.retired;
+    group.wave = wave;
+    open_.insert(id);
+    ++by_phase_[static_cast<size_t>(GroupPhase::kOpen)];
+  }
+}
+
+uint32_t CoordinatorState::WaveSize(StepId wave) const {
+  const auto extended = extended_.find(wave);
+  return plan_.prompts_per_step + (extended == extended_.end() ? 0 : extended->second.first);
+}
+uint32_t CoordinatorState::WaveBatches(StepId wave) const {
+  const auto extended = extended_.find(wave);
+  return 1 + (extended == extended_.end() ? 0 : extended->second.second);
 }
 
 void CoordinatorState::IssueEvals(PolicyVersion version) {
@@ -138,6 +152,7 @@ struct RecordApplier {
     s.trainer_ = r.incarnation;
     if (s.segment_ != r.segment) {
       s.segment_ = r.segment;
+      s.curriculum_.Undo(r.step);
       for (StepId step = r.step; step <= s.last_done_; ++step.value) Undo(step);
       s.last_done_ = {r.step.value - 1};
       s.checkpointed_ = std::min(s.checkpointed_, s.last_done_);
@@ -151,7 +166,7 @@ struct RecordApplier {
       for (const PlannedGroup& planned : logged->second.plan.groups)
         s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kScored);
     } else {
-      for (uint32_t position = 0; position < s.plan_.prompts_per_step; ++position) {
+      for (uint32_t position = 0; position < s.WaveSize(step); ++position) {
         const GroupId id = MakeGroupId(step.value, position);
         GroupState& group = s.groups_.at(id);
         if (group.phase != GroupPhase::kTrained) continue;
@@ -160,7 +175,7 @@ struct RecordApplier {
         s.SetPhase(id, group, GroupPhase::kOpen);
       }
     }
-    s.reports_.erase(step);
+    if (s.last_report_ && s.last_report_->report.step == step) s.last_report_.reset();
   }
   // As at the start of a run, with version `step` in the place of version 0: what newer ones of the abandoned lineage bring is a ghost's.
   void StartAgainFrom(StepId step) const {
@@ -170,9 +185,14 @@ struct RecordApplier {
   }
   void operator()(const StepDone& r) const {
     const StepId step = r.report.step;
-    for (const PlannedGroup& planned : s.plans_.at(step).plan.groups)
-      s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kTrained);
-    s.reports_[step] = r;
+    std::vector<PromptOutcome> outcomes;
+    for (const PlannedGroup& planned : s.plans_.at(step).plan.groups) {
+      GroupState& group = s.groups_.at(planned.group);
+      s.SetPhase(planned.group, group, GroupPhase::kTrained);
+      if (group.header) outcomes.push_back({group.prompt, group.header->correct, group.header->correct + group.header->wrong});
+    }
+    s.curriculum_.Learned(step, outcomes);
+    s.last_report_ = r;
     s.last_done_ = step;
     s.IssueWaves();
   }
@@ -180,6 +200,11 @@ struct RecordApplier {
   void operator()(const CheckpointDone& r) const {
     s.checkpointed_ = std::max(s.checkpointed_, r.step);
     s.Cover({r.step.value - std::min(r.step.value, r.replayable_steps)});
+  }
+  void operator()(const WaveExtended& r) const {
+    auto& [groups, batches] = s.extended_[r.wave];
+    s.IssueGroups(r.wave, s.plan_.prompts_per_step + groups, r.groups);
+    groups += r.groups, ++batches;
   }
   void operator()(const RunFinished&) const {
     s.finished_ = s.last_done_.value >= s.plan_.steps;  // a resume may ask for more steps
@@ -234,6 +259,9 @@ Status CoordinatorState::Replay(const LedgerRecord& record) {
     holds = holds && 0 < started->step.value && started->step <= last_done_;
     for (StepId step = started->step; holds && step <= last_done_; ++step.value) holds = step <= covered_ || plans_.count(step) > 0;
   }
+  if (auto* extended = std::get_if<WaveExtended>(&record))
+    holds = holds && 0 < extended->wave.value && extended->wave <= issued_ && extended->groups <= plan_.prompts_per_step &&
+            WaveSize(extended->wave) + extended->groups < (1u << 20);
   if (!holds)
     return Fail(ErrorCode::kInvalidInput, "the ledger does not fit this recipe", "ledger",
                 "resume with the recipe the run was started with (only its number of steps may grow)");

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/curriculum.h"
 #include "coordinator/ledger_record.h"
 #include "coordinator/options.h"
 #include "coordinator/run_plan.h"
@@ -35,6 +36,8 @@ struct GroupState {
   GroupPhase phase = GroupPhase::kOpen;
   DropReason drop = DropReason::kNone;  // a filter's while it is still trained (slot only); the reason when dropped
   uint32_t failures = 0;                // how often a worker gave it back
+  double keep = 1.0;                    // the probability with which a random skip left its prompt in
+  bool retired = false;                 // its prompt is solved: it trains the confidence alone
   std::shared_ptr<const GroupScored>
       header;  // shared with copies of the state (tests); null before scoring and once a checkpoint covers the step
   // The lease, while leased:
@@ -100,10 +103,15 @@ class CoordinatorState {
   const std::map<StepId, PlanLogged>& plans() const { return plans_; }
   const std::map<PolicyVersion, VersionInfo>& versions() const { return versions_; }
   const std::map<std::string, Waiting>& waiting() const { return waiting_; }
-  const std::map<StepId, StepDone>& reports() const { return reports_; }
+  // Of the last step done, for its line; none after the learner went back.
+  const std::optional<StepDone>& last_report() const { return last_report_; }
   // How many groups are in a phase, and were dropped for a reason.
   uint64_t CountOf(GroupPhase phase) const { return by_phase_[static_cast<size_t>(phase)]; }
   const std::map<DropReason, uint64_t>& dropped() const { return dropped_; }
+  const Curriculum& curriculum() const { return curriculum_; }
+  // Groups of a wave that was issued: prompts_per_step, and what the filter made necessary.
+  uint32_t WaveSize(StepId wave) const;
+  uint32_t WaveBatches(StepId wave) const;
   StepId last_done() const { return last_done_; }
   StepId covered() const { return covered_; }            // groups up to here were released: they cannot be replayed
   StepId checkpointed() const { return checkpointed_; }  // of the newest checkpoint
@@ -127,6 +135,7 @@ class CoordinatorState {
   void Apply(const LedgerRecord& record);
   RuleResult Dispatch(Role role, uint64_t request_id, const MessageBody& body, int64_t now_ms, Actions& actions);
   void IssueWaves();
+  void IssueGroups(StepId wave, uint32_t from, uint32_t count);
   void IssueEvals(PolicyVersion version);
   void FinishIfDone(Actions& actions);
   void NoteWaiting(const std::string& who, const std::string& what, int64_t now_ms);
@@ -163,6 +172,7 @@ class CoordinatorState {
   RuleResult OnPlanRequest(const PlanRequest& request, int64_t now_ms, Actions& actions);
   Status AdoptTrainer(const PlanRequest& request, Actions& actions);
   Result<PlanLogged> MakePlan(StepId step, uint32_t ranks) const;
+  Result<bool> FillWave(StepId step, Actions& actions);
   StepPlan ReplyPlan(const PlanLogged& logged) const;
   std::string WaitingForSpool(const PlanLogged& logged, int64_t now_ms) const;
   RuleResult PlanOrWait(const PlanLogged& logged, int64_t now_ms);
@@ -173,14 +183,15 @@ class CoordinatorState {
 
   RunPlan plan_;
   StateLimits limits_;
-  PromptOrder order_;
+  Curriculum curriculum_;
   const uint64_t epoch_;
 
   // Durable, a function of the ledger:
   std::map<GroupId, GroupState> groups_;
   std::map<StepId, PlanLogged> plans_;  // not void; the last logged for its step
   std::map<PolicyVersion, VersionInfo> versions_;
-  std::map<StepId, StepDone> reports_;  // of this lineage
+  std::optional<StepDone> last_report_;  // older ones are lines of metrics.jsonl: kept here they were most of what grew
+  std::map<StepId, std::pair<uint32_t, uint32_t>> extended_;  // waves that were: groups added, in how many batches
   std::set<Incarnation> past_trainers_;
   std::optional<Incarnation> trainer_;
   StepId issued_, last_done_, covered_, checkpointed_;

@@ -26,7 +26,8 @@ Result<DropReason> CoordinatorState::Judge(const GroupScored& scored, const Grou
     return DropReason::kGhostVersion;
   if (scored.oldest_version < OldestVersionFor(group, scored.group)) return DropReason::kStale;
   if (IsEvalGroup(scored.group)) return DropReason::kEvaluation;
-  return scored.drop == DropReason::kEvaluation ? DropReason::kFailed : scored.drop;
+  if (scored.drop == DropReason::kEvaluation) return DropReason::kFailed;
+  return group.retired && scored.drop == DropReason::kNone ? DropReason::kRetired : scored.drop;
 }
 
 CoordinatorState::RuleResult CoordinatorState::OnGroupScored(const GroupScored& scored, int64_t now_ms, Actions& actions) {

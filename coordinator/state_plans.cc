@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "coordinator/state.h"
 
@@ -28,15 +29,14 @@ std::string CoordinatorState::WaitingForStep(StepId step) const {
   if (step.value > last_done_.value + 1) return fmt::format("step {} to be done", step.value - 1);
   uint32_t open = 0, leased = 0;
   std::set<std::string> workers;
-  for (uint32_t position = 0; position < plan_.prompts_per_step; ++position) {
+  for (uint32_t position = 0; position < WaveSize(step); ++position) {
     const GroupState& group = groups_.at(MakeGroupId(step.value, position));
     open += group.phase == GroupPhase::kOpen;
     leased += group.phase == GroupPhase::kLeased;
     if (group.phase == GroupPhase::kLeased) workers.insert(group.worker);
   }
   if (open + leased == 0) return "";
-  std::string text =
-      fmt::format("step {}: {} of {} groups are not scored ({} leased", step.value, open + leased, plan_.prompts_per_step, leased);
+  std::string text = fmt::format("step {}: {} of {} groups are not scored ({} leased", step.value, open + leased, WaveSize(step), leased);
   if (!workers.empty() && workers.size() <= kNamedMax) text += fmt::format(" by {}", fmt::join(workers, ", "));
   if (workers.size() > kNamedMax) text += fmt::format(" by {} workers, {} first", workers.size(), *workers.begin());
   return text + fmt::format(", {} waiting for a worker)", open);
@@ -48,7 +48,7 @@ Result<PlanLogged> CoordinatorState::MakePlan(StepId step, uint32_t ranks) const
   logged.plan.plan = {next_plan_};
   logged.plan.step = step;
   logged.plan.ready = true;
-  for (uint32_t position = 0; position < plan_.prompts_per_step; ++position) {
+  for (uint32_t position = 0; position < WaveSize(step); ++position) {
     const GroupId id = MakeGroupId(step.value, position);
     const GroupState& group = groups_.at(id);
     if (group.phase == GroupPhase::kDropped) continue;
@@ -56,7 +56,7 @@ Result<PlanLogged> CoordinatorState::MakePlan(StepId step, uint32_t ranks) const
       return Fail(ErrorCode::kInternal, fmt::format("group {} is {} in a plan", id.value, Name(group.phase)), "plan");
     const GroupScored& header = *group.header;
     logged.plan.groups.push_back(
-        {id, header.reward_endpoint, header.hash, 0, header.prompt_tokens + header.completion_tokens, header.drop});
+        {id, header.reward_endpoint, header.hash, 0, header.prompt_tokens + header.completion_tokens, header.drop, 1.0 / group.keep});
   }
   BalanceOverRanks(logged.plan.groups, ranks);
   return logged;
@@ -130,6 +130,28 @@ CoordinatorState::RuleResult CoordinatorState::PlanOrWait(const PlanLogged& logg
   return ReplyPlan(logged);
 }
 
+// A complete wave of which the filter left too little is extended: as many prompts more as the share that passed so far lets one expect to
+// be enough, with a quarter for luck (GRESO's adaptive batch), at most one batch at a time. Only the wave of the next step: in the order of
+// steps the prompts are the same on every replay. All groups of the wave are trained, also where luck makes them more than
+// prompts_per_step.
+Result<bool> CoordinatorState::FillWave(StepId step, Actions& actions) {
+  const uint32_t wanted = plan_.prompts_per_step, size = WaveSize(step), batches = WaveBatches(step);
+  uint32_t kept = 0;
+  for (uint32_t position = 0; position < size; ++position) {
+    const GroupState& group = groups_.at(MakeGroupId(step.value, position));
+    kept += group.phase == GroupPhase::kScored && group.drop == DropReason::kNone;
+  }
+  if (plan_.curriculum.fill_batches < 2 || kept >= wanted) return false;
+  if (batches >= plan_.curriculum.fill_batches)
+    return Fail(ErrorCode::kInvalidInput,
+                fmt::format("step {}: {} of {} groups passed the filter after {} generation batches", step.value, kept, wanted, batches),
+                "curriculum.fill_batches", "raise it, train on prompts that are neither solved nor hopeless, or filter nothing");
+  const double share = std::max(static_cast<double>(kept), 1.0) / size;
+  const double more = std::ceil(1.25 * (wanted - kept) / share);
+  Commit(actions, WaveExtended{step, static_cast<uint32_t>(std::min<double>(wanted, more))});
+  return true;
+}
+
 CoordinatorState::RuleResult CoordinatorState::OnPlanRequest(const PlanRequest& request, int64_t now_ms, Actions& actions) {
   StepPlan reply;
   reply.step = request.step;
@@ -147,6 +169,14 @@ CoordinatorState::RuleResult CoordinatorState::OnPlanRequest(const PlanRequest& 
   reply.waiting_for = WaitingForStep(request.step);
   NoteWaiting("trainer", reply.waiting_for, now_ms);
   if (!reply.waiting_for.empty()) return reply;
+  if (logged == plans_.end()) {
+    CANDOR_ASSIGN(const bool extended, FillWave(request.step, actions));
+    if (extended) {
+      reply.waiting_for = WaitingForStep(request.step);
+      NoteWaiting("trainer", reply.waiting_for, now_ms);
+      return reply;
+    }
+  }
   if (logged != plans_.end()) Commit(actions, PlanVoided{logged->second.plan.plan, request.step, "another number of ranks"});
   CANDOR_ASSIGN(PlanLogged plan, MakePlan(request.step, request.ranks));
   Commit(actions, plan);

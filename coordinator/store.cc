@@ -1,8 +1,10 @@
 #include "coordinator/store.h"
 
 #include <fmt/format.h>
+#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/options.h>
+#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
 #include <cstdlib>
@@ -23,6 +25,8 @@ tl::unexpected<Error> StoreError(const std::string& what, const rocksdb::Status&
   return Fail(code, fmt::format("{}: {}", what, status.ToString()), where, fix);
 }
 
+constexpr size_t kBlockCacheBytes = size_t{512} << 10;  // what is read again and again is the last step, and that is not in a file yet
+
 rocksdb::Options MakeOptions() {
   rocksdb::Options options;
   options.info_log_level = rocksdb::WARN_LEVEL;
@@ -31,6 +35,9 @@ rocksdb::Options MakeOptions() {
   options.write_buffer_size = size_t{2} << 20;  // of small records: more is memory that grows for hours before it is flushed
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;  // a batch torn by a crash was never acknowledged
   options.compression = rocksdb::kNoCompression;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(kBlockCacheBytes, 0);
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
 }
 

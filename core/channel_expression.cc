@@ -18,6 +18,8 @@ constexpr std::pair<std::string_view, std::string_view> kNamedRewards[] = {
     {"sayself", "2*brier - 1"},
     {"rewarding_doubt", "10*((log + 3.4538776)*0.28961355 + 0.25*accuracy) - 19.9971*(1 - format)"},
     {"truthrl", "2*accuracy + abstained - 1"},
+    {"rlpr_paper", "0.9*rlpr + 0.1*format"},
+    {"rlsf_verbal", "2*accuracy*confidence - confidence - (1 - format)"},
 };
 bool IsNameStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -125,6 +127,23 @@ class ChannelExpressionParser {
   size_t at_ = 0;
   int depth_ = 0;
 };
+
+const std::vector<std::string>& PolicyChannels() {
+  static const std::vector<std::string> names = {"self_certainty", "mean_log_prob", "lowest_window",  "answer_span", "answer_prob",
+                                                 "answer_margin",  "rlpr",          "reference_prob", "dro"};
+  return names;
+}
+
+bool ChannelExpression::NeedsNoLabel() const {
+  bool own = false;
+  for (const std::string& name : names_) {
+    if (std::find(PolicyChannels().begin(), PolicyChannels().end(), name) != PolicyChannels().end())
+      own = true;
+    else if (name != "format" && name != "confidence" && name != "abstained")
+      return false;
+  }
+  return own;
+}
 
 Result<ChannelExpression> ChannelExpression::Parse(std::string_view text) {
   if (text.size() > kMaxText)

@@ -12,6 +12,9 @@
 //   sayself     2*brier - 1                               1 - 2 (a - q)^2, no accuracy in it (a negative control); an invalid completion -1
 //   rewarding_doubt  10*((log + 3.4538776)/3.4528771 + 0.25*accuracy), an invalid completion -30 (arXiv 2503.02623, scale 10)
 //   truthrl     2*accuracy + abstained - 1                correct 1, abstained 0, wrong -1 (arXiv 2509.25760)
+//   rlpr_paper  0.9*rlpr + 0.1*format                     the weights of OpenBMB/RLPR reproduce_qwen.sh
+//   rlsf_verbal 2*accuracy*confidence - confidence - (1 - format)   the stated confidence for a right answer, minus it for a wrong one: a
+//   reading of RLSF (arXiv 2507.21931) that pays for 0 and 1 only; an invalid completion gets the least, -1
 //
 // The value of a trace is missing (nullopt) when any channel it names is missing: an unknown label is never a zero. Pure, any thread.
 #pragma once
@@ -25,6 +28,9 @@
 
 namespace candor {
 
+// Channels that are the policy's own view of its answer (reward/policy_channels.h): known whatever a verifier says.
+const std::vector<std::string>& PolicyChannels();
+
 class ChannelExpression {
  public:
   // Errors show the text with the place of the fault.
@@ -34,6 +40,9 @@ class ChannelExpression {
   std::optional<double> Evaluate(const std::map<std::string, double>& channels) const;
   // The channels it reads, each once, in order of first use.
   const std::vector<std::string>& names() const { return names_; }
+  // No verifier has a part in its value: it reads the policy's own view of its answer (PolicyChannels), and beside that only format,
+  // confidence and abstained.
+  bool NeedsNoLabel() const;
   const std::string& text() const { return text_; }
 
  private:

@@ -15,7 +15,7 @@ constexpr uint64_t SplitMix64(uint64_t x) {
 }
 
 // What a number is for; two streams never share numbers.
-enum class RngStream : uint64_t { kSample = 1, kOrder, kInit, kBootstrap, kSynthetic, kSplit, kSftConfidence, kTokenChoice };
+enum class RngStream : uint64_t { kSample = 1, kOrder, kInit, kBootstrap, kSynthetic, kSplit, kSftConfidence, kTokenChoice, kCurriculum };
 
 constexpr uint64_t RandomBits(uint64_t seed, RngStream stream, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0) {
   uint64_t h = SplitMix64(seed);

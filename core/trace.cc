@@ -78,6 +78,8 @@ const char* Name(DropReason reason) {
       return "outside_band";
     case DropReason::kLowVariance:
       return "low_variance";
+    case DropReason::kRetired:
+      return "retired";
   }
   return "?";
 }

@@ -29,13 +29,15 @@ enum class DropReason : uint8_t {
   kFailed = 5,
   kEvaluation = 6,
   kOutsideBand = 7,  // its pass rate lies outside the recipe's band
-  kLowVariance = 8   // its accuracy varies, but less than the recipe asks for
+  kLowVariance = 8,  // its outcomes vary, but less than the recipe asks for
+  kRetired = 9       // its prompt is solved; a slice of such visits goes on training the confidence
 };
-inline constexpr DropReason kLastDropReason = DropReason::kLowVariance;
+inline constexpr DropReason kLastDropReason = DropReason::kRetired;
 // Kept out of the policy gradient by a filter on outcomes: such a group still trains its slots and is still observed, because what is
 // filtered by its labels says nothing true about them.
 constexpr bool IsFiltered(DropReason reason) {
-  return reason == DropReason::kNoVariance || reason == DropReason::kOutsideBand || reason == DropReason::kLowVariance;
+  return reason == DropReason::kNoVariance || reason == DropReason::kOutsideBand || reason == DropReason::kLowVariance ||
+         reason == DropReason::kRetired;
 }
 
 // Tokens [begin, end) of the completion; spans of a trace are consecutive and cover it.
@@ -60,6 +62,9 @@ struct Trace {
       signals;  // confidence signals by name: "slot", "verbal", "answer_span", "self_certainty", "lowest_window", ...
   FinishReason finish = FinishReason::kStop;
   std::string text;  // the completion decoded, special tokens left out
+  // log p of each token of the row's reference answer R where it stands in for this trace's own answer, behind its reasoning; empty where
+  // nobody asked for it (rollout/reference_scorer.h).
+  std::vector<float> reference_log_probs_R;
 };
 
 // Where a prompt comes from: the row of a data set that every role has loaded from the same file.
@@ -74,7 +79,8 @@ struct TraceGroup {
   StepId wave;  // the step these traces are meant for; for evaluation, the policy version's step
   std::vector<int32_t> prompt_tokens_P;
   std::vector<Trace> traces_G;
-  std::string worker;  // which rollout worker wrote it
+  std::string worker;                        // which rollout worker wrote it
+  std::vector<float> reference_base_R = {};  // as Trace::reference_log_probs_R, with no reasoning before the answer
 };
 
 // What the reward tier adds to a trace.
@@ -97,6 +103,7 @@ struct ScoredGroup {
   std::vector<ScoredTrace> traces_G;
   DropReason drop = DropReason::kNone;  // IsFiltered: it still trains its slots and is still observed
   std::string worker;
+  double slot_weight = 1.0;  // of its slots in their loss; set by the learner from the plan, not part of a stored group
 };
 
 // Numbers of one optimizer step, sent to the coordinator; plain names as in metrics.jsonl ("reward/all/mean", "optim/grad_norm", ...).

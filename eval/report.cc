@@ -127,7 +127,7 @@ std::string SliceTable(const json& s) {
   return html + "</table>";
 }
 
-std::string Verdict(const json& s) {
+std::string VerdictText(const json& s) {
   std::string html = "<ul>";
   for (const json& sentence : s["verdict"]) {
     const std::string words = sentence.get<std::string>();
@@ -158,7 +158,7 @@ std::string ReportHtml(const ReportInput& input) {
   std::string html =
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>" +
       EscapeXml(input.name) + " - Candor report</title><style>" + kStyle + "</style></head><body>";
-  html += "<h1>" + EscapeXml(input.name) + "</h1><p class=\"sub\">" + EscapeXml(input.title) + "</p>" + Cards(s) + Verdict(s) +
+  html += "<h1>" + EscapeXml(input.name) + "</h1><p class=\"sub\">" + EscapeXml(input.title) + "</p>" + Cards(s) + VerdictText(s) +
           Diagrams(input) + MainTables(s) + StepCharts(input.steps) + SliceTable(s);
   html += "<h2>Recipe</h2><details><summary>every key with its value</summary><pre>" + EscapeXml(input.recipe_toml) +
           "</pre></details></body></html>\n";

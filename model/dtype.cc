@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "core/check.h"
+#include "model/kernels/tile_product.h"
 #include "model/linear.h"
 
 namespace candor {
@@ -60,7 +61,7 @@ DTypeProbe ProbeDType() {
 
 DType ResolveDType(DType dtype, const at::Device& device) {
   if (dtype != DType::kAuto) return dtype;
-  return device.is_cpu() ? ProbeDType().choice : DType::kBf16;
+  return !device.is_cpu() || GetTileKernels() ? DType::kBf16 : ProbeDType().choice;
 }
 
 }  // namespace candor

@@ -1,6 +1,6 @@
-// Number formats of a policy and the choice between them. `auto` times one bf16 and one fp32 product and takes the faster: without
-// avx512_bf16 or AMX, bf16 is several times slower than fp32. GPUs take bf16. All roles of a run must agree, so one process resolves `auto`
-// and tells the others.
+// Number formats of a policy and the choice between them. `auto` is bf16 on a GPU and on a processor that multiplies bf16 itself (AMX,
+// AVX512-BF16), however busy it is just now; on others it times one bf16 and one fp32 product: bf16 is mostly several times slower there.
+// All roles of a run must agree, so one process resolves `auto` and tells the others.
 #pragma once
 #include <string>
 #include <string_view>
@@ -23,7 +23,7 @@ struct DTypeProbe {
 };
 // Times products of the shape of a decoder layer (about 0.1 s).
 DTypeProbe ProbeDType();
-// kAuto becomes what the probe chose, and bf16 on a GPU; the others stay.
+// kAuto becomes bf16 or fp32, as said above; the others stay.
 DType ResolveDType(DType dtype, const at::Device& device = at::kCPU);
 // Not for kAuto.
 at::ScalarType ToScalarType(DType dtype);

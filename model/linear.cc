@@ -1,24 +1,20 @@
-// Products over three libraries inside libtorch_cpu: oneDNN through ATen (bf16 with bf16 results, packed or not), MKL's bf16 x bf16 -> fp32
-// product (exact sums kept: residual stream, gradients of weights, logits), MKL's fp32 product. Deterministic mode uses none of them.
+// Products: oneDNN through ATen (bf16 with bf16 results, packed or not), bf16 x bf16 -> fp32 (exact sums kept: residual stream, gradients
+// of weights, logits; model/float_product.h), MKL's fp32 product, our own with packed weights. Deterministic mode has an order of its own.
 #include "model/linear.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include "core/check.h"
 #include "core/rng.h"
+#include "model/float_product.h"
 #include "model/kernels/kernels.h"
 #include "model/ordered_product.h"
 #include "model/packed_linear.h"
 #include "model/parallel.h"
 #include "model/portable/portable.h"
 
-extern "C" void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a, int lda,
-                                       const void* b, int ldb, float beta, float* c, int ldc);
-
 namespace candor {
 namespace {
-
-constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
 
 using PackFn = at::Tensor(const at::Tensor&, std::optional<int64_t>);
 using PackedLinearFn = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view,
@@ -26,15 +22,6 @@ using PackedLinearFn = at::Tensor(const at::Tensor&, const at::Tensor&, const st
 
 std::optional<at::Tensor> OptionalBias(const Linear& linear) {
   return linear.bias_O.defined() ? std::optional<at::Tensor>(linear.bias_O) : std::nullopt;
-}
-
-// c [m, n] = op(a) op(b) + beta c for contiguous bf16 a and b.
-void ProductToFloat(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const at::Tensor& a, const at::Tensor& b,
-                    float beta, const at::Tensor& c) {
-  CANDOR_CHECK(a.is_contiguous() && b.is_contiguous() && c.is_contiguous());
-  cblas_gemm_bf16bf16f32(kRowMajor, transpose_a ? kTranspose : kNoTranspose, transpose_b ? kTranspose : kNoTranspose, static_cast<int>(m),
-                         static_cast<int>(n), static_cast<int>(k), 1.0f, a.const_data_ptr(), static_cast<int>(a.size(1)),
-                         b.const_data_ptr(), static_cast<int>(b.size(1)), beta, c.mutable_data_ptr<float>(), static_cast<int>(n));
 }
 
 bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
@@ -87,7 +74,7 @@ void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& re
   }
   if (linear.tiles.defined()) return TileApply(linear, x_NI, TileOutput::kAddFloat, residual_NO);
   if (IsBf16(x_NI) && !linear.packed.defined()) {
-    ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 1.0f, residual_NO);
+    ProductToFloat(x_NI, linear.weight_OI, FactorForm::kRightTransposed, true, residual_NO);
     if (linear.bias_O.defined()) residual_NO.add_(linear.bias_O);
     return;
   }
@@ -105,7 +92,7 @@ void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor
   if (rows == 0) return;
   if (!x_NI.is_cpu()) return portable::ApplyToFloat(linear, x_NI, out_NO);
   if (linear.tiles.defined()) return TileApply(linear, x_NI, TileOutput::kFloat, out_NO);
-  if (IsBf16(x_NI)) return ProductToFloat(false, true, rows, linear.weight_OI.size(0), x_NI.size(1), x_NI, linear.weight_OI, 0.0f, out_NO);
+  if (IsBf16(x_NI)) return ProductToFloat(x_NI, linear.weight_OI, FactorForm::kRightTransposed, false, out_NO);
   at::Tensor out = out_NO;
   if (Ordered(x_NI, numerics))
     OrderedApply(linear, x_NI, false, out);
@@ -135,7 +122,7 @@ at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO, con
   if (Ordered(dy_NO, numerics)) return OrderedInputGradient(linear, dy_NO);
   if (!IsBf16(dy_NO)) return at::mm(dy_NO, linear.weight_OI);
   at::Tensor dx_NI = at::empty({dy_NO.size(0), linear.weight_OI.size(1)}, dy_NO.options().dtype(at::kFloat));
-  if (dy_NO.size(0) > 0) ProductToFloat(false, false, dy_NO.size(0), dx_NI.size(1), dy_NO.size(1), dy_NO, linear.weight_OI, 0.0f, dx_NI);
+  if (dy_NO.size(0) > 0) ProductToFloat(dy_NO, linear.weight_OI, FactorForm::kPlain, false, dx_NI);
   return dx_NI;
 }
 
@@ -151,7 +138,7 @@ void AddWeightGradient(const at::Tensor& x_NI, const at::Tensor& dy_NO, const Li
     return;
   }
   if (IsBf16(dy_NO))
-    ProductToFloat(true, false, dy_NO.size(1), x_NI.size(1), dy_NO.size(0), dy_NO, x_NI, 1.0f, weight);
+    ProductToFloat(dy_NO, x_NI, FactorForm::kLeftTransposed, true, weight);
   else
     weight.addmm_(dy_NO.t(), x_NI);
   if (bias.defined()) bias.add_(at::sum(dy_NO, 0, false, at::kFloat));

@@ -65,10 +65,15 @@ void ToWire(const PlannedGroup& from, wire::PlannedGroup* to) {
   to->set_rank(from.rank);
   to->set_tokens(from.tokens);
   to->set_drop(static_cast<wire::DropReason>(from.drop));
+  if (from.slot_weight != 1.0) to->set_slot_weight(from.slot_weight);  // 0, which is not sent, means 1
 }
 PlannedGroup FromWire(const wire::PlannedGroup& from, Checks& checks) {
+  constexpr double kMost = 1e6;
+  const double weight = from.slot_weight() == 0.0 ? 1.0 : from.slot_weight();
+  checks.Require(1.0 <= weight && weight <= kMost, "a planned group's slot weight lies outside [1, 1e6]");
   return {{from.group()}, from.reward_endpoint(), from.hash(),
-          from.rank(),    from.tokens(),          checks.Enum(from.drop(), kLastDropReason, "drop reason")};
+          from.rank(),    from.tokens(),          checks.Enum(from.drop(), kLastDropReason, "drop reason"),
+          weight};
 }
 
 }  // namespace

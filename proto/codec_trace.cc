@@ -28,6 +28,7 @@ void ToWire(const Trace& from, wire::Trace* to) {
   NumbersToWire(from.signals, to->mutable_signals());
   to->set_finish(static_cast<wire::FinishReason>(from.finish));
   to->set_text(from.text);
+  to->mutable_reference_log_probs()->Add(from.reference_log_probs_R.begin(), from.reference_log_probs_R.end());
 }
 
 std::vector<int32_t> TokensFromWire(const google::protobuf::RepeatedField<int32_t>& from, Checks& checks, const char* field) {
@@ -42,6 +43,11 @@ std::vector<float> FloatsFromWire(const google::protobuf::RepeatedField<float>& 
   std::vector<float> to(from.begin(), from.end());
   for (float value : to) checks.Finite(value, field);
   return to;
+}
+
+std::vector<float> ReferenceFromWire(const google::protobuf::RepeatedField<float>& from, Checks& checks, const char* field) {
+  checks.Require(from.size() <= kMaxTokens, fmt::format("{} are too many: {}", field, from.size()));
+  return FloatsFromWire(from, from.size(), checks, field);
 }
 
 std::vector<uint64_t> VersionsFromWire(const google::protobuf::RepeatedField<uint64_t>& runs, int tokens, Checks& checks) {
@@ -95,6 +101,7 @@ Trace FromWire(const wire::Trace& from, Checks& checks) {
   to.signals = FiniteFromWire(from.signals(), checks, "a confidence signal");
   to.finish = checks.Enum(from.finish(), FinishReason::kCancelled, "finish reason");
   to.text = from.text();
+  to.reference_log_probs_R = ReferenceFromWire(from.reference_log_probs(), checks, "reference_log_probs");
   return to;
 }
 
@@ -124,6 +131,7 @@ void ToWire(const TraceGroup& from, wire::TraceGroup* to) {
   to->mutable_prompt_tokens()->Add(from.prompt_tokens_P.begin(), from.prompt_tokens_P.end());
   for (const Trace& trace : from.traces_G) ToWire(trace, to->add_traces());
   to->set_worker(from.worker);
+  to->mutable_reference_base()->Add(from.reference_base_R.begin(), from.reference_base_R.end());
 }
 
 TraceGroup FromWire(const wire::TraceGroup& from, Checks& checks) {
@@ -136,6 +144,7 @@ TraceGroup FromWire(const wire::TraceGroup& from, Checks& checks) {
   if (!checks.ok()) return to;
   for (const wire::Trace& trace : from.traces()) to.traces_G.push_back(FromWire(trace, checks));
   to.worker = from.worker();
+  to.reference_base_R = ReferenceFromWire(from.reference_base(), checks, "reference_base");
   return to;
 }
 

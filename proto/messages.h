@@ -24,7 +24,7 @@
 
 namespace candor {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;        // 2: log-probabilities of reference answers
 inline constexpr size_t kMaxControlBytes = 4u << 20;   // control messages; protobuf may unpack to 8x
 inline constexpr size_t kMaxPayloadBytes = 64u << 20;  // trace groups and scored groups
 
@@ -128,6 +128,7 @@ struct PlannedGroup {
   std::string reward_endpoint, hash;
   uint32_t rank = 0, tokens = 0;
   DropReason drop = DropReason::kNone;  // IsFiltered: trains the slot only
+  double slot_weight = 1.0;             // of its slots in their loss: 1 / the probability with which a random skip left its prompt in
 };
 struct StepPlan {
   PlanId plan;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "calibration/scoring_rules.h"
+#include "core/channel_expression.h"
 
 namespace candor {
 
@@ -64,6 +65,8 @@ void AddWantedChannels(const ChannelInputs& in, const std::set<std::string>& wan
     const double same = right == 1.0 ? alpha : beta, other = right == 1.0 ? beta : alpha;
     channels["denoised_brier"] = ((1.0 - same) * (1.0 - seen) - other * (1.0 - flipped)) * scale;
   }
+  if (wanted.contains("confidence") && in.wants_confidence && (in.confidence || !in.format_ok))
+    channels["confidence"] = in.format_ok ? in.confidence->value() : 0.0;
   if (wanted.contains("abstained")) channels["abstained"] = in.format_ok && in.abstained ? 1.0 : 0.0;
   if (wanted.contains("ungated_accuracy") && in.answer_label != Label::kUnknown)
     channels["ungated_accuracy"] = in.answer_label == Label::kCorrect ? 1.0 : 0.0;
@@ -91,10 +94,11 @@ std::vector<std::string> FilledChannels(const RewardOptions& options, bool has_c
   std::vector<std::string> names = {"format", "accuracy", "soft", "ungated_accuracy", "denoised", "majority", "majority_true"};
   if (has_confidence)
     for (const Rule& rule : kRules) names.insert(names.end(), {rule.name, rule.soft_name});
-  if (has_confidence) names.push_back("denoised_brier");
+  if (has_confidence) names.insert(names.end(), {"denoised_brier", "confidence"});
+  names.insert(names.end(), PolicyChannels().begin(), PolicyChannels().end());
   if (!options.abstain.empty()) names.insert(names.end(), {"abstained", "thresholded", "tiar"});
   if (!options.criteria.empty()) names.push_back("rubric");
-  if (!options.baseline_field.empty()) names.push_back("contrast");
+  if (!options.baseline_field.empty()) names.insert(names.end(), {"contrast", "baseline"});
   return names;
 }
 

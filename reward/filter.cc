@@ -1,5 +1,9 @@
 #include "reward/filter.h"
 
+#include <algorithm>
+
+#include "reward/policy_channels.h"
+
 namespace candor {
 
 namespace {
@@ -33,11 +37,12 @@ bool Agrees(std::span<const ScoredTrace> traces_G) {
 }  // namespace
 
 FilterRules FilterRules::From(const RewardOptions& options) {
-  FilterRules rules{FilterKind::kNone, options.filter_low, options.filter_high, options.filter_min_variance};
+  FilterRules rules{FilterKind::kNone, options.filter_low, options.filter_high, options.filter_min_variance, options.filter_min_spread};
   if (options.filter == "accuracy") rules.kind = FilterKind::kAccuracy;
   if (options.filter == "agreement") rules.kind = FilterKind::kAgreement;
   if (options.filter == "mid_band") rules.kind = FilterKind::kMidBand;
   if (options.filter == "vcrl") rules.kind = FilterKind::kVcrl;
+  if (options.filter == "reference_spread") rules.kind = FilterKind::kReferenceSpread;
   return rules;
 }
 
@@ -52,17 +57,26 @@ static DropReason ZeroVariance(const Outcomes& out) {
   return out.sampled() + out.greedy > 0 ? DropReason::kNoVariance : DropReason::kAllUnknown;
 }
 
+static DropReason BySpread(const FilterRules& rules, std::span<const ScoredTrace> traces_G) {
+  const std::vector<double> spread_R = ReferenceSpread(traces_G);
+  const bool varies = std::any_of(spread_R.begin(), spread_R.end(), [&](double s) { return s >= rules.min_spread; });
+  return varies ? DropReason::kNone : DropReason::kLowVariance;
+}
+
 DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
   return ZeroVariance(Count(traces_G, abstained_G));
 }
 
 DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
   const Outcomes out = Count(traces_G, abstained_G);
+  if (rules.kind == FilterKind::kReferenceSpread) return BySpread(rules, traces_G);
+  if (rules.kind == FilterKind::kNone && !rules.needs_label) return DropReason::kNone;
   const DropReason zero_variance = ZeroVariance(out);
   if (zero_variance == DropReason::kAllUnknown) return zero_variance;
   const double rate = out.sampled() > 0 ? static_cast<double>(out.correct) / out.sampled() : 0.0;
   switch (rules.kind) {
     case FilterKind::kNone:
+    case FilterKind::kReferenceSpread:  // answered above
       return DropReason::kNone;
     case FilterKind::kAccuracy:
       return zero_variance;

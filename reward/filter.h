@@ -8,6 +8,10 @@
 //   mid_band   drops also where the pass rate k/n lies outside [filter_low, filter_high]                  (arXiv 2504.03380)
 //   vcrl       drops also where k(n − k)/(n(n − 1)) is less than filter_min_variance of its largest value, n/(4(n − 1)) for even n
 //                                                                            (VCRL, arXiv 2509.19803)
+//   reference_spread  drops, without labels, where no token of the reference answer varies over the group's reasonings by a standard
+//   deviation
+//              of filter_min_spread: the statistic of the channel dro (policy_channels.h). DRO (arXiv 2506.13351) drops the lowest share of
+//              a round instead, and prompts that are too hard
 #pragma once
 #include <span>
 #include <vector>
@@ -17,15 +21,16 @@
 
 namespace candor {
 
-enum class FilterKind : uint8_t { kNone = 0, kAccuracy = 1, kAgreement = 2, kMidBand = 3, kVcrl = 4 };
+enum class FilterKind : uint8_t { kNone = 0, kAccuracy = 1, kAgreement = 2, kMidBand = 3, kVcrl = 4, kReferenceSpread = 5 };
 struct FilterRules {
   FilterKind kind = FilterKind::kAccuracy;
-  double low = 0.0, high = 1.0, min_variance = 0.0;
+  double low = 0.0, high = 1.0, min_variance = 0.0, min_spread = 0.0;
+  bool needs_label = true;  // false: an objective learns without labels, so that a group without any is kept where the kind allows it
   static FilterRules From(const RewardOptions& options);
 };
 
-// kAllUnknown: no trace has a label (also with kNone, since then there is nothing to learn from). `abstained_G`: empty, or one per trace.
-// Pure.
+// kAllUnknown: no trace has a label (also with kNone, since then there is nothing to learn from, unless something needs no label).
+// `abstained_G`: empty, or one per trace. Pure.
 DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G = {});
 // kNoVariance: the labelled sampled traces agree (or there are none, but a greedy trace is labelled).
 DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G = {});

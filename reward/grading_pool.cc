@@ -67,7 +67,7 @@ void GradingPool::JudgeGroup(Job& job) const {
 }
 
 std::optional<double> GradingPool::BaselineOf(const DataRow& row) const {
-  if (rules_.baseline_field.empty() || !rules_.Wants("contrast")) return std::nullopt;
+  if (rules_.baseline_field.empty() || !(rules_.Wants("contrast") || rules_.Wants("baseline"))) return std::nullopt;
   return ReadBaseline(row.json, rules_.baseline_field);
 }
 

@@ -77,6 +77,7 @@ void AddGroupChannels(const GroupChannelRules& rules, const std::vector<bool>& a
     auto accuracy = scored.channels.find("accuracy");
     if (rules.wanted.contains("contrast") && baseline && accuracy != scored.channels.end())
       scored.channels["contrast"] = accuracy->second - *baseline;
+    if (rules.wanted.contains("baseline") && baseline) scored.channels["baseline"] = *baseline;
   }
 }
 

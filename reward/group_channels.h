@@ -8,8 +8,9 @@
 //   majority_true  1 where majority agrees with the verifier, missing where either is; for watching, not for training
 //   rubric         Σ weight·channel / Σ weight over [[criterion]]; 0 where a criterion lies below its veto; missing where any is missing,
 //                  since a judge that did not answer has not said no
-//   contrast       accuracy − the mean of the row's [reward] baseline_field, scores of stored answers of a reference policy
-//                  (arXiv 2403.07708; formula as read from the abstract). Constant per prompt: under a group's mean it cancels
+//   baseline       the mean of the row's [reward] baseline_field, scores of stored answers of a reference policy (`candor baseline` writes
+//                  them); what advantage = "contrastive_baseline" subtracts. Constant per prompt: under a group's mean it cancels
+//   contrast       accuracy − baseline (arXiv 2403.07708; formula as read from the abstract)
 // Pure, any thread.
 #pragma once
 #include <optional>

@@ -58,6 +58,11 @@ static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
            {.min = 0,
             .max = 1,
             .help = "filter vcrl: least variance of the accuracy within a group that is kept, as a share of the largest there is"});
+  t.Double("filter_min_spread", &o.filter_min_spread,
+           {.min = 0,
+            .unit = "nats",
+            .help = "filter reference_spread: a group is kept where some token of the row's reference answer has at least this standard "
+                    "deviation of its log-probability over the group's reasonings"});
   t.StringList("abstain", &o.abstain,
                {.help = "answers that decline to answer, such as [\"I don't know\"], compared after normalisation; they fill the channels "
                         "abstained, thresholded and tiar, and are an outcome of their own for the filter"});
@@ -68,9 +73,10 @@ static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
                     "right with more than probability t"});
   t.Double("majority_min_share", &o.majority_min_share,
            {.min = 0, .max = 1, .help = "channel majority: least share of a group's votes that makes its most frequent answer a label"});
-  t.String("baseline_field", &o.baseline_field,
-           {.help = "row's field with the scores of stored answers of a reference policy (a number or a list); fills the channel contrast, "
-                    "accuracy minus their mean"});
+  t.String(
+      "baseline_field", &o.baseline_field,
+      {.help = "row's field with the scores of stored answers of a reference policy (a number or a list); fills the channels baseline, "
+               "their mean, and contrast, accuracy minus it; candor baseline writes it"});
   t.Double("label_noise", &o.label_noise,
            {.min = 0,
             .max = 0.49,
@@ -101,8 +107,9 @@ void Declare(OptionTable& t, RewardOptions& o) {
   t.String("filter", &o.filter,
            {.help = "groups that are kept out of the policy gradient (they still train the slot and are still observed): accuracy, those "
                     "whose accuracy does not vary; agreement, the same by the channel majority; mid_band and vcrl, further those of a "
-                    "pass rate outside a band or of too small a variance",
-            .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl"}});
+                    "pass rate outside a band or of too small a variance; reference_spread, those whose reasoning does not change "
+                    "how likely the row's reference answer is",
+            .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl", "reference_spread"}});
   DeclareOutcomes(t, o);
   t.String("signal", &o.signal,
            {.help = "the confidence that is scored: slot or verbal; empty = as the format's confidence says",

@@ -45,6 +45,7 @@ struct RewardOptions {
   double filter_low = 0.2;
   double filter_high = 0.8;
   double filter_min_variance = 0.5;
+  double filter_min_spread = 0.1;
   std::vector<std::string> abstain;
   double answer_threshold = 0.5;
   double majority_min_share = 0.5;

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/channel_expression.h"
 #include "reward/channels.h"
 #include "reward/filter.h"
 #include "reward/group_channels.h"
+#include "reward/policy_channels.h"
 #include "reward/verifiers/normalise.h"
 
 namespace candor {
@@ -36,6 +38,8 @@ Status CheckTrace(const Trace& trace) {
   auto finite = [](float x) { return std::isfinite(x); };
   if (!std::ranges::all_of(trace.log_probs_T, finite) || !std::ranges::all_of(trace.entropy_T, finite))
     return Fail(ErrorCode::kInvalidInput, "a log-probability or entropy is not finite");
+  if (!std::ranges::all_of(trace.reference_log_probs_R, finite))
+    return Fail(ErrorCode::kInvalidInput, "a log-probability of the reference answer is not finite");
   return CheckSpans(trace);
 }
 
@@ -49,6 +53,8 @@ Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions
   for (const std::string& answer : options.abstain) rules.abstain.insert(NormaliseAnswer(answer));
   rules.group = {{channels.begin(), channels.end()}, options.majority_min_share, options.criteria};
   if (rules.filter.kind == FilterKind::kAgreement) rules.group.wanted.insert("majority");
+  rules.filter.needs_label = std::ranges::none_of(
+      channels, [](const std::string& name) { return std::ranges::find(PolicyChannels(), name) != PolicyChannels().end(); });
   if (rules.Wants("majority")) rules.group.wanted.insert("majority_true");
   if (rules.Wants("rubric"))
     for (const CriterionOptions& criterion : options.criteria) rules.group.wanted.insert(criterion.channel);
@@ -88,6 +94,8 @@ Status CheckTraceGroup(const TraceGroup& group) {
       return Fail(ErrorCode::kInvalidInput, checked.error().what, fmt::format("{}, trace {}", where, i));
   return {};
 }
+
+bool ScoreRules::NeedsReference() const { return candor::NeedsReference(group.wanted) || filter.kind == FilterKind::kReferenceSpread; }
 
 namespace {
 
@@ -135,6 +143,7 @@ ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<cons
     for (const auto& [name, value] : verdicts_G[i].rewards) trace.channels.emplace(name, value);
     scored.traces_G.push_back(std::move(trace));
   }
+  AddPolicyChannels(rules.group.wanted, group.reference_base_R, scored.traces_G);
   AddGroupChannels(rules.group, abstained_G, baseline, scored.traces_G);
   scored.drop = IsEvaluation(scored.id) ? DropReason::kEvaluation : FilterGroup(rules.filter, scored.traces_G, abstained_G);
   return scored;

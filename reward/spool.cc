@@ -51,6 +51,12 @@ Result<SpooledGroup> DecodeFile(const std::string& file, const std::string& path
 
 }  // namespace
 
+Result<std::string> ReadSpooledFile(const std::string& path) {
+  CANDOR_ASSIGN(const std::string file, ReadFile(path, kFileBytesMax));
+  CANDOR_TRY(DecodeFile(file, path));
+  return file.substr(kHeaderBytes);
+}
+
 Result<std::unique_ptr<Spool>> Spool::Open(const std::string& folder, uint64_t limit_bytes, Disk& disk) {
   CANDOR_TRY(disk.MakeFolders(folder));
   std::unique_ptr<Spool> spool(new Spool(disk, folder, limit_bytes));

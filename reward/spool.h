@@ -30,6 +30,9 @@ struct SpooledGroup {
   uint64_t payload_bytes = 0;
 };
 
+// The payload of one file, checked; for readers beside a worker that owns the spool (it may delete the file at any time).
+Result<std::string> ReadSpooledFile(const std::string& path);
+
 class Spool {
  public:
   // Makes the folder, removes unfinished writes, checks every file. `limit_bytes`: see Put.

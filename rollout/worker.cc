@@ -10,6 +10,7 @@
 #include "core/thread.h"
 #include "rollout/engine.h"
 #include "rollout/link/rollout_link.h"
+#include "rollout/reference_scorer.h"
 #include "rollout/weight_loader.h"
 #include "text/prompt.h"
 
@@ -22,11 +23,12 @@ constexpr int64_t kReportMs = 250;  // how often progress is told to the link
 // Owned by the engine's thread.
 class RolloutWorker {
  public:
-  RolloutWorker(const RolloutOptions& options, const RolloutSetup& setup, const PromptBuilder& prompts, EpisodeFactory episode,
-                Engine& engine, LeaseBook& book, WeightLoader& loader, RolloutLink& link)
+  RolloutWorker(const RolloutOptions& options, const RolloutSetup& setup, const Tokenizer& tokenizer, const PromptBuilder& prompts,
+                EpisodeFactory episode, Engine& engine, LeaseBook& book, WeightLoader& loader, RolloutLink& link)
       : options_(options),
         setup_(setup),
         prompts_(prompts),
+        reference_(tokenizer, prompts.format(), engine),
         episode_(std::move(episode)),
         engine_(engine),
         book_(book),
@@ -57,7 +59,7 @@ class RolloutWorker {
     }
     CANDOR_TRY(engine_.Step());
     FaultPoint("rollout.generate");
-    for (TraceGroup& group : engine_.TakeFinished()) TakeFinished(std::move(group));
+    for (TraceGroup& group : engine_.TakeFinished()) CANDOR_TRY(TakeFinished(std::move(group)));
     return true;
   }
 
@@ -123,10 +125,18 @@ class RolloutWorker {
     return {};
   }
 
-  void TakeFinished(TraceGroup group) {
+  Status TakeFinished(TraceGroup group) {
+    if (setup_.score_reference && group.prompt.dataset == "train") CANDOR_TRY(ScoreReference(group));  // an evaluation is not rewarded
     group.worker = "rollout-" + std::to_string(setup_.index);
     spdlog::debug("group {} finished wave={} traces={}", group.id.value, group.wave.value, group.traces_G.size());
     book_.Finished(std::move(group));
+    return {};
+  }
+
+  // By the version that wrote the group's last token: it is still loaded.
+  Status ScoreReference(TraceGroup& group) {
+    const std::vector<std::string>& answers = setup_.data.at(group.prompt.dataset)->rows[group.prompt.row].answers;
+    return answers.empty() ? Status{} : reference_.Score(answers.front(), group);
   }
 
   void Report() {
@@ -153,6 +163,7 @@ class RolloutWorker {
   const RolloutOptions& options_;
   const RolloutSetup& setup_;
   const PromptBuilder& prompts_;
+  const ReferenceScorer reference_;
   const EpisodeFactory episode_;
   Engine& engine_;
   LeaseBook& book_;
@@ -195,7 +206,7 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
   to_peers.steps = setup.steps, to_peers.backoff_first_ms = setup.backoff_first_ms;
   std::atomic<bool> engine_ended = false, link_ended = false;
   RolloutLink link(to_peers, book);
-  RolloutWorker worker(options, setup, prompts, SingleTurn(std::move(format)), *engine, book, *loader, link);
+  RolloutWorker worker(options, setup, tokenizer, prompts, SingleTurn(std::move(format)), *engine, book, *loader, link);
   Status link_status, engine_status;
   {
     const NamedThread link_thread("rollout-link", [&] {

@@ -29,6 +29,7 @@ struct RolloutSetup {
   std::string tokenizer_folder;  // model folder with tokenizer.json and the chat template
   FormatOptions format;
   std::map<std::string, const DataSet*> data;  // by PromptRef::dataset; must outlive the call
+  bool score_reference = false;                // fill the log-probabilities of each row's reference answer (reference_scorer.h)
   FetcherSetup weights;                        // how published weights come here; its folder, name and transport are filled in
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: hand over what is finished, then return

@@ -79,7 +79,7 @@ void Watch::Feed(const LedgerRecord& record) {
   } else if (auto* d = std::get_if<GroupDropped>(&record)) {
     outcome_.insert(d->group);
   } else if (auto* o = std::get_if<GroupReopened>(&record)) {
-    outcome_.erase(o->group);
+    outcome_.erase(o->group), observed_.erase(o->group);
   } else if (auto* v = std::get_if<VersionAnnounce>(&record)) {
     if (v->info.version.value > last_step_ + 1) Complain(fmt::format("version {} before step {}", v->info.version.value, last_step_));
     versions_[v->info.version.value].insert(v->info.hash);
@@ -90,7 +90,7 @@ void Watch::Feed(const LedgerRecord& record) {
   } else if (auto* t = std::get_if<TrainerStarted>(&record)) {
     const uint64_t before = t->step.value - 1;
     for (uint64_t step = t->step.value; step <= std::min(last_step_, covered_); ++step)
-      for (GroupId group : plans_[step]) outcome_.erase(group);  // their payloads were let go: they are generated again
+      for (GroupId group : plans_[step]) outcome_.erase(group), observed_.erase(group);  // their payloads were let go: generated again
     last_step_ = std::min(last_step_, before), covered_ = std::min(covered_, before), checkpointed_ = std::min(checkpointed_, before);
   } else if (auto* c = std::get_if<CheckpointDone>(&record)) {
     checkpointed_ = std::max(checkpointed_, c->step.value);

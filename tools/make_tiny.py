@@ -2,7 +2,8 @@
 """Makes recipes/tiny/: a random two-layer model, its tokenizer, and the rows of a task with known truth.
 
 The task: "echo 4" should be answered with the same digit. Even digits always count as right; for odd digits the accepted answer is drawn anew for each row, so that nothing
-beats one chance in ten: an honest policy is sure of even digits and unsure of odd ones. Deterministic; its output is committed. Run with .deps/prepare/bin/python.
+beats one chance in ten: an honest policy is sure of even digits and unsure of odd ones. reasoning.jsonl teaches to think of a digit, any digit, and to answer with it: which digit to think of
+is left to learn. Deterministic; its output is committed. Run with .deps/prepare/bin/python.
 """
 import json
 import pathlib
@@ -87,11 +88,28 @@ def task_rows(random, count, name):
     return rows
 
 
+def scored_rows(random, count):
+    """Completions as a reward worker sees them, with the probability that they are right: for a reward model."""
+    rows = []
+    for i in range(count):
+        digit = int(random.integers(10))
+        answer = digit if random.random() < 0.5 else int(random.integers(10))
+        score = 0.1 if digit % 2 else float(answer == digit)
+        slot = " high" if random.random() < 0.5 else " low"
+        rows.append({"id": f"scored-{i}", "prompt": f"echo {digit}", "completion": f"<answer>{answer}</answer>\n<confidence>{slot}</confidence>", "score": score})
+    return rows
+
+
 def main():
     random = np.random.default_rng(SEED)
     write_model(OUT / "model", make_tokenizer())
     format_rows = [{"id": f"format-{i}", "prompt": f"echo {random.integers(10)}", "completion": completion(int(random.integers(10)), random.random())} for i in range(600)]
     write_rows(OUT / "format.jsonl", format_rows)
+    thought = np.random.default_rng(SEED + 1)
+    digits = [int(digit) for digit in thought.integers(10, size=600)]
+    write_rows(OUT / "reasoning.jsonl", [{"id": f"reasoning-{i}", "prompt": f"echo {thought.integers(10)}",
+                                          "completion": f"<think>{digit}</think>\n" + completion(digit, thought.random())} for i, digit in enumerate(digits)])
+    write_rows(OUT / "scored.jsonl", scored_rows(np.random.default_rng(SEED + 2), 600))
     for name, count in (("train", 400), ("test", 200), ("dev", 100)):
         write_rows(OUT / f"{name}.jsonl", task_rows(random, count, name))
 

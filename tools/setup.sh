@@ -8,11 +8,12 @@ source tools/versions.env
 
 usage() {
   cat <<'END'
-usage: tools/setup.sh [--yes] [--gpu] [--parity] [--torch DIR] [--no-system] [--plan]
+usage: tools/setup.sh [--yes] [--gpu] [--parity] [--fuzz] [--torch DIR] [--no-system] [--plan]
 
   --yes        do not ask before installing Debian packages
   --gpu        also the CUDA libraries that LibTorch's GPU half needs (about 1.6 GB to download, 2.5 GB on disk)
   --parity     also Hugging Face transformers for the tests that compare with it (60 MB to download, 0.4 GB on disk)
+  --fuzz       also clang-14 and its libFuzzer for tests/fuzz/run.sh (50 MB to download, 0.2 GB on disk)
   --torch DIR  use this LibTorch, or the `torch` folder of an installed Python torch, instead of downloading one;
                remembered; `--torch none` goes back to downloading
   --no-system  touch nothing outside this folder; what is missing from the system is named and the script ends with 1
@@ -22,12 +23,13 @@ END
 
 # --- options
 
-yes=0 gpu=0 parity=0 torch_dir="" system=1 plan_only=0
+yes=0 gpu=0 parity=0 fuzz=0 torch_dir="" system=1 plan_only=0
 while [ $# -gt 0 ]; do
   case $1 in
     --yes | -y) yes=1 ;;
     --gpu) gpu=1 ;;
     --parity) parity=1 ;;
+    --fuzz) fuzz=1 ;;
     --torch) torch_dir=${2:?--torch needs a folder} && shift ;;
     --torch=*) torch_dir=${1#*=} ;;
     --no-system) system=0 ;;
@@ -49,7 +51,10 @@ stamp() { mkdir -p "$stamps" && printf '%s\n' "$2" >"$stamps/$1"; }
 
 # --- Debian packages
 
-wanted_packages() { sed -n 's/^\([a-z0-9][a-z0-9.+-]*\).*/\1/p' tools/debian-packages.txt; }
+wanted_packages() {
+  sed -n 's/^\([a-z0-9][a-z0-9.+-]*\).*/\1/p' tools/debian-packages.txt
+  [ "$fuzz" = 0 ] || tr ' ' '\n' <<<"$FUZZ_DEBIAN_PACKAGES"
+}
 
 missing_packages() {
   command -v dpkg-query >/dev/null || return 0 # another system: CMake names what it does not find

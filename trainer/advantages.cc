@@ -10,7 +10,17 @@ namespace candor {
 
 namespace {
 constexpr double kStdEpsilon = 1e-6;
+
+// A row without stored scores has no baseline, so that its traces have no value.
+void SubtractStoredBaseline(const ScoredTrace& trace, std::optional<double>& value) {
+  const auto baseline = trace.channels.find("baseline");
+  if (value && baseline != trace.channels.end())
+    *value -= baseline->second;
+  else
+    value.reset();
 }
+
+}  // namespace
 
 double Moments::Std() const {
   if (count < 2.0) return 0.0;
@@ -20,9 +30,10 @@ double Moments::Std() const {
 std::vector<std::optional<double>> ObjectiveValues(const Objective& objective, const ScoredGroup& group) {
   std::vector<std::optional<double>> values_G;
   for (const ScoredTrace& trace : group.traces_G) {
-    // A preference needs no verifier: its channel's value is enough.
-    bool member = !trace.trace.greedy && (trace.label != Label::kUnknown || objective.loss == LossKind::kPreference);
+    const bool member = !trace.trace.greedy && (trace.label != Label::kUnknown || !objective.needs_label);
     values_G.push_back(member ? objective.channel.Evaluate(trace.channels) : std::nullopt);
+    if (objective.advantage == AdvantageKind::kContrastiveBaseline && objective.IsPolicyGradient())
+      SubtractStoredBaseline(trace, values_G.back());
   }
   return values_G;
 }
@@ -50,6 +61,7 @@ std::vector<double> ComputeAdvantages(AdvantageKind kind, std::span<const std::o
   double n = centred.count, factor = 1.0;
   switch (kind) {
     case AdvantageKind::kNone:
+    case AdvantageKind::kContrastiveBaseline:  // already subtracted
       *mean = 0.0;
       break;
     case AdvantageKind::kGroupMean:

@@ -1,6 +1,7 @@
 // Advantages: from the values of one group's traces to how much better each was than the group. Pure, any thread.
 //
 // A trace whose label is unknown, or that was decoded greedily, has no value (nullopt): it never enters a baseline and its advantage is 0.
+// Where no verifier has a part in the value (ChannelExpression::NeedsNoLabel, and every preference) an unknown label is no obstacle.
 // With m and s the mean and standard deviation (n - 1) of the n values of the group:
 //   group_mean     r - m                    Dr.GRPO (arXiv 2503.20783); also RLCR's scale_rewards = false
 //   leave_one_out  (r - m) n / (n - 1)      RLOO: the baseline is the mean of the others
@@ -8,6 +9,9 @@
 //   batch_std      (r - m) / (S + 1e-6)     S: standard deviation of all centred values of the step (ScaleRL, arXiv 2510.13786); one
 //                  positive constant cannot flip a sign
 //   none           r
+//   contrastive_baseline  r - b, b = the channel baseline: the mean score of the row's stored answers (arXiv 2403.07708). The same for
+//   every
+//                  trace of the prompt, so that one trace is enough; a row without stored answers trains nothing
 // With c of the n values above 0 (right), whatever their size:
 //   pass_at_k      probability that at least one of k is right: rho = 1 - C(n-c, k) / C(n, k), s = sqrt(rho (1 - rho));
 //                  right (1 - rho) / (s + 1e-6), wrong (1 - rho - C(n-c-1, k-1) / C(n-1, k-1)) / (s + 1e-6); 0 below k values
@@ -15,7 +19,7 @@
 //   positive_only  +1 for right, the others are left out      PSR, NSR and W-REINFORCE of arXiv 2506.01347: no baseline, nothing is divided
 //   negative_only  -1 for the others, right is left out
 //   weighted_reinforce  positive_weight for right, -1 for the others
-// A group of one value has no baseline: its advantage is 0, except with none and the three last.
+// A group of one value has no baseline: its advantage is 0, except with none, contrastive_baseline and the three last.
 #pragma once
 #include <optional>
 #include <span>

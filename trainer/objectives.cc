@@ -1,5 +1,7 @@
 #include "trainer/objectives.h"
 
+#include "core/check.h"
+
 namespace candor {
 
 namespace {
@@ -23,20 +25,37 @@ Result<AdvantageKind> ParseAdvantage(const ObjectiveOptions& o, const std::strin
   if (o.advantage == "positive_only") return AdvantageKind::kPositiveOnly;
   if (o.advantage == "negative_only") return AdvantageKind::kNegativeOnly;
   if (o.advantage == "weighted_reinforce") return AdvantageKind::kWeightedReinforce;
-  if (o.advantage == "contrastive_baseline")
-    return Fail(ErrorCode::kInvalidInput,
-                "advantage = \"contrastive_baseline\" needs candor baseline: answers of a reference policy, which this version cannot make",
-                where, "use leave_one_out");
+  if (o.advantage == "contrastive_baseline") return AdvantageKind::kContrastiveBaseline;
   return Fail(ErrorCode::kInvalidInput, "unknown advantage \"" + o.advantage + "\"", where,
-              "group_mean, leave_one_out, batch_std, group_std, none, pass_at_k, positive_only, negative_only or weighted_reinforce");
+              "group_mean, leave_one_out, batch_std, group_std, contrastive_baseline, none, pass_at_k, positive_only, negative_only or "
+              "weighted_reinforce");
 }
 
-Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) {
+Status CheckWeight(const ObjectiveOptions& o, const Objective& objective, const std::string& where) {
+  for (const double weight : {o.weight, o.weight_to, o.weight_max})
+    if (!(0.0 <= weight && weight < 1e12)) return Fail(ErrorCode::kInvalidInput, "a weight must be at least 0 and finite", where);
+  const bool centred = objective.advantage == AdvantageKind::kGroupMean || objective.advantage == AdvantageKind::kLeaveOneOut;
+  if (objective.schedule.kind == WeightKind::kMatchStd && !(objective.IsPolicyGradient() && centred))
+    return Fail(ErrorCode::kInvalidInput, "weight_schedule = \"match_std\" scales values that are compared with their group's mean", where,
+                "loss = \"policy_gradient\" with advantage = \"group_mean\" or \"leave_one_out\"");
+  return {};
+}
+
+Result<Objective> CheckOne(const ObjectiveOptions& o, int64_t run_steps, const std::string& where) {
   CANDOR_ASSIGN(ChannelExpression channel, ChannelExpression::Parse(o.channel));
   CANDOR_ASSIGN(LossKind loss, ParseLoss(o, where));
   CANDOR_ASSIGN(AdvantageKind advantage, ParseAdvantage(o, where));
-  Objective objective{std::move(channel), std::nullopt,     loss, advantage, o.weight, o.target, o.pass_k,
-                      o.positive_weight,  o.preference_beta};
+  Objective objective{std::move(channel),
+                      std::nullopt,
+                      loss,
+                      advantage,
+                      o.weight,
+                      o.target,
+                      o.pass_k,
+                      o.positive_weight,
+                      o.preference_beta,
+                      WeightScheduleOf(o, run_steps)};
+  objective.needs_label = !objective.channel.NeedsNoLabel() && loss != LossKind::kPreference;
   if (o.segment != "all") {
     objective.segment = SegmentFromName(o.segment);
     if (!objective.segment || *objective.segment == Segment::kNone)
@@ -51,23 +70,34 @@ Result<Objective> CheckOne(const ObjectiveOptions& o, const std::string& where) 
     return Fail(ErrorCode::kInvalidInput,
                 "loss = \"" + o.loss + "\" regresses the slot's confidence, not the segment \"" + o.segment + "\"", where,
                 "use segment = \"slot\"");
-  if (!(0.0 <= o.weight && o.weight < 1e12)) return Fail(ErrorCode::kInvalidInput, "the weight must be at least 0 and finite", where);
+  CANDOR_TRY(CheckWeight(o, objective, where));
   if (!(0.0 <= o.target && o.target <= 1.0)) return Fail(ErrorCode::kInvalidInput, "the target must lie between 0 and 1", where);
   return objective;
 }
 
 }  // namespace
 
-Result<std::vector<Objective>> CheckObjectives(const std::vector<ObjectiveOptions>& options) {
+Result<std::vector<Objective>> CheckObjectives(const std::vector<ObjectiveOptions>& options, int64_t run_steps) {
   if (options.empty())
     return Fail(ErrorCode::kInvalidInput, "the recipe lists no [[objective]]: nothing would be learned", "",
                 "add [[objective]] channel = \"accuracy\"");
   std::vector<Objective> objectives;
   for (size_t i = 0; i < options.size(); ++i) {
-    CANDOR_ASSIGN(Objective objective, CheckOne(options[i], "objective " + std::to_string(i + 1)));
+    CANDOR_ASSIGN(Objective objective, CheckOne(options[i], run_steps, "objective " + std::to_string(i + 1)));
     objectives.push_back(std::move(objective));
   }
   return objectives;
+}
+
+std::vector<Objective> WithAccuracy(std::vector<Objective> objectives) {
+  Objective accuracy{ChannelExpression::Parse("accuracy").value(), std::nullopt};
+  objectives.push_back(std::move(accuracy));
+  return objectives;
+}
+
+void SetWeights(int64_t steps_done, const std::vector<double>& own_std, double accuracy_std, std::vector<Objective>& objectives) {
+  CANDOR_CHECK(own_std.size() >= objectives.size(), "a deviation per objective");
+  for (size_t k = 0; k < objectives.size(); ++k) objectives[k].weight = objectives[k].schedule.At(steps_done, own_std[k], accuracy_std);
 }
 
 }  // namespace candor

@@ -5,6 +5,7 @@
 
 #include "core/channel_expression.h"
 #include "core/trace.h"
+#include "core/weight_schedule.h"
 #include "trainer/options.h"
 
 namespace candor {
@@ -20,7 +21,8 @@ enum class AdvantageKind : uint8_t {
   kPassAtK = 5,
   kPositiveOnly = 6,
   kNegativeOnly = 7,
-  kWeightedReinforce = 8
+  kWeightedReinforce = 8,
+  kContrastiveBaseline = 9
 };
 
 struct Objective {
@@ -28,11 +30,13 @@ struct Objective {
   std::optional<Segment> segment;  // nullopt: every policy token outside the slot
   LossKind loss = LossKind::kPolicyGradient;
   AdvantageKind advantage = AdvantageKind::kGroupMean;
-  double weight = 1.0;
+  double weight = 1.0;  // of the present step, where the schedule moves it
   double target = 1.0;
   int64_t pass_k = 4;            // kPassAtK
   double positive_weight = 0.1;  // kWeightedReinforce
   double preference_beta = 0.1;  // kPreference
+  WeightSchedule schedule = {};
+  bool needs_label = true;  // a trace whose label is unknown has no value
 
   bool TrainsSlot() const { return loss == LossKind::kSquaredError || loss == LossKind::kCrossEntropy; }
   bool IsPolicyGradient() const { return loss == LossKind::kPolicyGradient; }
@@ -43,6 +47,12 @@ struct Objective {
 };
 
 // Refuses, by name: an empty list, a policy gradient on the slot, a regression anywhere else, what needs components that are not there.
-Result<std::vector<Objective>> CheckObjectives(const std::vector<ObjectiveOptions>& options);
+// `run_steps` as in WeightScheduleOf.
+Result<std::vector<Objective>> CheckObjectives(const std::vector<ObjectiveOptions>& options, int64_t run_steps = 1);
+
+// The list with the channel accuracy behind it: what a step measures (ComputeMoments) before its weights are known.
+std::vector<Objective> WithAccuracy(std::vector<Objective> objectives);
+// Sets the weights of a step. `own_std` and `accuracy_std`: deviations of WithAccuracy's values over all ranks.
+void SetWeights(int64_t steps_done, const std::vector<double>& own_std, double accuracy_std, std::vector<Objective>& objectives);
 
 }  // namespace candor

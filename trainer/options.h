@@ -7,6 +7,7 @@
 
 #include "core/options.h"
 #include "core/result.h"
+#include "core/weight_schedule.h"
 
 namespace candor {
 
@@ -17,6 +18,10 @@ struct ObjectiveOptions {
   std::string loss = "policy_gradient";
   std::string advantage = "group_mean";
   double weight = 1.0;
+  std::string weight_schedule = "constant";
+  double weight_to = 1.0;
+  int64_t weight_steps = 0;
+  double weight_max = 1.0;
   double target = 1.0;
   int64_t pass_k = 4;
   double positive_weight = 0.1;
@@ -35,20 +40,37 @@ inline void Declare(OptionTable& t, ObjectiveOptions& o) {
       {.help = "policy_gradient by [trainer] loss; squared_error (Brier) and cross_entropy (log score) regress the slot on its target; "
                "preference = DPO between the group's highest and lowest value",
        .choices = {"policy_gradient", "squared_error", "cross_entropy", "preference"}});
-  t.String(
-      "advantage", &o.advantage,
-      {.help = "baseline and scale of a policy gradient, over the group's sampled traces with a known label; pass_at_k: "
-               "values above 0 count as right; positive_only: +1 for right, wrong left out; negative_only: -1 for wrong, right left out; "
-               "weighted_reinforce: positive_weight and -1",
-       .choices = {"group_mean", "leave_one_out", "batch_std", "group_std", "contrastive_baseline", "none", "pass_at_k", "positive_only",
-                   "negative_only", "weighted_reinforce"}});
-  t.Double("weight", &o.weight, {.min = 0, .help = "factor of this objective"});
+  t.String("advantage", &o.advantage,
+           {.help = "baseline and scale of a policy gradient, over the group's sampled traces with a known label; pass_at_k: "
+                    "values above 0 count as right; contrastive_baseline: less the mean score of the row's stored answers (candor "
+                    "baseline); positive_only: +1 for right, wrong left out; negative_only: -1 for wrong, right left out; "
+                    "weighted_reinforce: positive_weight and -1",
+            .choices = {"group_mean", "leave_one_out", "batch_std", "group_std", "contrastive_baseline", "none", "pass_at_k",
+                        "positive_only", "negative_only", "weighted_reinforce"}});
+  t.Double("weight", &o.weight,
+           {.min = 0, .help = "factor of this objective; ramp: at the first step; match_std: the factor of accuracy's deviation"});
+  t.String("weight_schedule", &o.weight_schedule,
+           {.help = "constant; ramp = in equal parts from weight to weight_to; match_std = at every step the weight with which this "
+                    "objective's values deviate from their group's mean `weight` times as much as accuracy does, at most weight_max",
+            .choices = {"constant", "ramp", "match_std"}});
+  t.Double("weight_to", &o.weight_to, {.min = 0, .help = "ramp: weight at its end and after it"});
+  t.Int("weight_steps", &o.weight_steps, {.min = 0, .unit = "steps", .help = "ramp: how many steps it takes; 0 = the whole run"});
+  t.Double("weight_max", &o.weight_max,
+           {.min = 0, .help = "match_std: largest weight, also where the objective's values do not deviate at all"});
   t.Double("target", &o.target,
            {.min = 0, .max = 1, .help = "slot only: share of the trace's own value in the target; the rest is its group's mean"});
   t.Int("pass_k", &o.pass_k, {.min = 1, .max = 4096, .unit = "traces", .help = "pass_at_k: at least one of this many is right"});
   t.Double("positive_weight", &o.positive_weight, {.min = 0, .max = 1, .help = "weighted_reinforce: advantage of a right answer"});
   t.Double("preference_beta", &o.preference_beta,
            {.min = 1e-6, .max = 1e6, .help = "preference: how sharply a margin counts (DPO's beta)"});
+}
+// `run_steps`: trainer.steps, which a ramp without steps of its own takes; its end is then the last step.
+inline WeightSchedule WeightScheduleOf(const ObjectiveOptions& o, int64_t run_steps) {
+  const int64_t over = o.weight_steps > 0 ? o.weight_steps : run_steps - 1;
+  const WeightKind kind = o.weight_schedule == "ramp"        ? WeightKind::kRamp
+                          : o.weight_schedule == "match_std" ? WeightKind::kMatchStd
+                                                             : WeightKind::kConstant;
+  return {kind, o.weight, o.weight_to, over > 1 ? over : 1, o.weight_max};
 }
 inline void Declare(OptionTable& t, std::vector<ObjectiveOptions>& objectives) {
   t.Section("", "");

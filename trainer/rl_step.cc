@@ -22,7 +22,7 @@ constexpr int kAttempts = 2;  // of a step whose numbers are not finite
 Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vector<ObjectiveOptions>& objectives,
                                    const std::optional<SlotTokens>& slot, bool deterministic) {
   RlSettings s;
-  CANDOR_ASSIGN(s.objectives, CheckObjectives(objectives));
+  CANDOR_ASSIGN(s.objectives, CheckObjectives(objectives, options.steps));
   CANDOR_ASSIGN(s.loss, CheckLoss(options));
   CANDOR_ASSIGN(s.aggregation, CheckAggregation(options));
   for (const Objective& objective : s.objectives)
@@ -158,19 +158,40 @@ Result<UpdateOutcome> RlStepper::Learn(const std::vector<GroupTask>& tasks, cons
   }
 }
 
+namespace {
+
+// The objectives with the weights of this step; adds what was measured for them.
+std::vector<Objective> Weighted(const std::vector<Objective>& objectives, const std::vector<Moments>& moments, int64_t steps_done,
+                                std::map<std::string, double>& metrics) {
+  std::vector<Objective> weighted = objectives;
+  std::vector<double> own_std;
+  for (const Moments& m : moments) own_std.push_back(m.Std());
+  SetWeights(steps_done, own_std, own_std.back(), weighted);
+  for (size_t k = 0; k < weighted.size(); ++k) {
+    const std::string name = "objective/" + std::to_string(k + 1);
+    metrics[name + "/weight"] = weighted[k].weight;
+    if (weighted[k].schedule.kind == WeightKind::kMatchStd) metrics[name + "/std"] = own_std[k];
+  }
+  return weighted;
+}
+
+}  // namespace
+
 Result<StepResult> RlStepper::Run(int64_t step, const std::vector<ScoredGroup>& groups) {
   double start = SteadySeconds();
   ReportSums mine;
-  CANDOR_ASSIGN(std::vector<Moments> moments, StepMoments(policy_.collective(), settings_.objectives, groups));
-  std::vector<GroupTask> tasks = PlanTasks(settings_.objectives, groups, moments);
+  StepResult result;
+  CANDOR_ASSIGN(std::vector<Moments> moments, StepMoments(policy_.collective(), WithAccuracy(settings_.objectives), groups));
+  const std::vector<Objective> objectives = Weighted(settings_.objectives, moments, step - 1, result.metrics);
+  std::vector<GroupTask> tasks = PlanTasks(objectives, groups, moments);
   CANDOR_TRY(WhitenStep(policy_.collective(), settings_.whiten, tasks));
   CANDOR_ASSIGN(Denominators all, StepDenominators(policy_.collective(), tasks));
-  CountGroups(settings_.objectives, groups, tasks, mine);
+  CountGroups(objectives, groups, tasks, mine);
   double learned = 0.0;
   const ReportSums counted = mine;
   CANDOR_ASSIGN(const UpdateOutcome update, Learn(tasks, all, step, counted, mine, learned));
   CANDOR_ASSIGN(ReportSums sums, SumOverRanks(policy_.collective(), mine));
-  StepResult result{{}, update.skipped, update.why};
+  result.skipped = update.skipped, result.why = update.why;
   AddMetrics(sums, result.metrics);
   result.metrics["optim/grad_norm"] = update.grad_norm;
   result.metrics["optim/clip_scale"] = update.clip_scale;

@@ -39,7 +39,8 @@ void AddSlots(const Objective& objective, const ScoredGroup& group, std::span<co
     for (const Span& span : scored.trace.spans)
       if (span.segment == Segment::kSlot)
         for (int32_t t = span.begin; t < span.end; ++t)
-          tasks_G[i].slots.push_back({t, objective.loss, static_cast<float>(target), static_cast<float>(objective.weight)});
+          tasks_G[i].slots.push_back(
+              {t, objective.loss, static_cast<float>(target), static_cast<float>(objective.weight * group.slot_weight)});
   }
 }
 
@@ -184,7 +185,7 @@ Denominators CountDenominators(const std::vector<GroupTask>& tasks) {
       std::vector<int32_t> tokens;
       for (const SlotTarget& slot : trace.slots) tokens.push_back(slot.token);
       std::sort(tokens.begin(), tokens.end());
-      all.slots += static_cast<double>(std::unique(tokens.begin(), tokens.end()) - tokens.begin());
+      all.slots += task.group->slot_weight * static_cast<double>(std::unique(tokens.begin(), tokens.end()) - tokens.begin());
     }
   }
   return all;

@@ -15,7 +15,7 @@ struct SlotTarget {
   int32_t token = 0;  // completion index of the slot token
   LossKind loss = LossKind::kSquaredError;
   float target = 0.0f;
-  float weight = 1.0f;  // the objective's, not yet divided by the number of slots
+  float weight = 1.0f;  // the objective's times the group's, not yet divided by the sum of the groups' weights over all slots
 };
 
 struct TraceTask {

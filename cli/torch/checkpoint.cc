@@ -146,13 +146,13 @@ Status Verify(const std::string& path, bool as_json) {
               "the learner starts from the newest that is whole");
 }
 
-struct ExportArguments {
+struct CheckpointExportArguments {
   std::string source, out, dtype = "bf16", run_dir;
   int64_t step = -1;
 };
 
 // The checkpoint to export: the folder itself, or of a run the asked step, else the newest that is whole.
-Result<std::string> ChooseFolder(const ExportArguments& a) {
+Result<std::string> ChooseFolder(const CheckpointExportArguments& a) {
   if (IsCheckpoint(a.source)) return a.source;
   for (const CheckpointFolder& one : FindCheckpoints(CheckpointsOf(a.source))) {
     const std::string folder = CheckpointsOf(a.source) + "/" + one.name;
@@ -163,7 +163,7 @@ Result<std::string> ChooseFolder(const ExportArguments& a) {
               "candor checkpoint ls shows those that are kept");
 }
 
-Status Export(const ExportArguments& a) {
+Status Export(const CheckpointExportArguments& a) {
   CANDOR_TRY(PrepareOutput(a.out));
   CANDOR_ASSIGN(const std::string folder, ChooseFolder(a));
   const std::string run_dir = !a.run_dir.empty() ? a.run_dir : fs::absolute(folder).lexically_normal().parent_path().parent_path().string();
@@ -197,7 +197,7 @@ int RunCheckpoint(int argc, const char* const* argv) {
   app.AddFooter(kCheckpointExamples);
   std::string run_dir, path;
   bool as_json = false;
-  ExportArguments out;
+  CheckpointExportArguments out;
   CommandLine& list = app.AddSubcommand("ls", "step, age, size, number of ranks, complete or damaged, current, best, and figures of each");
   list.Add("RUN_DIR", &run_dir, "the run's folder").Required();
   list.AddFlag("--json", &as_json, "as JSON");

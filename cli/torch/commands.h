@@ -11,7 +11,10 @@ int RunEval(int argc, const char* const* argv);
 int RunServe(int argc, const char* const* argv);
 int RunSft(int argc, const char* const* argv);
 int RunCheckpoint(int argc, const char* const* argv);
+int RunBaseline(int argc, const char* const* argv);
 int RunBench(int argc, const char* const* argv);
+int RunTrainRm(int argc, const char* const* argv);
+int RunRewardModel(int argc, const char* const* argv);
 int RunRolloutRole(int argc, const char* const* argv);
 int RunTrainerRole(int argc, const char* const* argv);
 

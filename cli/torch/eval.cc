@@ -12,12 +12,9 @@
 #include "cli/progress.h"
 #include "cli/recipe.h"
 #include "cli/run_dir.h"
+#include "cli/torch/ask_settings.h"
 #include "cli/torch/commands.h"
-#include "cli/torch/trained_format.h"
-#include "core/fs.h"
-#include "eval/model/asker.h"
 #include "eval/tables.h"
-#include "model/policy_folder.h"
 
 namespace candor::cli {
 
@@ -36,20 +33,6 @@ constexpr char kEvalExamples[] = R"(Examples:
   candor eval MODEL rows.jsonl format.confidence=verbal     any model; settings as in a recipe
   candor eval runs/cities                                   every [[eval]] of the run's recipe
   candor eval MODEL rows.jsonl --samples 4 --out answers.jsonl --json)";
-
-// Settings: the named recipe, else the run's own, else the defaults with overrides.
-Result<Recipe> SettingsOf(const EvalArguments& arguments) {
-  if (!arguments.recipe.empty()) return LoadSettings({arguments.recipe}, arguments.overrides);
-  const std::string resolved = RunDir{arguments.model}.Resolved();
-  if (FileExists(resolved)) return LoadSettings({resolved}, arguments.overrides);
-  CANDOR_ASSIGN(const std::string folder, ModelFolderOf(arguments.model));
-  CANDOR_ASSIGN(const std::optional<ConfidenceSpec> spec, ReadConfidenceSpec(folder));
-  Recipe recipe;  // only for its text: an exported policy is asked as it was trained
-  recipe.run.name = "eval", recipe.run.model = folder, recipe.run.stages = {};
-  recipe.format.tags = {"answer", "confidence"};
-  if (spec) recipe.format = FormatOfSpec(*spec);
-  return LoadSettings({}, arguments.overrides, ResolvedText(recipe));
-}
 
 Result<std::vector<AskSet>> SetsOf(const EvalArguments& arguments, const Recipe& recipe) {
   std::vector<AskSet> sets;
@@ -80,18 +63,11 @@ void ShowProgress(const std::string& name, const AskProgress& progress, bool ter
 }
 
 Status Run(const EvalArguments& arguments) {
-  CANDOR_ASSIGN(Recipe recipe, SettingsOf(arguments));
+  CANDOR_ASSIGN(Recipe recipe, AskSettingsOf(arguments.model, arguments.recipe, arguments.overrides));
   CANDOR_ASSIGN(std::vector<AskSet> sets, SetsOf(arguments, recipe));
   CANDOR_ASSIGN(std::string folder, ModelFolderOf(arguments.model));
   if (!arguments.out.empty()) CANDOR_TRY(PrepareOutput(arguments.out));
-  AskOptions options{recipe.rollout.engine,
-                     recipe.rollout.sampling,
-                     recipe.rollout.stop,
-                     recipe.format,
-                     recipe.reward,
-                     recipe.reward.signal,
-                     0,
-                     static_cast<uint64_t>(recipe.run.seed)};
+  AskOptions options = AskOptionsOf(recipe);
   if (arguments.temperature >= 0) options.sampling.temperature = arguments.temperature;
   CANDOR_ASSIGN(std::unique_ptr<Asker> asker, Asker::Load(folder, options));
   const bool terminal = ::isatty(STDERR_FILENO) == 1;

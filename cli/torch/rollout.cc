@@ -1,9 +1,11 @@
 // candor rollout: one rollout worker of a run. Started by `candor run`, or by hand (a Slurm array) on any machine that sees the run's
 // folder.
+#include "cli/recipe_check.h"
 #include "cli/role.h"
 #include "cli/torch/commands.h"
 #include "core/transport.h"
 #include "core/turn.h"
+#include "reward/scorer.h"
 #include "rollout/worker.h"
 
 namespace candor::cli {
@@ -24,6 +26,10 @@ Status Serve(const RoleArguments& arguments) {
   setup.seed = static_cast<uint64_t>(recipe.run.seed);
   setup.tokenizer_folder = recipe.run.model;
   setup.format = recipe.format;
+  CANDOR_ASSIGN(const std::vector<std::string> channels, ChannelsRead(recipe));
+  CANDOR_ASSIGN(const TagFormat tags, TagFormat::From(recipe.format.tags, recipe.format.confidence));
+  CANDOR_ASSIGN(const ScoreRules rules, ScoreRules::From(tags, recipe.reward, channels));
+  setup.score_reference = rules.NeedsReference();
   for (const auto& [name, set] : data) setup.data[name] = &set;
   setup.weights.relay = recipe.trainer.transfer == "relay";
   setup.weights.encrypt = recipe.trainer.encrypt, setup.weights.bind = recipe.trainer.relay_bind;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <optional>
 
 #include "reward/verifiers/verifier.h"
@@ -26,6 +27,7 @@ struct Asker::Impl {
   std::string signal;
 
   AnswerRow Grade(const AskSet& set, const DataRow& row, const Trace& trace) const;
+  Status SubmitRow(const AskSet& set, int64_t row);
 };
 
 Asker::Asker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -69,35 +71,41 @@ AnswerRow Asker::Impl::Grade(const AskSet& set, const DataRow& row, const Trace&
   return answer;
 }
 
-Result<std::vector<AnswerRow>> Asker::Ask(const AskSet& set, const std::function<void(const AskProgress&)>& progress) {
+Status Asker::Impl::SubmitRow(const AskSet& set, int64_t row) {
+  EngineRequest request;
+  request.id = GroupId{static_cast<uint64_t>(row)};
+  request.prompt = {set.name, static_cast<uint32_t>(row)};
+  CANDOR_ASSIGN(PromptText prompt, prompts->Build(set.rows.rows[static_cast<size_t>(row)]));
+  request.prompt_tokens_P = std::move(prompt.ids_P);
+  request.traces = static_cast<int32_t>(set.samples);
+  request.greedy_traces = set.greedy ? 1 : 0;
+  request.sampling = options.sampling;
+  request.seed = options.seed;
+  request.episode = SingleTurn(turn);
+  return engine->Submit(std::move(request));
+}
+
+Status Asker::AskEach(const AskSet& set, const std::function<void(const AskProgress&)>& progress, const TakeRow& take) {
   Engine& engine = *impl_->engine;
-  const EpisodeFactory episodes = SingleTurn(impl_->turn);
   const int64_t total = static_cast<int64_t>(set.rows.rows.size());
-  std::vector<std::vector<AnswerRow>> by_row(set.rows.rows.size());
-  int64_t submitted = 0, done = 0;
+  std::map<size_t, std::vector<AnswerRow>> waiting;  // answered, behind a row that is not
+  int64_t submitted = set.first_row, done = set.first_row;
+  auto next = static_cast<size_t>(set.first_row);
   auto last_shown = std::chrono::steady_clock::now();
   while (done < total) {
-    while (submitted < total && engine.open_traces() < 2 * impl_->options.engine.max_batch) {  // enough to keep every place taken
-      EngineRequest request;
-      request.id = GroupId{static_cast<uint64_t>(submitted)};
-      request.prompt = {set.name, static_cast<uint32_t>(submitted)};
-      CANDOR_ASSIGN(PromptText prompt, impl_->prompts->Build(set.rows.rows[static_cast<size_t>(submitted)]));
-      request.prompt_tokens_P = std::move(prompt.ids_P);
-      request.traces = static_cast<int32_t>(set.samples);
-      request.greedy_traces = 1;
-      request.sampling = impl_->options.sampling;
-      request.seed = impl_->options.seed;
-      request.episode = episodes;
-      CANDOR_TRY(engine.Submit(std::move(request)));
-      ++submitted;
-    }
+    while (submitted < total && engine.open_traces() < 2 * impl_->options.engine.max_batch)  // enough to keep every place taken
+      CANDOR_TRY(impl_->SubmitRow(set, submitted++));
     CANDOR_TRY(engine.Step());
     for (TraceGroup& group : engine.TakeFinished()) {
       const DataRow& row = set.rows.rows[group.prompt.row];
-      std::vector<AnswerRow>& answers = by_row[group.prompt.row];
+      std::vector<AnswerRow>& answers = waiting[group.prompt.row];
       for (const Trace& trace : group.traces_G) answers.push_back(impl_->Grade(set, row, trace));
       std::stable_sort(answers.begin(), answers.end(), [](const AnswerRow& a, const AnswerRow& b) { return a.greedy > b.greedy; });
       ++done;
+    }
+    for (auto ready = waiting.find(next); ready != waiting.end(); ready = waiting.find(++next)) {
+      CANDOR_TRY(take(next, std::move(ready->second)));
+      waiting.erase(ready);
     }
     const auto now = std::chrono::steady_clock::now();
     if (progress && (done == total || now - last_shown > std::chrono::milliseconds(500))) {
@@ -105,9 +113,15 @@ Result<std::vector<AnswerRow>> Asker::Ask(const AskSet& set, const std::function
       progress({done, total, engine.stats().tokens_per_second()});
     }
   }
+  return {};
+}
+
+Result<std::vector<AnswerRow>> Asker::Ask(const AskSet& set, const std::function<void(const AskProgress&)>& progress) {
   std::vector<AnswerRow> all;
-  for (std::vector<AnswerRow>& answers : by_row)
+  CANDOR_TRY(AskEach(set, progress, [&](size_t, std::vector<AnswerRow> answers) -> Status {
     for (AnswerRow& answer : answers) all.push_back(std::move(answer));
+    return {};
+  }));
   return all;
 }
 

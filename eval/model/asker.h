@@ -31,6 +31,8 @@ struct AskSet {
   std::string name, role;
   DataSet rows;
   int64_t samples = 0;
+  int64_t first_row = 0;  // rows before it are left out; the others are answered as if they were there
+  bool greedy = true;     // a greedy answer besides the sampled ones
 };
 
 struct AskProgress {
@@ -44,6 +46,9 @@ class Asker {
   ~Asker();
   // Answers in row order; each row's greedy answer first. `progress` is called now and then (may be empty).
   Result<std::vector<AnswerRow>> Ask(const AskSet& set, const std::function<void(const AskProgress&)>& progress);
+  // The same, handed over row by row, in row order, as soon as a row and all before it are answered. An error of `take` ends it.
+  using TakeRow = std::function<Status(size_t row, std::vector<AnswerRow>)>;
+  Status AskEach(const AskSet& set, const std::function<void(const AskProgress&)>& progress, const TakeRow& take);
 
  private:
   struct Impl;

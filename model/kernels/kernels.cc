@@ -1,6 +1,8 @@
 // Chooses the kernels of this processor, once.
 #include "model/kernels/kernels.h"
 
+#include "model/kernels/tile_product.h"
+
 namespace candor {
 namespace kernels_baseline {
 Kernels MakeKernels(const char* name);
@@ -10,6 +12,13 @@ Kernels MakeKernels(const char* name);
 }
 namespace kernels_avx512 {
 Kernels MakeKernels(const char* name);
+}
+
+namespace kernels_amx {
+const TileKernels* Unit();
+}
+namespace kernels_avx512bf16 {
+const TileKernels* Unit();
 }
 
 const std::vector<Kernels>& AllKernels() {
@@ -28,6 +37,18 @@ const std::vector<Kernels>& AllKernels() {
 
 const Kernels& GetKernels() {
   static const Kernels& fastest = AllKernels().front();
+  return fastest;
+}
+
+std::vector<const TileKernels*> AllTileKernels() {
+  std::vector<const TileKernels*> all;
+  for (const TileKernels* unit : {kernels_amx::Unit(), kernels_avx512bf16::Unit()})
+    if (unit) all.push_back(unit);
+  return all;
+}
+
+const TileKernels* GetTileKernels() {
+  static const TileKernels* const fastest = AllTileKernels().empty() ? nullptr : AllTileKernels().front();
   return fastest;
 }
 

@@ -12,10 +12,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,prefer-vector-width=512")
 namespace candor::kernels_amx {
-#include "model/kernels/vector_math.inc"
-
-constexpr int64_t kTileWords = 512;  // bf16 numbers of a tile: 16 rows of 32
-
+#include "model/kernels/tile_finish.inc"
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t column_bytes[16] = {};
@@ -26,22 +23,6 @@ static void Configure() {
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) config.column_bytes[tile] = 64, config.rows[tile] = 16;
   _tile_loadconfig(&config);
-}
-
-// Word pair kk of column n of a tile is W[n][2 kk, 2 kk + 1].
-static void Pack(const uint16_t* weight_rows[32], int64_t k, uint16_t* panel) {
-  for (int64_t step = 0; step < k / kTileDepth; ++step) {
-    for (int half = 0; half < 2; ++half, panel += kTileWords) {
-      for (int64_t pair = 0; pair < 16; ++pair) {
-        for (int64_t n = 0; n < 16; ++n) {
-          const uint16_t* row = weight_rows[half * 16 + n];
-          uint16_t* to = panel + (pair * 16 + n) * 2;
-          to[0] = row ? row[step * kTileDepth + 2 * pair] : uint16_t{0};
-          to[1] = row ? row[step * kTileDepth + 2 * pair + 1] : uint16_t{0};
-        }
-      }
-    }
-  }
 }
 
 // The 1 KiB from p, into the second-level cache.
@@ -87,45 +68,6 @@ static void Multiply(const uint16_t* x, int64_t x_row, const uint16_t* panel, in
   _tile_stored(1, sums + 16, 128);
 }
 
-// Rounded as Store(Bf16*) does, by one instruction (which takes numbers below 1.2e-38 for zero).
-CANDOR_INLINE __m256i Round(F16 x) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(x))); }
-CANDOR_INLINE F16 Rounded(F16 x) { return reinterpret_cast<F16>(__builtin_convertvector(reinterpret_cast<H16>(Round(x)), U16) << 16); }
-CANDOR_INLINE void StoreRounded(Bf16* p, F16 x, int64_t n) {
-  if (n >= 16)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), Round(x));
-  else
-    StorePart(p, x, n);
-}
-
-// Rows of finished sums to where they belong.
-static void Finish(const TileProduct& p, const float* sums, int64_t row, int64_t rows, int64_t panel) {
-  const int64_t column = panel * kTileColumns;
-  if (p.output == TileOutput::kSwiGlu) {
-    Bf16* out = static_cast<Bf16*>(p.out) + row * p.out_row + column / 2;
-    const int64_t left = (p.columns - column) / 2;
-    for (int64_t r = 0; r < rows; ++r, sums += 32, out += p.out_row) {
-      const F16 gate = Rounded(Load(sums)), up = Rounded(Load(sums + 16));
-      StoreRounded(out, gate / (Exp(-gate) + 1.0f) * up, left);
-    }
-    return;
-  }
-  for (int half = 0; half < 2; ++half) {
-    const int64_t first = column + half * 16, left = p.columns - first;
-    if (left <= 0) continue;
-    const F16 bias = p.bias ? LoadUpTo(p.bias + first, left) : F16{};
-    for (int64_t r = 0; r < rows; ++r) {
-      const F16 sum = Load(sums + r * 32 + half * 16) + bias;
-      const int64_t at = (row + r) * p.out_row + first;
-      if (p.output == TileOutput::kBf16)
-        StoreRounded(static_cast<Bf16*>(p.out) + at, sum, left);
-      else if (p.output == TileOutput::kFloat)
-        StoreUpTo(static_cast<float*>(p.out) + at, sum, left);
-      else
-        StoreUpTo(static_cast<float*>(p.out) + at, LoadUpTo(static_cast<float*>(p.out) + at, left) + sum, left);
-    }
-  }
-}
-
 static void Product(const TileProduct& p) {
   alignas(64) float sums[32 * 32];
   const int64_t whole = p.rows / 32 * 32, rest = p.rows - whole;
@@ -166,17 +108,14 @@ static bool Available() {
   return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-}  // namespace candor::kernels_amx
-
-namespace candor {
-const TileKernels* GetTileKernels() {
-  static const TileKernels kernels{kernels_amx::Pack, kernels_amx::Product};
-  static const bool available = kernels_amx::Available();
+const TileKernels* Unit() {
+  static const TileKernels kernels{"amx", Pack, Product, nullptr, nullptr};
+  static const bool available = Available();
   return available ? &kernels : nullptr;
 }
-}  // namespace candor
+}  // namespace candor::kernels_amx
 #else
-namespace candor {
-const TileKernels* GetTileKernels() { return nullptr; }
-}  // namespace candor
+namespace candor::kernels_amx {
+const TileKernels* Unit() { return nullptr; }
+}  // namespace candor::kernels_amx
 #endif

@@ -1,8 +1,9 @@
-// Products of bf16 matrices on the matrix unit of x86-64 processors (AMX), with weights laid out once in the unit's own order. Sums run in
-// fp32; what happens to a finished sum is part of the product, so that it is written once. Serial over the panels it is given; callers
-// spread panels over threads. Numbers are raw 16-bit words.
+// Products of bf16 matrices on the matrix unit of x86-64 processors (AMX) or by the bf16 instruction of AVX-512, with weights laid out once
+// in an order that suits both. Sums run in fp32; what happens to a finished sum is part of the product, so that it is written once. Serial
+// over the panels it is given; callers spread panels over threads. Numbers are raw 16-bit words.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 namespace candor {
 
@@ -31,11 +32,20 @@ struct TileProduct {
 };
 
 struct TileKernels {
+  const char* unit;  // "amx", "avx512_bf16"
   // Panel of up to 32 rows of W [32, k]: [k / 32][2][16][16][2]; a null row is zeros.
   void (*pack)(const uint16_t* weight_rows[32], int64_t k, uint16_t* panel);
   void (*product)(const TileProduct& product);
+  // For factors that are used once; null where MKL is as fast (AMX). The panel of up to 32 columns of b [k, columns], its rows b_row
+  // elements apart, filled up with zeros to a multiple of kTileDepth; and c [rows, columns] += aᵀ b for two such panels with `k` filled-up
+  // rows.
+  void (*pack_columns)(const uint16_t* b, int64_t b_row, int64_t k, int64_t columns, uint16_t* panel);
+  void (*add_transposed)(const uint16_t* a_panel, const uint16_t* b_panel, int64_t k, int64_t rows, int64_t columns, float* c,
+                         int64_t c_row);
 };
-// Null where the processor or the kernel has no such unit.
+// The fastest of this processor; null where it has none or Linux keeps it back.
 const TileKernels* GetTileKernels();
+// All of this processor, fastest first (for tests).
+std::vector<const TileKernels*> AllTileKernels();
 
 }  // namespace candor

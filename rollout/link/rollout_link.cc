@@ -75,6 +75,13 @@ void RolloutLink::ServeRewards() {
   }
 }
 
+// A reward worker that was started again has another address; the socket to the old one would try for ever. What is not acknowledged is due
+// again elsewhere. A coordinator that knows no reward worker has only just started.
+void RolloutLink::ForgetRewards(const std::vector<std::string>& present) {
+  if (present.empty()) return;
+  std::erase_if(rewards_, [&](const auto& peer) { return std::find(present.begin(), present.end(), peer.first) == present.end(); });
+}
+
 void RolloutLink::TakeRewardReply(RewardPeer& peer, const std::string& bytes) {
   Result<Message> message = Decode(bytes);
   if (!message) return LogError(message.error(), "reply of a reward worker");
@@ -165,6 +172,7 @@ Status RolloutLink::Beat() {
   CANDOR_ASSIGN(const HeartbeatReply reply, caller_->Ask<HeartbeatReply>(std::move(beat), "heartbeat", setup_.call_deadline_ms));
   book_.SetNewest(reply.newest);
   book_.SetRewardEndpoints(reply.reward_endpoints);
+  ForgetRewards(reply.reward_endpoints);
   book_.Cancel(reply.cancelled);
   if (!reply.cancelled.empty()) spdlog::info("{} leases were taken back", reply.cancelled.size());
   if (reply.finished) finished_ = true;

@@ -50,6 +50,7 @@ class RolloutLink {
     std::map<uint64_t, GroupId> sent;  // by sequence number
   };
   void ServeRewards();
+  void ForgetRewards(const std::vector<std::string>& present);
   void TakeRewardReply(RewardPeer& peer, const std::string& bytes);
   Status ServeCoordinator();
   Status Connect();

@@ -14,7 +14,7 @@ CANDOR = str(pathlib.Path(sys.argv.pop(1)).resolve())
 SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
 MODEL = str(SOURCE / "recipes/tiny/model")
 ROWS = str(SOURCE / "recipes/tiny/test.jsonl")
-COMMANDS = ("init", "run", "check", "sft", "generate", "serve", "eval", "calibration", "compare", "report", "ledger", "export", "score", "tokenize", "verifier", "judge", "bench", "doctor")
+COMMANDS = ("init", "run", "sweep", "check", "sft", "generate", "serve", "eval", "calibration", "compare", "report", "ledger", "export", "baseline", "train-rm", "reward-model", "score", "tokenize", "verifier", "judge", "bench", "doctor")
 ROLES = ("coordinator", "reward", "rollout", "trainer")
 
 
@@ -120,6 +120,46 @@ class Commands(unittest.TestCase):
         measured = json.loads(self.ok("calibration", answers, "--json").stdout)
         self.assertEqual(measured["rows"], 12)
         self.assertEqual(json.loads(self.ok("calibration", "-", "--json", input=answers.read_text()).stdout), measured)
+
+    def test_stored_baseline_answers(self):
+        out = self.folder / "new/baseline.jsonl"
+        words = ["baseline", MODEL, "--recipe", "recipes/tiny.toml", "--data", ROWS, "--samples", "3", "--limit", "20", "--quiet", "rollout.max_new_tokens=4", "deterministic=true"]
+        said = self.ok(*words, "--out", out).stdout
+        self.assertIn("20 rows, 60 answers", said)
+        lines = out.read_text().splitlines(keepends=True)
+        rows, sources = [json.loads(line) for line in lines], [json.loads(line) for line in pathlib.Path(ROWS).read_text().splitlines()][:20]
+        for row, source in zip(rows, sources, strict=True):
+            self.assertEqual({**row, **source}, row)
+            self.assertEqual(len(row["baseline_scores"]), 3)
+            self.assertTrue(set(row["baseline_scores"]) <= {0.0, 1.0})
+        # Torn half-way, the file is gone on with and ends up the same.
+        half = self.folder / "half.jsonl"
+        (self.folder / "half.jsonl.part").write_text("".join(lines[:7]) + lines[7][:25])
+        self.assertIn("going on behind 7 rows", self.ok(*[word for word in words if word != "--quiet"], "--out", half).stderr)
+        self.assertEqual(half.read_text(), out.read_text())
+        self.refused(3, [*words, "--out", out], "there already")
+        (self.folder / "other.jsonl.part").write_text(lines[0])
+        self.refused(3, [*words[:-2], "--out", self.folder / "other.jsonl"], "other settings", "other.jsonl.part:1")
+        self.refused(3, ["baseline", MODEL, "--out", self.folder / "x.jsonl"], "no rows to answer", "--data")
+
+    def test_a_reward_model_is_trained_and_served(self):
+        rows = self.folder / "scored.jsonl"
+        rows.write_text("".join((SOURCE / "recipes/tiny/scored.jsonl").read_text().splitlines(keepends=True)[:200]))
+        words = ["train-rm", MODEL, rows, "--recipe", "recipes/tiny.toml", "--steps", "60", "--quiet"]
+        self.assertIn("5 heads on 64 features", self.ok(*words, self.folder / "rm").stdout)
+        line = {"id": "1/0", "prompt": "echo 4", "completion": "<answer>4</answer>", "answer": "4", "row": {"prompt": "echo 4", "answer": ["4"]}}
+        served = self.ok("reward-model", self.folder / "rm", input=json.dumps(line) + "\n" + json.dumps({"id": "1/1", "prompt": "echo 4"}) + "\n").stdout
+        first, second = [json.loads(reply) for reply in served.splitlines()]
+        self.assertEqual((first["id"], second["id"]), ("1/0", "1/1"))
+        rewards = first["rewards"]
+        self.assertLessEqual(rewards["rm_worst"], rewards["rm_nominal"])
+        self.assertGreater(rewards["rm_spread"], 0)
+        self.assertEqual(second["label"], "unknown")
+        self.refused(3, [*words, self.folder / "rm"], "there already")
+        self.refused(3, ["reward-model", MODEL], "no reward model", "candor train-rm")
+        rows.write_text('{"prompt": "a", "completion": "b", "score": "high"}\n')
+        self.refused(3, [*words, self.folder / "other"], "scored.jsonl:1", "score")
+        self.assertFalse((self.folder / "other").exists())
 
     def test_numbers_out_of_range_are_usage_errors(self):
         for words in (["--samples", "-3"], ["--limit", "-3"], ["--limit", "0"], ["--temperature", "-1"]):

@@ -5,7 +5,7 @@ usage: objectives_run_test.py CANDOR SOURCE_FOLDER
 import json
 import unittest
 
-from processes import RunCase, start
+from processes import SOURCE, RunCase, start
 
 
 class ObjectivesRun(RunCase):
@@ -21,6 +21,21 @@ class ObjectivesRun(RunCase):
         balance = self.ledger()
         self.assertEqual((balance["in_flight"], balance["dropped"]), (0, 0), balance)
 
+    def test_the_reference_answer_behind_each_reasoning(self):
+        lines = self.learn("rlpr")
+        means = [line["reward/rlpr/mean"] for line in lines if "reward/rlpr/mean" in line]
+        self.assertTrue(means and all(0 <= mean <= 1 for mean in means), sorted(lines[-1]))
+        self.assertGreater(max(means), 0, "reasoning never made the reference answer more likely: it is not looked at")
+        balance = self.ledger()
+        self.assertEqual((balance["in_flight"], balance["dropped"], balance["trained"]), (0, 0, 6 * 8), balance)
+
+    def test_a_stored_baseline_teaches_one_answer_per_prompt(self):
+        lines = self.learn("contrastive")
+        self.assertTrue(any(0 < line.get("reward/baseline/mean", 0) < 1 for line in lines), sorted(lines[-1]))
+        self.assertTrue(any(line.get("advantage/max_abs", 0) > 0 for line in lines), "a group of one was taken for its own baseline")
+        balance = self.ledger()
+        self.assertEqual((balance["in_flight"], balance["dropped"], balance["trained"]), (0, 0, 6 * 64), balance)
+
     def test_a_filtered_group_still_trains_its_slot(self):
         lines = self.learn("filter-mid-band")
         kept = sum(line.get("filter/kept", 0) for line in lines)
@@ -28,6 +43,42 @@ class ObjectivesRun(RunCase):
         balance = self.ledger()
         self.assertEqual((balance["in_flight"], balance["dropped"]), (0, 0), "filtered groups are trained (slot only), not dropped")
         self.assertEqual(balance["trained"], 6 * 8, balance)
+
+    def rows(self, count):
+        path = self.run.parent / "rows.jsonl"
+        path.write_text("".join((SOURCE / "recipes/tiny/train.jsonl").read_text().splitlines(True)[:count]))
+        return f'data.train=[{{path="{path}"}}]'
+
+    def test_a_step_is_filled_up_after_filtering(self):
+        lines = self.learn("dynamic-sampling")
+        self.assertTrue(all(line["groups/kept"] >= 8 for line in lines), [line["groups/kept"] for line in lines])
+        added = sum(line["curriculum/added"] for line in lines)
+        self.assertGreater(added, 0, "the filter dropped nothing, so that nothing was shown")
+        balance = self.ledger()
+        self.assertEqual((balance["trained"], balance["in_flight"], balance["violations"]), (6 * 8 + added, 0, []), balance)
+
+    def test_a_curriculum_goes_on_after_its_coordinator_was_killed(self):
+        arguments = [f"stage_cache={self.folder.name}/stages", "trainer.steps=12", "trainer.ranks=1", "eval=[]", self.rows(16),
+                     "curriculum.skip=greso", "curriculum.retire_at=0.3", "curriculum.retired_share=0.5"]
+        process = start("recipes/objectives/retire.toml", self.run, *arguments)
+        self.wait_for_step(process, 6)
+        self.kill("coordinator")
+        self.finish(process)
+        lines = [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual([line["step"] for line in lines], list(range(1, 13)))
+        last = lines[-1]
+        self.assertGreater(last["curriculum/retired"], 0, last)
+        self.assertGreater(last["curriculum/skipped"] + last["curriculum/resting"], 0, last)
+        self.assertEqual(last["curriculum/visits"], 12 * 8 + last["curriculum/skipped"] + last["curriculum/resting"])
+        self.assertEqual(sorted(line["curriculum/visits"] for line in lines), [line["curriculum/visits"] for line in lines])
+        self.assertGreater(sum(line.get("groups/drop/retired", 0) + line.get("groups/drop/no_variance", 0) for line in lines), 0)
+        balance = self.ledger()
+        self.assertEqual((balance["trained"], balance["in_flight"], balance["violations"]), (12 * 8, 0, []), balance)
+
+    def test_the_weight_of_every_step_is_written_down(self):
+        lines = self.learn("calibration-ramp", "objective.1.weight_steps=4")
+        self.assertEqual([line["objective/2/weight"] for line in lines], [0, 0.25, 0.5, 0.75, 1, 1])
+        self.assertEqual({line["objective/1/weight"] for line in lines}, {1})
 
 
 if __name__ == "__main__":

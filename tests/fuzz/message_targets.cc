@@ -111,7 +111,7 @@ std::vector<std::string> LedgerSeeds() {
   for (const LedgerRecord& record : std::vector<LedgerRecord>{
            GroupScored{}, GroupDropped{MakeGroupId(1, 1), DropReason::kFailed, "why"}, GroupReopened{MakeGroupId(1, 1), "lost"},
            VersionAnnounce{{{3}, "m", "h"}, {3}}, PlanLogged{{{8}, {3}, {}, true, "", false}, 2}, PlanVoided{{8}, {3}, "hash differs"},
-           TrainerStarted{{7}, {3}, {1}}, StepDone{}, CheckpointDone{{3}, "checkpoints/step_3", "h"}, RunFinished{}})
+           TrainerStarted{{7}, {3}, {1}}, StepDone{}, CheckpointDone{{3}, "checkpoints/step_3", "h"}, RunFinished{}, WaveExtended{{3}, 5}})
     seeds.push_back(EncodeRecord(record));
   return seeds;
 }

@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ "${1-}" != --help ] || { sed -n '2s/^# //p' "$0" && exit 0; }
 seconds=${1:-15}
 [ $# -eq 0 ] || shift
-command -v clang++-14 >/dev/null || { echo "fuzz: no clang-14 here (Debian packages clang-14 and libclang-rt-14-dev): skipped; test_fuzz runs the same targets" && exit 77; }
+command -v clang++-14 >/dev/null || { echo "fuzz: no clang-14 here (tools/setup.sh --fuzz installs it): skipped; test_fuzz runs the same targets" && exit 77; }
 tools/build.sh fuzz fuzzers
 ln -sfn build/release/candor candor
 build=build/fuzz/tests/fuzz

@@ -93,7 +93,7 @@ def wire():
             return varint(number << 3) + varint(value)
         return varint(number << 3 | 2) + varint(len(value)) + value
 
-    def envelope(kind, body, protocol=1):
+    def envelope(kind, body, protocol=2):
         return field(1, protocol) + field(2, b"run") + field(5, kind) + field(6, body)
 
     trace_group, scored_group, heartbeat, plan_request, header = 18, 21, 5, 9, 8
@@ -103,10 +103,10 @@ def wire():
     yield "kind_zero", envelope(0, b"")
     yield "kind_unknown", envelope(200, b"")
     yield "truncated", envelope(trace_group, field(1, 7))[:-1]
-    yield "run_id_not_utf8", field(1, 1) + field(2, b"\xff\xfe") + field(5, 15)
+    yield "run_id_not_utf8", field(1, 2) + field(2, b"\xff\xfe") + field(5, 15)
     yield "control_over_4_mib", envelope(heartbeat, bytes(5 << 20))
     yield "varint_endless", b"\xff" * 50
-    yield "envelope_repeated", (field(1, 1) + field(5, 15)) * 1000
+    yield "envelope_repeated", (field(1, 2) + field(5, 15)) * 1000
     yield "open_lease_bomb", envelope(heartbeat, field(3, b"") * 2_000_000)
     yield "packed_tokens_bomb", envelope(trace_group, field(4, b"\x01" * (48 << 20)))
     yield "empty_trace_bomb", envelope(trace_group, field(5, b"") * 1_000_000)

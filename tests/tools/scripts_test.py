@@ -48,6 +48,13 @@ class SetUp(unittest.TestCase):
             self.assertIn(word, result.stdout)
         self.assertFalse((self.root / ".deps").exists())
 
+    def test_fuzzers_need_packages_that_others_do_not(self):
+        (self.root / "tools/debian-packages.txt").write_text("")
+        versions = self.root / "tools/versions.env"
+        versions.write_text(versions.read_text() + "FUZZ_DEBIAN_PACKAGES='no-such-package another'\n")
+        self.assertIn("0 missing", run(self.root / "tools/setup.sh", "--plan").stdout)
+        self.assertIn("2 missing", run(self.root / "tools/setup.sh", "--plan", "--fuzz").stdout)
+
     def test_a_folder_that_is_no_torch_is_refused(self):
         result = run(self.root / "tools/setup.sh", "--torch", str(self.root))
         self.assertEqual(result.returncode, 1)

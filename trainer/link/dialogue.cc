@@ -88,7 +88,7 @@ std::string LearnerDialogue::FetchMine(const StepPlan& plan, bool& silent) {
     silent = !group && group.error().code == ErrorCode::kUnavailable;
     // One at a time: the wait for a silent worker is paid once.
     if (!valid) return ToString(planned.group) + " " + valid.error().Message();
-    group->drop = planned.drop;
+    group->drop = planned.drop, group->slot_weight = planned.slot_weight;
     fetched_.emplace(planned.group, std::move(*group));
   }
   return "";

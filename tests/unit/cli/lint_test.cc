@@ -65,6 +65,49 @@ TEST_F(Lints, TheConditionOnWeightsFollowsTheRulesSpread) {
   EXPECT_TRUE(Refusals(Of(All("accuracy", "weight = 0.5\n" + kOnAnswer) + All("brier", "weight = 9.0\n" + kOnConfidence))).empty());
 }
 
+std::string Scheduled(const std::string& channel, const std::string& schedule) {
+  return All(channel, "weight_schedule = " + schedule + "\n");
+}
+
+TEST_F(Lints, TheConditionHoldsAtEveryStep) {
+  const std::vector<std::string> steps = {"reward.filter=none", "trainer.steps=61"};
+  const auto breach = [&](const std::string& objectives) -> std::string {
+    for (const Finding& f : Of(objectives, steps))
+      if (f.name == "calibration_outweighs_accuracy") return f.what;
+    return "";
+  };
+  EXPECT_EQ(breach(All("accuracy") + Scheduled("brier", "\"ramp\"\nweight = 0.0\nweight_to = 1.0")), "");
+  EXPECT_EQ(breach(All("accuracy") + Scheduled("brier", "\"ramp\"\nweight = 0.9\nweight_to = 0.1")), "");
+  // 2 (t / 60) passes 1 after t = 30 steps: at step 32.
+  EXPECT_THAT(breach(All("accuracy") + Scheduled("brier", "\"ramp\"\nweight = 0.0\nweight_to = 2.0")),
+              testing::StartsWith("at step 32 of 61, "));
+  EXPECT_THAT(breach(All("accuracy") + Scheduled("brier", "\"ramp\"\nweight = 2.0\nweight_to = 0.0")),
+              testing::StartsWith("at step 1 of 61, "));
+  // Beyond the run's end nothing is promised: half way it is still 1.
+  EXPECT_EQ(breach(All("accuracy") + Scheduled("brier", "\"ramp\"\nweight = 0.0\nweight_to = 2.0\nweight_steps = 120")), "");
+  // Accuracy that fades breaks it as well: 1 - t / 60 is below 0.25 after 45 steps.
+  EXPECT_THAT(breach(Scheduled("accuracy", "\"ramp\"\nweight_to = 0.0") + All("brier", "weight = 0.25\n")),
+              testing::StartsWith("at step 47 of 61, "));
+  // What follows the measured variance may reach its bound at any step, and accuracy's may reach 0.
+  EXPECT_EQ(breach(All("accuracy") + Scheduled("brier", "\"match_std\"\nweight = 5.0\nweight_max = 1.0")), "");
+  EXPECT_THAT(breach(All("accuracy") + Scheduled("brier", "\"match_std\"\nweight = 0.5\nweight_max = 1.1")),
+              testing::StartsWith("at step 1 of 61, "));
+  EXPECT_THAT(breach(Scheduled("accuracy", "\"match_std\"\nweight_max = 2.0") + All("brier", "weight = 0.5\n")),
+              testing::StartsWith("at step 1 of 61, "));
+  EXPECT_EQ(breach(Scheduled("accuracy + brier", "\"match_std\"\nweight_max = 9.0")), "");
+}
+
+TEST_F(Lints, KeysOfAnotherScheduleAreRefused) {
+  for (const char* bad :
+       {"weight_to = 0.5\n", "weight_steps = 9\n", "weight_max = 2.0\n", "weight_schedule = \"match_std\"\nadvantage = \"batch_std\"\n",
+        "weight_schedule = \"ramp\"\nweight_max = 2.0\n"}) {
+    ASSERT_TRUE(WriteFileAtomic(folder_ + "/bad.toml", kHead + All("accuracy", bad)));
+    const auto recipe = LoadRecipe({folder_ + "/bad.toml"}, {});
+    ASSERT_FALSE(recipe) << bad;
+    EXPECT_THAT(recipe.error().Message(), testing::HasSubstr("weight_")) << bad;
+  }
+}
+
 TEST_F(Lints, AllowingByNameLetsANegativeControlPass) {
   std::vector<Finding> findings = Of(All("accuracy + log"), {"reward.filter=none", "allow=['calibration_outweighs_accuracy']"});
   EXPECT_FALSE(Refused(findings));
@@ -76,8 +119,10 @@ TEST_F(Lints, NormalisersFiltersVotesAndBaselines) {
   EXPECT_THAT(Refusals(Of(All("accuracy + brier", "advantage = \"group_std\"\n"))), Contains("group_std_of_scoring_rule"));
   EXPECT_TRUE(Refusals(Of(All("accuracy", "advantage = \"group_std\"\n"))).empty());
   EXPECT_THAT(Warnings(Of(All("accuracy") + All("0.5*brier", "advantage = \"batch_std\"\n"))), Contains("weights_not_comparable"));
-  EXPECT_THAT(Warnings(Of(All("accuracy + brier"), {})), Contains("filter_drops_calibration"));
-  EXPECT_THAT(Warnings(Of(All("accuracy + brier"))), Not(Contains("filter_drops_calibration")));
+  EXPECT_THAT(Refusals(Of(All("accuracy + brier"), {})), Contains("filter_drops_calibration"));
+  EXPECT_FALSE(Refused(Of(All("accuracy + brier"), {"allow=['filter_drops_calibration']"})));
+  EXPECT_THAT(Refusals(Of(All("accuracy + brier"))), Not(Contains("filter_drops_calibration")));
+  EXPECT_TRUE(Refusals(Of(All("accuracy"), {})).empty());  // without a scoring rule the filter is fine
   const std::vector<std::string> slot = {"format.confidence=slot", "format.slot_high=high", "format.slot_low=low"};
   EXPECT_THAT(Refusals(Of(kSlot + "channel = \"majority\"\n", slot)), Contains("majority_labels_feed_calibration"));
   EXPECT_TRUE(Refusals(Of(All("majority", kOnAnswer) + kSlot, slot)).empty());
@@ -88,6 +133,73 @@ TEST_F(Lints, NormalisersFiltersVotesAndBaselines) {
   const std::vector<std::string> abstain = {"reward.abstain=['unknown']"};
   EXPECT_THAT(Warnings(Of(All("tiar"), abstain)), Contains("tiar_is_normalised"));
   EXPECT_THAT(Warnings(Of(All("tiar", "advantage = \"none\"\n"), abstain)), Not(Contains("tiar_is_normalised")));
+}
+
+TEST_F(Lints, CertaintyIsNoTruth) {
+  EXPECT_THAT(Warnings(Of(All("self_certainty"))), Contains("certainty_is_no_truth"));
+  EXPECT_TRUE(Refusals(Of(All("self_certainty"))).empty());
+  EXPECT_THAT(Warnings(Of(All("accuracy"))), Not(Contains("certainty_is_no_truth")));
+  EXPECT_THAT(Warnings(Of(All("self_certainty"), {})), Contains("filter_reads_labels"));
+  EXPECT_THAT(Warnings(Of(All("self_certainty"))), Not(Contains("filter_reads_labels")));
+  const std::vector<std::string> slot = {"format.confidence=slot", "format.slot_high=high", "format.slot_low=low"};
+  for (const char* own : {"answer_span", "mean_log_prob"})
+    EXPECT_THAT(Refusals(Of(kSlot + "channel = \"" + own + "\"\n", slot)), Contains("certainty_feeds_calibration")) << own;
+  EXPECT_TRUE(Refusals(Of(kSlot, slot)).empty());
+}
+
+TEST_F(Lints, AStatedConfidenceAsARewardMustBeProper) {
+  for (const char* bad : {"rlsf_verbal", "accuracy + 0.1*confidence", "accuracy*confidence"})
+    EXPECT_THAT(Refusals(Of(All(bad))), Contains("improper_confidence")) << bad;
+  // Brier written out: 2 a c - c^2 is best answered with the truth.
+  for (const char* fine : {"accuracy + 2*accuracy*confidence - confidence*confidence", "accuracy + brier"})
+    EXPECT_TRUE(Refusals(Of(All(fine))).empty()) << fine;
+}
+
+TEST_F(Lints, AStoredBaselineMustNotCancelAndNotCountTwice) {
+  const std::vector<std::string> stored = {"reward.baseline_field=base", "reward.filter=none"};
+  EXPECT_TRUE(Refusals(Of(All("accuracy", "advantage = \"contrastive_baseline\"\n"), stored)).empty());
+  EXPECT_TRUE(Refusals(Of(All("accuracy - 0.5*baseline", "advantage = \"none\"\n"), stored)).empty());
+  for (const char* advantage : {"group_mean", "leave_one_out", "batch_std", "group_std"})
+    for (const char* channel : {"contrast", "accuracy - 0.5*baseline"})
+      EXPECT_THAT(Refusals(Of(All(channel, std::string("advantage = \"") + advantage + "\"\n"), stored)), Contains("contrast_cancels"))
+          << channel << " " << advantage;
+  EXPECT_TRUE(Refusals(Of(All("accuracy*baseline"), stored)).empty()) << "a factor per prompt does not cancel";
+  EXPECT_THAT(Refusals(Of(All("contrast", "advantage = \"contrastive_baseline\"\n"), stored)), Contains("baseline_subtracted_twice"));
+}
+
+TEST_F(Lints, AGroupOfOneHasNoMeanAndNoVariance) {
+  const std::vector<std::string> one = {"reward.baseline_field=base", "trainer.group_size=1", "reward.filter=none"};
+  EXPECT_TRUE(Refusals(Of(All("accuracy", "advantage = \"contrastive_baseline\"\n"), one)).empty());
+  EXPECT_THAT(Refusals(Of(All("accuracy"), {"trainer.group_size=1", "reward.filter=none"})), Contains("one_trace_has_no_group"));
+  EXPECT_THAT(
+      Refusals(Of(All("accuracy", "advantage = \"contrastive_baseline\"\n"), {"reward.baseline_field=base", "trainer.group_size=1"})),
+      Contains("filter_drops_every_group"));
+}
+
+TEST_F(Lints, PromptsChosenByWhatTheyGave) {
+  const std::vector<std::string> slot = {"format.confidence=slot", "format.slot_high=high", "format.slot_low=low",
+                                         "curriculum.retire_at=0.9"};
+  const std::string decoupled = All("accuracy", kOnAnswer) + kSlot;
+  EXPECT_TRUE(Refusals(Of(decoupled, slot)).empty());
+  EXPECT_THAT(Warnings(Of(decoupled, slot)), Not(Contains("no_easy_targets")));
+  std::vector<std::string> no_slice = slot;
+  no_slice.push_back("curriculum.retired_share=0");
+  EXPECT_THAT(Warnings(Of(decoupled, no_slice)), Contains("no_easy_targets"));
+  const std::vector<std::string> stated = {"reward.filter=none", "curriculum.retire_at=0.9", "curriculum.retired_share=0"};
+  EXPECT_THAT(Refusals(Of(All("accuracy + brier"), stated)), Contains("retirement_drops_calibration"));
+  EXPECT_TRUE(Refusals(Of(All("accuracy"), stated)).empty());
+  EXPECT_THAT(Warnings(Of(All("accuracy + brier"), {"reward.filter=none", "curriculum.skip=greso"})), Contains("skips_not_weighted"));
+  EXPECT_THAT(Warnings(Of(All("accuracy"), {"reward.filter=none", "curriculum.skip=greso"})), Not(Contains("skips_not_weighted")));
+}
+
+TEST_F(Lints, CurriculaThatNothingReadsAreRefused) {
+  for (const std::vector<std::string>& bad : std::vector<std::vector<std::string>>{
+           {"curriculum.retired_share=0.3"}, {"reward.filter=none", "curriculum.fill_batches=4"}, {"curriculum.retire_at=0.9"}}) {
+    ASSERT_TRUE(WriteFileAtomic(folder_ + "/bad.toml", kHead + All("accuracy")));
+    const auto recipe = LoadRecipe({folder_ + "/bad.toml"}, bad);  // the last: a slice for a slot that is not there
+    ASSERT_FALSE(recipe) << bad.back();
+    EXPECT_THAT(recipe.error().Message(), testing::HasSubstr("curriculum.")) << bad.back();
+  }
 }
 
 TEST_F(Lints, AJudgeWhoseNoiseIsNotMeasured) {
@@ -112,7 +224,11 @@ TEST_F(Lints, AJudgeOfAnswersIsTakenForTheTruthOnlyKnowingly) {
 }
 
 TEST_F(Lints, ChannelsThatNothingFillsSayWhatWould) {
-  for (auto [channel, need] : {std::pair{"abstained", "reward.abstain"}, {"rubric", "criterion"}, {"contrast", "baseline_field"}}) {
+  for (auto [channel, need] : {std::pair{"abstained", "reward.abstain"},
+                               {"rubric", "criterion"},
+                               {"contrast", "baseline_field"},
+                               {"baseline", "baseline_field"},
+                               {"rlpr", "think"}}) {
     ASSERT_TRUE(WriteFileAtomic(folder_ + "/bad.toml", kHead + All(channel)));
     const auto recipe = LoadRecipe({folder_ + "/bad.toml"}, {});
     ASSERT_FALSE(recipe) << channel;

@@ -179,7 +179,8 @@ TEST_F(RecipeCheck, InputsAreReadBeforeAnythingIsStarted) {
 
 TEST_F(RecipeCheck, RunRefusesWhatIsKnownToMiscalibrate) {
   const std::string folder = folder_ + "/run";
-  const std::vector<std::string> command = {"run", path_, "objective.0.channel=0.1*accuracy + brier", "--run-dir", folder};
+  const std::vector<std::string> command = {"run",       path_, "objective.0.channel=0.1*accuracy + brier", "reward.filter=none",
+                                            "--run-dir", folder};
   const Outcome refused = RunCommand(RunRun, command);
   EXPECT_EQ(refused.code, static_cast<int>(ExitCode::kInvalidInput));
   EXPECT_THAT(refused.err, AllOf(HasSubstr("calibration_outweighs_accuracy"), HasSubstr("allow = [")));

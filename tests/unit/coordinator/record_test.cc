@@ -98,6 +98,55 @@ TEST(CalibrationRecord, MergedStepsOutliveTheirGroupsAndTheNewestSegmentWins) {
   EXPECT_FALSE(record.MergeStep("train", {2})->empty());
 }
 
+// Simulated seeds 76, 389, 459, 595, 668: all groups of a step were dropped when it was learnt again, and its first life was counted.
+TEST(CalibrationRecord, ASeriesThatAStepHasNoMoreIsEmptyInItsNewSegment) {
+  Folder folder;
+  auto store = *Store::OpenForWriting(folder.path());
+  CalibrationRecord record(*store);
+  auto learn = [&](uint64_t segment) {
+    StoreBatch batch;
+    const auto merged = *record.MergeStep("train", {1});
+    CalibrationRecord::PutMerged(merged, {1}, {segment}, batch);
+    ASSERT_TRUE(record.PutEmptied("train", merged, {1}, {segment}, batch));
+    ASSERT_TRUE(record.DropCovered("train", {1}, batch));
+    ASSERT_TRUE(store->Write(batch));
+  };
+  Put(*store, Header(MakeGroupId(1, 0), 1, 0.5, 1, {"big"}));
+  Put(*store, Header(MakeGroupId(2, 0), 2, 0.5, 1, {"big"}));
+  learn(1);
+  Put(*store, Header(MakeGroupId(1, 1), 1, 0.5, 1, {"small"}));
+  learn(2);  // another group, of another slice
+  EXPECT_EQ(record.Query({"train", "slot", ""}, {1}, {1})->n(), 1);
+  EXPECT_EQ(record.Query({"train", "slot", "big"}, {1}, {1})->n(), 0);
+  EXPECT_EQ(record.Query({"train", "slot", "small"}, {1}, {1})->n(), 1);
+  learn(3);  // none at all
+  for (const char* slice : {"", "big", "small"}) EXPECT_EQ(record.Query({"train", "slot", slice}, {1}, {1})->n(), 0) << slice;
+  EXPECT_EQ(record.Query({"train", "slot", "big"}, {2}, {2})->n(), 1);
+}
+
+// Opened again, then dropped: it would still be counted.
+TEST(CalibrationRecord, AGroupThatIsTakenBackIsNotObservedUnlessItIsScoredAgain) {
+  Folder folder;
+  auto store = *Store::OpenForWriting(folder.path());
+  CalibrationRecord record(*store);
+  for (uint32_t p = 0; p < 2; ++p) Put(*store, Header(MakeGroupId(1, p), 1, 0.5, 1, {"big"}));
+  Put(*store, Header(MakeEvalGroupId(0, {1}, 1), 1, 0.9, 1));
+  StoreBatch batch;
+  std::vector<std::string> complaints;
+  PutObservations(RecordPlan(), Header(MakeGroupId(2, 0), 2, 0.5, 1), batch, complaints);  // under way in the same batch
+  PutObservations(RecordPlan(), Header(MakeGroupId(2, 1), 2, 0.5, 1), batch, complaints);
+  ASSERT_TRUE(record.DropGroups("train", {{{1}, MakeGroupId(1, 1)}, {{2}, MakeGroupId(2, 0)}}, batch));
+  ASSERT_TRUE(store->Write(batch));
+  for (const char* slice : {"", "big"}) EXPECT_EQ(record.Query({"train", "slot", slice}, {1}, {1})->n(), 1) << slice;
+  EXPECT_EQ(record.Query({"train", "slot", ""}, {2}, {2})->n(), 1);
+  EXPECT_EQ(record.Query({"eval/dev", "slot", ""}, {0}, {9})->n(), 1);
+  StoreBatch again;  // taken back and scored again under one write
+  ASSERT_TRUE(record.DropGroups("train", {{{1}, MakeGroupId(1, 0)}}, again));
+  PutObservations(RecordPlan(), Header(MakeGroupId(1, 0), 1, 0.25, 0), again, complaints);
+  ASSERT_TRUE(store->Write(again));
+  EXPECT_EQ(record.Query({"train", "slot", ""}, {1}, {1})->n(), 1);
+}
+
 TEST(CalibrationRecord, BrokenSketchesAreLeftOutWithAWord) {
   GroupScored header = Header(MakeGroupId(1, 0), 1, 0.5, 1);
   header.sketches["torn"] = header.sketches["slot"].substr(0, 3);

@@ -50,6 +50,7 @@ struct World {
     plan.deterministic = dice.Chance(0.3);
     plan.seed = seed;
     plan.datasets = {{"train", 7, 1.0}, {"more", 5, 0.5}};
+    if (seed % 3 == 0) plan.curriculum = {true, 0.5, 0.3, 60};
     if (dice.Chance(0.7)) plan.evals = {{"dev", 3, 2}};
     drop = dice.Chance(0.3) ? 0 : 0.25 * ToUnit(dice.Bits());
     duplicate = 0.25 * ToUnit(dice.Bits());
@@ -130,9 +131,11 @@ struct World {
   }
   void RestartCoordinator() {
     ++restarts;
+    const uint64_t cursor = coordinator->curriculum().cursor();
     coordinator = std::make_unique<CoordinatorState>(plan, Limits(), ++epoch);
     for (const std::string& bytes : ledger)
       if (Status replayed = coordinator->Replay(*DecodeRecord(bytes)); !replayed) failure = "replay: " + replayed.error().Message();
+    if (failure.empty() && coordinator->curriculum().cursor() != cursor) failure = "a replay chose other prompts";
     coordinator->HoldLeasesUntil(now + 500);
     for (auto& rollout : rollouts) rollout->greeted = false;
     for (auto& reward : rewards) {
@@ -173,15 +176,20 @@ struct World {
     if (!r.greeted) {
       Hello hello{"rollout", r.name, {r.incarnation}, "", {}, {}};
       for (const auto& [id, work] : r.work) hello.open_leases.push_back({id, 1});
-      return Ask(r, hello, [&r](const MessageBody& reply) { r.greeted = std::holds_alternative<Welcome>(reply); });
+      return Ask(r, hello, [this, &r](const MessageBody& reply) {
+        r.greeted = std::holds_alternative<Welcome>(reply);
+        if (auto* error = std::get_if<Error>(&reply); error && error->code == ErrorCode::kUnauthorized) RestartRollout(r);
+      });
     }
     if (now >= r.beat_ms) {
       r.beat_ms = now + 700;
       WorkerHeartbeat beat{r.name, {r.incarnation}, {}, {}};
       for (const auto& [id, work] : r.work) beat.open_leases.push_back({id, static_cast<uint64_t>(now)});
-      return Ask(r, beat, [&r](const MessageBody& reply) {
+      return Ask(r, beat, [this, &r](const MessageBody& reply) {
         if (auto* heard = std::get_if<HeartbeatReply>(&reply))
           for (GroupId id : heard->cancelled) r.work.erase(id);
+        // A message of its last life arrived late and took its name: it ends, and its supervisor starts it again.
+        if (auto* error = std::get_if<Error>(&reply); error && error->code == ErrorCode::kUnauthorized) RestartRollout(r);
       });
     }
     if (now >= r.ask_ms && r.work.size() < 3) {
@@ -213,6 +221,7 @@ struct World {
       header.oldest_version = header.newest_version = std::clamp(r.loaded, lease.min_version, lease.max_version);
       header.completion_tokens = 10 + static_cast<uint32_t>(lease.group.value % 50);
       header.correct = 1, header.wrong = header.traces > 1;
+      if (plan.curriculum.skip && lease.traces > 0) header.correct = lease.prompt.row % 6, header.wrong = 5 - header.correct;
       const uint64_t kind = lease.group.value % 11;  // the outcome is the group's own, whoever computes it
       header.drop = IsEvalGroup(lease.group) ? DropReason::kEvaluation
                     : kind == 3              ? DropReason::kNoVariance
@@ -309,6 +318,7 @@ struct World {
     }
   }
 
+  void RestartRollout(RolloutActor& r) { r.incarnation = next_incarnation++, r.work.clear(), r.question.reset(), r.greeted = false; }
   void RestartTrainer() {
     trainer.incarnation = next_incarnation++, trainer.question.reset();
     trainer.step = trainer.checkpoint + 1, trainer.phase = TrainerActor::kAnnounceStart;
@@ -318,7 +328,7 @@ struct World {
   void Faults() {
     if (Healed()) return;
     for (auto& r : rollouts)
-      if (dice.Chance(death)) ++deaths, r->incarnation = next_incarnation++, r->work.clear(), r->question.reset(), r->greeted = false;
+      if (dice.Chance(death)) ++deaths, RestartRollout(*r);
     for (auto& r : rewards) {
       if (!dice.Chance(death)) continue;
       ++deaths, r->incarnation = next_incarnation++, r->question.reset(), r->greeted = false;

@@ -27,10 +27,13 @@ Trace SampleTrace(int index) {
   trace.signals = {{"slot", 0.75}, {"verbal", 1.0}, {"self_certainty", -12.5}};
   trace.finish = FinishReason::kBudget;
   trace.text = "<answer>Fran\xff</answer>";  // not UTF-8: a completion may be cut inside a character
+  trace.reference_log_probs_R = {-0.25f, -3.5f};
   return trace;
 }
 
-TraceGroup SampleGroup() { return {MakeGroupId(7, 3), {"train", 41}, {7}, {1, 2, 3}, {SampleTrace(0), SampleTrace(1)}, "rollout-2"}; }
+TraceGroup SampleGroup() {
+  return {MakeGroupId(7, 3), {"train", 41}, {7}, {1, 2, 3}, {SampleTrace(0), SampleTrace(1)}, "rollout-2", {-1.5f}};
+}
 
 ScoredGroup SampleScored() {
   ScoredGroup group{MakeGroupId(7, 3), {"train", 41}, {7}, {1, 2, 3}, {}, DropReason::kNoVariance, "reward-0"};
@@ -153,6 +156,8 @@ TEST(MessagesCodec, TraceContentIsEqual) {
   EXPECT_EQ(trace.version_T, sample.version_T);
   EXPECT_EQ(trace.signals, sample.signals);
   EXPECT_EQ(trace.text, sample.text);
+  EXPECT_EQ(trace.reference_log_probs_R, sample.reference_log_probs_R);
+  EXPECT_EQ(group.reference_base_R, std::vector<float>{-1.5f});
   EXPECT_EQ(trace.finish, FinishReason::kBudget);
   ASSERT_EQ(trace.spans.size(), 3u);
   EXPECT_EQ(trace.spans[1].origin, Origin::kEnvironment);
@@ -182,8 +187,8 @@ TEST(MessagesCodec, AnotherProtocolIsRefusedByName) {
   auto refused = Decode(envelope.SerializeAsString());
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, ErrorCode::kVersionSkew);
-  EXPECT_NE(refused.error().what.find("protocol 1"), std::string::npos);
-  EXPECT_NE(refused.error().what.find("protocol 2"), std::string::npos);
+  for (uint32_t named : {kProtocolVersion, kProtocolVersion + 1})
+    EXPECT_NE(refused.error().what.find("protocol " + std::to_string(named)), std::string::npos) << refused.error().what;
 }
 
 std::string WithBody(size_t alternative, const std::string& body) {
@@ -243,8 +248,10 @@ TEST(MessagesCodec, BrokenTracesAreRefusedWithTheReason) {
   expect([](Trace& t) { t.set_span_segment(0, static_cast<wire::Segment>(-1)); }, "span segment");
   expect([](Trace& t) { t.set_finish(static_cast<wire::FinishReason>(99)); }, "finish reason");
   expect([](Trace& t) { t.mutable_signals(0)->set_value(NAN); }, "confidence signal");
+  expect([](Trace& t) { t.set_reference_log_probs(1, NAN); }, "reference_log_probs");
   expect([](Trace& t) { *t.add_signals() = t.signals(0); }, "doubled or out of order");
   ExpectGroupRefused([](Trace&, wire::TraceGroup& g) { g.set_prompt_tokens(0, -5); }, "negative id -5");
+  ExpectGroupRefused([](Trace&, wire::TraceGroup& g) { g.set_reference_base(0, INFINITY); }, "reference_base");
 }
 
 TEST(MessagesCodec, BrokenScoresAndHeadersAreRefused) {

@@ -224,6 +224,35 @@ TEST(RolloutWorker, EveryLeaseBecomesAResultOfAnAllowedVersion) {
   EXPECT_GT(run.heartbeats, 0);
 }
 
+// Groups of one row, written by a worker that scores its reference answer or not.
+TraceGroup WrittenBy(bool score_reference) {
+  PlayedRun run;
+  run.newest = WriteVersion(run.folder.path(), 0);
+  run.rows.rows[2].answers = {"Paris", "paris"};
+  run.AddLease(1, 0, 0, 0, 2);
+  Status served;
+  const NamedThread coordinator("coordinator", [&] { run.Coordinate(1, [&] { return run.over.load(); }); });
+  const NamedThread reward("reward", [&] { run.Reward([&] { return run.over.load(); }); });
+  RolloutSetup setup = run.Setup();
+  setup.format.tags = {"think", "answer"};
+  setup.score_reference = score_reference;
+  NamedThread worker("worker", [&] { served = ServeRollout(run.Options(), setup); });
+  EXPECT_TRUE(Wait([&] { return run.Results() == 1; }));
+  run.stop = true;
+  worker.Join();
+  run.over = true;
+  EXPECT_TRUE(served) << served.error().Message();
+  return run.results.empty() ? TraceGroup{} : run.results.begin()->second;
+}
+
+TEST(RolloutWorker, ScoresTheReferenceAnswerOnlyWhereTheRecipeReadsIt) {
+  const TraceGroup scored = WrittenBy(true), plain = WrittenBy(false);
+  ASSERT_EQ(scored.reference_base_R.size(), 5u) << "the first accepted answer, a byte a token";
+  for (float l : scored.reference_base_R) EXPECT_LT(l, 0.0f);
+  EXPECT_TRUE(plain.reference_base_R.empty());
+  EXPECT_EQ(scored.traces_G[0].tokens_T, plain.traces_G[0].tokens_T) << "scoring draws no random number";
+}
+
 TEST(RolloutWorker, ACoordinatorThatIsReplacedIsToldWhatIsOpen) {
   PlayedRun run;
   run.newest = WriteVersion(run.folder.path(), 0);

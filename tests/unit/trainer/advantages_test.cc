@@ -48,6 +48,45 @@ TEST(Advantages, MissingValuesStayOutOfTheBaseline) {
   EXPECT_GT(std::abs(ComputeAdvantages(AdvantageKind::kGroupMean, wrong, 0)[0] - .5), .1);
 }
 
+ScoredTrace TraceWith(Label label, std::map<std::string, double> channels) {
+  ScoredTrace trace;
+  trace.label = label, trace.channels = std::move(channels);
+  return trace;
+}
+
+// r = .8 against stored scores .5, .6 and .1, whose mean is .4: the advantage of a single trace is .4.
+TEST(Advantages, TheStoredBaselineNeedsNoSecondTrace) {
+  const Objective contrastive = MakeObjective("reward", "contrastive_baseline");
+  ScoredGroup group;
+  group.traces_G = {TraceWith(Label::kCorrect, {{"reward", .8}, {"baseline", .4}})};
+  const Values values = ObjectiveValues(contrastive, group);
+  EXPECT_NEAR(*ComputeAdvantages(contrastive, values, 0)[0], .4, 1e-12);
+  // Controls: the group's own mean leaves nothing, and a row without stored scores trains nothing rather than counting from 0.
+  const Objective mean = MakeObjective("reward");
+  EXPECT_EQ(*ComputeAdvantages(mean, ObjectiveValues(mean, group), 0)[0], 0.0);
+  group.traces_G[0].channels.erase("baseline");
+  EXPECT_FALSE(ObjectiveValues(contrastive, group)[0]);
+  EXPECT_FALSE(ComputeAdvantages(contrastive, ObjectiveValues(contrastive, group), 0)[0]);
+  // Prompts differ by their baselines, which the mean of a group would remove: .8 - .4 and .8 - .9.
+  group.traces_G = {TraceWith(Label::kCorrect, {{"reward", .8}, {"baseline", .9}}),
+                    TraceWith(Label::kWrong, {{"reward", 0.}, {"baseline", .9}})};
+  const auto hard = ComputeAdvantages(contrastive, ObjectiveValues(contrastive, group), 0);
+  EXPECT_NEAR(*hard[0], -.1, 1e-12);
+  EXPECT_NEAR(*hard[1], -.9, 1e-12);
+}
+
+TEST(Advantages, AnUnknownLabelIsNoObstacleWhereNoVerifierIsRead) {
+  ScoredGroup group;
+  for (double certainty : {1.0, 3.0})
+    group.traces_G.push_back(TraceWith(Label::kUnknown, {{"self_certainty", certainty}, {"format", 1.0}}));
+  for (const char* free : {"self_certainty", "0.9*self_certainty + 0.1*format"})
+    EXPECT_TRUE(ObjectiveValues(MakeObjective(free), group)[1].has_value()) << free;
+  for (const char* labelled : {"format", "self_certainty + accuracy", "self_certainty*mine"}) {
+    group.traces_G[1].channels["accuracy"] = group.traces_G[1].channels["mine"] = 1.0;
+    EXPECT_FALSE(ObjectiveValues(MakeObjective(labelled), group)[1].has_value()) << labelled;
+  }
+}
+
 TEST(Advantages, OneValueHasNoBaseline) {
   Values r{std::nullopt, 1.0};
   for (AdvantageKind kind : {AdvantageKind::kGroupMean, AdvantageKind::kLeaveOneOut, AdvantageKind::kGroupStd, AdvantageKind::kBatchStd})

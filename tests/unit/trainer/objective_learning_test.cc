@@ -155,6 +155,33 @@ TEST(Objectives, PreferencesAndDistancesAreTheSameOnAnyNumberOfRanks) {
   }
 }
 
+TEST(Objectives, AWeightThatRampsToZeroTeachesLess) {
+  Recipe r = Base();
+  const Outcome constant = Learn(r);
+  EXPECT_EQ(constant.metrics.at("objective/1/weight"), 1.0);
+  r.objective.weight_schedule = "ramp", r.objective.weight_to = 0.0;
+  const Outcome ramp = Learn(r);  // 5 steps: 1, 3/4, 1/2, 1/4, 0
+  EXPECT_EQ(ramp.metrics.at("objective/1/weight"), 0.0);
+  EXPECT_NE(ramp.weights, constant.weights);
+  r.objective.weight_to = 1.0;  // the control: a ramp from 1 to 1 is the constant
+  EXPECT_EQ(Learn(r).weights, constant.weights);
+}
+
+TEST(Objectives, AMatchedWeightUndoesTheScaleOfAChannelOnAnyNumberOfRanks) {
+  Recipe r = Base();
+  r.objective.channel = "sure";
+  r.objective.weight_schedule = "match_std", r.objective.weight = 0.5, r.objective.weight_max = 1e3;
+  const Outcome plain = Learn(r, 1, Sharding::kNone, 4);
+  EXPECT_NEAR(plain.metrics.at("objective/1/weight") * plain.metrics.at("objective/1/std"), 0.5 * 0.53, 0.03);  // of labels half right
+  r.objective.channel = "0.125*sure";
+  const Outcome scaled = Learn(r, 1, Sharding::kNone, 4);
+  EXPECT_NEAR(scaled.metrics.at("objective/1/weight"), 8 * plain.metrics.at("objective/1/weight"), 1e-9);
+  EXPECT_LT(tiny::RelativeDistance(plain.weights, scaled.weights), 1e-6);
+  EXPECT_LT(tiny::RelativeDistance(plain.weights, Learn(r, 2, Sharding::kZero3, 4).weights), 1e-5);
+  r.objective.weight_max = 1.0;  // the control: held down
+  EXPECT_GT(tiny::RelativeDistance(plain.weights, Learn(r, 1, Sharding::kNone, 4).weights), 1e-4);
+}
+
 TEST(Objectives, FarDataIsRejected) {
   Recipe r = Base();
   r.trainer.correction.reject = "geometric", r.trainer.correction.reject_low = .999, r.trainer.correction.reject_high = 1.001;

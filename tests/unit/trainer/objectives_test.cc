@@ -63,11 +63,36 @@ TEST(Objectives, RefusalsNameTheObjective) {
   EXPECT_NE(ErrorOf({Make("answer", "squared_error")}).find("slot"), std::string::npos);
   EXPECT_EQ(ErrorOf({Make("all", "preference")}), "");
   EXPECT_NE(ErrorOf({Make("slot", "preference")}).find("slot"), std::string::npos);
-  EXPECT_NE(ErrorOf({Make("all", "policy_gradient", "contrastive_baseline")}).find("needs candor baseline"), std::string::npos);
+  EXPECT_EQ(ErrorOf({Make("all", "policy_gradient", "contrastive_baseline")}), "");
+  EXPECT_NE(ErrorOf({Make("all", "policy_gradient", "contrastive")}).find("unknown advantage"), std::string::npos);
   ObjectiveOptions bad_channel;
   bad_channel.channel = "accuracy +";
   EXPECT_NE(ErrorOf({bad_channel}), "");
   EXPECT_EQ(ErrorOf({Make("all", "policy_gradient")}), "");
+}
+
+TEST(Objectives, WeightsFollowTheirSchedules) {
+  ObjectiveOptions accuracy = Make("answer", "policy_gradient"), brier = Make("all", "policy_gradient"),
+                   slot = Make("slot", "squared_error");
+  brier.channel = "brier", brier.weight = 0.5, brier.weight_schedule = "match_std", brier.weight_max = 3.0;
+  slot.weight = 0.0, slot.weight_schedule = "ramp", slot.weight_to = 2.0;
+  std::vector<Objective> objectives = CheckObjectives({accuracy, brier, slot}, 11).value();
+  EXPECT_EQ(WithAccuracy(objectives).size(), 4u);
+  EXPECT_EQ(WithAccuracy(objectives).back().channel.text(), "accuracy");
+  SetWeights(0, {0.4, 0.1, 0.4, 0.4}, 0.4, objectives);
+  EXPECT_EQ(objectives[0].weight, 1.0);
+  EXPECT_DOUBLE_EQ(objectives[1].weight, 2.0);  // 2.0 * 0.1 = 0.5 * 0.4
+  EXPECT_EQ(objectives[2].weight, 0.0);
+  SetWeights(5, {0.4, 0.01, 0.4, 0.4}, 0.4, objectives);
+  EXPECT_EQ(objectives[1].weight, 3.0);
+  EXPECT_EQ(objectives[2].weight, 1.0);
+  SetWeights(10, {0.4, 0.4, 0.4, 0.4}, 0.4, objectives);  // the last of 11 steps
+  EXPECT_DOUBLE_EQ(objectives[1].weight, 0.5);
+  EXPECT_EQ(objectives[2].weight, 2.0);
+  brier.advantage = "batch_std";
+  EXPECT_NE(ErrorOf({accuracy, brier}).find("match_std"), std::string::npos);
+  slot.weight_schedule = "match_std";
+  EXPECT_NE(ErrorOf({slot}).find("match_std"), std::string::npos);
 }
 
 TEST(Options, TheDefaultsBindToThemselves) {

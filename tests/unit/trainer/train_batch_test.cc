@@ -183,5 +183,26 @@ TEST(TrainBatch, APreferencePairsTheBestWithTheWorstAndNeedsNoLabel) {
   EXPECT_TRUE(PlanTasks(objectives, groups, ComputeMoments(objectives, groups))[0].pairs.empty());
 }
 
+// A group that a random skip left in with probability 1/4 stands for four: its slots weigh four times as much, over the sum of weights.
+TEST(TrainBatch, AGroupsWeightReachesItsSlotsAndTheirDenominatorAlone) {
+  std::vector<Objective> objectives = CheckObjectives({{.channel = "accuracy", .segment = "answer"},
+                                                       {.channel = "accuracy", .segment = "slot", .loss = "squared_error", .weight = 0.5}})
+                                          .value();
+  std::vector<ScoredGroup> groups = {tiny::Group(1, 0), tiny::Group(1, 1)};
+  const auto plain = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  std::vector<ScoredGroup> heavy = groups;  // tasks point at their groups
+  heavy[1].slot_weight = 4.0;
+  const auto weighted = PlanTasks(objectives, heavy, ComputeMoments(objectives, heavy));
+  const double slots = static_cast<double>(groups[0].traces_G.size());
+  EXPECT_DOUBLE_EQ(CountDenominators(plain).slots, 2.0 * slots);
+  EXPECT_DOUBLE_EQ(CountDenominators(weighted).slots, 5.0 * slots);
+  EXPECT_DOUBLE_EQ(CountDenominators(weighted).tokens, CountDenominators(plain).tokens);
+  for (size_t i = 0; i < weighted[1].traces.size(); ++i) {
+    EXPECT_FLOAT_EQ(weighted[1].traces[i].slots[0].weight, 4.0f * plain[1].traces[i].slots[0].weight);
+    EXPECT_EQ(weighted[1].traces[i].advantage_T, plain[1].traces[i].advantage_T);
+    EXPECT_EQ(weighted[0].traces[i].slots[0].weight, plain[0].traces[i].slots[0].weight);
+  }
+}
+
 }  // namespace
 }  // namespace candor

@@ -1,0 +1,77 @@
+"""`candor sweep` on the tiny recipe through real processes: listed, stopped in its second point, gone on with, shown without running again.
+
+usage: sweep_test.py CANDOR SOURCE_FOLDER
+"""
+import json
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from processes import CANDOR, SOURCE, steps_done
+
+
+class SweepRun(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="candor-sweep-")
+        self.sweep = pathlib.Path(self.folder.name) / "sweep"
+        self.command = [CANDOR, "sweep", "recipes/tiny.toml", "trainer.lr=1e-3,1e-9", "trainer.steps=8", "trainer.ranks=1", "sft.epochs=4",
+                        f"stage_cache={self.folder.name}/stages", "--dir", str(self.sweep)]
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def call(self, *more):
+        return subprocess.run([*self.command, *more], cwd=SOURCE, capture_output=True, text=True, timeout=240)
+
+    def ok(self, *more):
+        answer = self.call(*more)
+        self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
+        return answer.stdout
+
+    def stop_in_the_second_point(self):
+        process = subprocess.Popen(self.command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        deadline = time.monotonic() + 180
+        while steps_done(self.sweep / "lr-1e-9") < 2:
+            self.assertIsNone(process.poll(), process.stdout.read() if process.poll() is not None else "")
+            self.assertLess(time.monotonic(), deadline, "the second point's second step was not reached")
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+        self.assertNotEqual(process.returncode, 0, output)
+        self.assertIn("the same command goes on", output)
+
+    def test_a_sweep_is_listed_stopped_gone_on_with_and_shown(self):
+        listed = self.ok("--dry-run")
+        self.assertIn("lr-1e-9", listed)
+        self.assertIn("2 left", listed)
+        self.assertFalse(self.sweep.exists(), "a dry run leaves nothing")
+        self.stop_in_the_second_point()
+        states = {point["name"]: point["state"] for point in json.loads((self.sweep / "sweep.json").read_text())["points"]}
+        self.assertEqual(states, {"lr-1e-3": "finished", "lr-1e-9": "interrupted"})
+        self.assertIn("1 left", self.ok("--dry-run"))
+        first_done = (self.sweep / "lr-1e-3/done.json").stat().st_mtime_ns
+        points = json.loads(self.ok("--json"))["points"]
+        self.assertEqual([point["state"] for point in points], ["finished", "finished"])
+        self.assertEqual((self.sweep / "lr-1e-3/done.json").stat().st_mtime_ns, first_done, "a finished point was run again")
+        for point in points:
+            after = json.loads((self.sweep / point["name"] / "summary.json").read_text())["after"]["held_out"]
+            self.assertEqual((point["accuracy"], point["brier"], point["brier_interval"]), (after["accuracy"], after["brier"], after["brier_interval"]))
+            beaten = any(other["accuracy"] >= point["accuracy"] and other["brier"] <= point["brier"] and
+                         (other["accuracy"], other["brier"]) != (point["accuracy"], point["brier"]) for other in points)
+            self.assertEqual(point["pareto"], not beaten)
+            self.assertEqual(steps_done(self.sweep / point["name"]), 8)
+        self.assertNotEqual(points[0]["brier"], points[1]["brier"], "the setting changed nothing")
+        page = (self.sweep / "sweep.html").read_text()
+        self.assertEqual(page.count("<circle"), 2)
+        self.assertNotIn("http", page)
+        self.assertIn("finished", self.ok())
+        other = self.call("trainer.group_size=4")
+        self.assertNotEqual(other.returncode, 0)
+        self.assertIn("group_size", other.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+// The points of a sweep: how lists are read, what points are called, and folders that hold something else.
+#include "cli/sweep_points.h"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+#include "core/fs.h"
+
+namespace candor::cli {
+namespace {
+
+using testing::ElementsAre;
+
+std::vector<std::string> NamesOf(const std::vector<std::string>& arguments) {
+  auto plan = PlanSweep(arguments);
+  EXPECT_TRUE(plan) << plan.error().Message();
+  auto points = PointsOf(*plan, "runs/s");
+  EXPECT_TRUE(points) << points.error().Message();
+  std::vector<std::string> names;
+  for (const SweepPoint& point : *points) names.push_back(point.name);
+  return names;
+}
+
+std::string ErrorOf(const std::vector<std::string>& arguments) {
+  auto plan = PlanSweep(arguments);
+  if (!plan) return plan.error().Message();
+  auto points = PointsOf(*plan, "runs/s");
+  return points ? "" : points.error().Message();
+}
+
+TEST(SweepPoints, EveryCombinationHasANameOfItsOwn) {
+  EXPECT_THAT(NamesOf({"r.toml", "trainer.lr=1e-5,2e-5", "seed=1,2", "trainer.steps=9"}),
+              ElementsAre("lr-1e-5_seed-1", "lr-1e-5_seed-2", "lr-2e-5_seed-1", "lr-2e-5_seed-2"));
+  EXPECT_THAT(NamesOf({"r.toml", "objective.0.weight=1,2", "objective.1.weight=3,4"}).front(), "objective.0.weight-1_objective.1.weight-3");
+  EXPECT_THAT(NamesOf({"r.toml", "reward.filter=none,\"accuracy\""}), ElementsAre("filter-none", "filter-accuracy"));
+}
+
+TEST(SweepPoints, CommasInsideBracketsAndQuotesDoNotDivide) {
+  EXPECT_THAT(ParseAxis("format.tags=['answer'],['think','answer']")->values, ElementsAre("['answer']", "['think','answer']"));
+  EXPECT_THAT(ParseAxis("title=\"a, b\",'c'")->values, ElementsAre("\"a, b\"", "'c'"));
+  EXPECT_THAT(ParseAxis("trainer.lr=1e-5")->values, ElementsAre("1e-5"));
+  EXPECT_THAT(ParseAxis("eval=[{name=\"a\",n=1}]")->values.size(), 1u);
+}
+
+TEST(SweepPoints, OverridesHoldTheSettingsAndTheRunsName) {
+  const SweepPlan plan = PlanSweep({"r.toml", "seed=1,2", "trainer.steps=9"}).value();
+  const auto points = PointsOf(plan, "runs/s").value();
+  EXPECT_EQ(points[1].folder, "runs/s/seed-2");
+  EXPECT_THAT(OverridesOf(plan, points[1], "tiny"), ElementsAre("trainer.steps=9", "seed=2", "name=\"tiny.seed-2\""));
+}
+
+TEST(SweepPoints, WhatCannotBeSweptIsNamed) {
+  EXPECT_THAT(ErrorOf({"r.toml", "trainer.steps=9"}), testing::HasSubstr("nothing varies"));
+  EXPECT_THAT(ErrorOf({"seed=1,2"}), testing::HasSubstr("no recipe"));
+  EXPECT_THAT(ErrorOf({"r.toml", "seed=1,2,"}), testing::HasSubstr("empty value"));
+  EXPECT_THAT(ErrorOf({"r.toml", "seed=1,2,1"}), testing::HasSubstr("occurs twice"));
+  EXPECT_THAT(ErrorOf({"r.toml", "seed=1,2", "seed=3,4"}), testing::HasSubstr("one list"));
+  EXPECT_THAT(ErrorOf({"r.toml", "title='a b','a_b'"}), testing::HasSubstr("told apart"));
+  std::string long_list = "seed=0";
+  for (int i = 1; i < 40; ++i) long_list += "," + std::to_string(i);
+  EXPECT_THAT(ErrorOf({"r.toml", long_list, "trainer.lr" + long_list.substr(4)}), testing::HasSubstr("more than 1000"));
+}
+
+TEST(SweepPoints, AFolderOfAnotherRecipeIsRefusedWithTheLine) {
+  const std::string folder = testing::TempDir() + "/candor_sweep_point";
+  std::filesystem::create_directories(folder);
+  Recipe recipe;
+  recipe.run.name = "a", recipe.run.model = "m";
+  SweepPoint point;
+  point.folder = folder;
+  std::filesystem::remove(folder + "/recipe.toml");
+  ASSERT_TRUE(LookAtPoint(recipe, point));
+  EXPECT_EQ(point.state, PointState::kWaiting);
+  ASSERT_TRUE(WriteFileAtomic(folder + "/recipe.toml", ResolvedText(recipe)));
+  ASSERT_TRUE(LookAtPoint(recipe, point));
+  EXPECT_EQ(point.state, PointState::kInterrupted);
+  recipe.trainer.group_size = 16;
+  const Status other = LookAtPoint(recipe, point);
+  ASSERT_FALSE(other);
+  EXPECT_THAT(other.error().Message(), testing::HasSubstr("now `group_size = 16`, then `group_size = 4`"));
+}
+
+}  // namespace
+}  // namespace candor::cli
