@@ -123,6 +123,8 @@ LONG = ("A river begins in the hills as a small stream. Rain falls on the rocks,
         "On a high mountain the air pressure is lower, and so water boils at a lower temperature. Question: Which planet is closest to the sun? Answer: Mercury is "
         "the planet closest to the sun. It has no moons and almost no atmosphere, and a year there lasts only 88 days.")
 
+LONG_TOKENS = 2000
+
 
 def smollm2(folder, out):
     from tokenizers import Tokenizer
@@ -137,7 +139,8 @@ def smollm2(folder, out):
             top = torch.topk(logits, 64, -1)
             tensors |= {f"prompt{i}.ids": np.array(ids, np.int32), f"prompt{i}.top_ids": top.indices.int().numpy(), f"prompt{i}.top_logits": top.values.numpy(),
                         f"prompt{i}.log_sum_exp": torch.logsumexp(logits, -1).numpy()}
-        ids = tokenizer.encode(LONG).ids
+        with open("LICENSE") as f:  # as many positions as a share of 99 % needs to be told from one of 98 %
+            ids = tokenizer.encode(LONG + "\n\n" + f.read()).ids[:LONG_TOKENS]
         logits = model(torch.tensor([ids])).logits[0]
         tensors |= {"long.ids": np.array(ids, np.int32), "long.top1": logits.argmax(-1).int().numpy(), "long.log_sum_exp": torch.logsumexp(logits, -1).numpy()}
     save_file(tensors, os.path.join(out, "smollm2.safetensors"))

@@ -59,7 +59,11 @@ TEST_F(SmolLm2, Bf16AgreesOnTheMostLikelyToken) {
   RecordProperty("agreement", std::to_string(agreement));
   std::printf("top-1 agreement over %ld positions: %.4f, mean |log-sum-exp difference| %.4f\n", static_cast<long>(logits.size(0)),
               agreement, (at::logsumexp(logits, 1) - Get("long.log_sum_exp")).abs().mean().item<double>());
-  EXPECT_GE(agreement, 0.99);
+  // Hugging Face's own bf16 pass agrees with its fp32 pass at 97.6 % of these positions: where two tokens are almost as likely, the
+  // rounding of activations decides.
+  EXPECT_GE(agreement, 0.985);
+  const at::Tensor shifted = Get("long.top1").to(at::kLong).roll(1);
+  EXPECT_LT((logits.argmax(1) == shifted).to(at::kDouble).mean().item<double>(), 0.2) << "the control: another position's token";
 }
 
 }  // namespace
