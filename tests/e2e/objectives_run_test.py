@@ -59,7 +59,7 @@ class ObjectivesRun(RunCase):
 
     def test_a_curriculum_goes_on_after_its_coordinator_was_killed(self):
         arguments = [f"stage_cache={self.folder.name}/stages", "trainer.steps=12", "trainer.ranks=1", "eval=[]", self.rows(16),
-                     "curriculum.skip=greso", "curriculum.retire_at=0.3", "curriculum.retired_share=0.5"]
+                     "curriculum.skip=greso", "curriculum.retire_at=0.05", "curriculum.retired_share=0.5"]
         process = start("recipes/objectives/retire.toml", self.run, *arguments)
         self.wait_for_step(process, 6)
         self.kill("coordinator")
