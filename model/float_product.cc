@@ -13,7 +13,6 @@ namespace {
 constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
 
 int64_t RoundedUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-int64_t PanelCount(int64_t columns) { return (columns + kTileColumns - 1) / kTileColumns; }
 
 const uint16_t* Words(const at::Tensor& x) { return static_cast<const uint16_t*>(x.const_data_ptr()); }
 

@@ -15,9 +15,7 @@ bool CanPackTiles(const Linear& linear) {
   return GetTileKernels() && w.is_cpu() && w.scalar_type() == at::kBFloat16 && w.is_contiguous() && w.size(1) % kTileDepth == 0;
 }
 
-static int64_t Panels(int64_t columns) { return (columns + kTileColumns - 1) / kTileColumns; }
-
-int64_t TileElements(const Linear& linear) { return Panels(linear.weight_OI.size(0)) * kTileColumns * linear.weight_OI.size(1); }
+int64_t TileElements(const Linear& linear) { return PanelCount(linear.weight_OI.size(0)) * kTileColumns * linear.weight_OI.size(1); }
 
 at::Tensor LargePages(int64_t elements) {
   constexpr size_t kLargePage = 2 << 20;
@@ -35,7 +33,7 @@ void PackTiles(Linear& linear, bool gate_up, const at::Tensor& memory) {
   CANDOR_CHECK(!gate_up || (columns % kTileColumns == 0 && !linear.bias_O.defined()));
   const auto* weight = static_cast<const uint16_t*>(linear.weight_OI.const_data_ptr());
   auto* tiles = static_cast<uint16_t*>(memory.mutable_data_ptr());
-  at::parallel_for(0, Panels(columns), 4, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, PanelCount(columns), 4, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) {
       const uint16_t* rows[kTileColumns] = {};
       for (int64_t i = 0; i < kTileColumns; ++i) {
@@ -70,7 +68,7 @@ void TileApply(const Linear& linear, const at::Tensor& x_NI, TileOutput output, 
                       out_NO.size(1),
                       nullptr};
   if (rows == 0) return;
-  at::parallel_for(0, Panels(columns), 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, PanelCount(columns), 1, [&](int64_t begin, int64_t end) {
     std::vector<uint16_t> scratch(rows % 16 == 0 ? 0 : static_cast<size_t>(32 * k));
     TileProduct part = product;
     part.first_panel = begin, part.last_panel = end, part.scratch = scratch.data();

@@ -9,6 +9,7 @@ namespace candor {
 
 inline constexpr int64_t kTileColumns = 32;  // columns of a panel
 inline constexpr int64_t kTileDepth = 32;    // k is a multiple of it
+constexpr int64_t PanelCount(int64_t columns) { return (columns + kTileColumns - 1) / kTileColumns; }
 
 enum class TileOutput : uint8_t {
   kBf16,      // out = sum (+ bias), rounded

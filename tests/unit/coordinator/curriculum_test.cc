@@ -182,10 +182,10 @@ RunPlan Choosy(uint64_t seed) {
 }
 
 // Learns `steps` steps in which the row decides how many of 5 are right.
-void Live(Fixture& f, uint64_t from, uint64_t through) {
+void Live(Fixture& f, uint64_t from, uint64_t through, uint64_t incarnation = 1) {
   for (uint64_t step = from; step <= through; ++step) {
     StepPlan plan;
-    while (!(plan = f.PlanOf(step)).ready)
+    while (!(plan = f.PlanOf(step, incarnation)).ready)
       for (uint32_t p = 0; p < f.state.WaveSize({step}); ++p) {
         const GroupId id = MakeGroupId(step, p);
         if (f.state.groups().at(id).phase != GroupPhase::kOpen) continue;
@@ -222,22 +222,9 @@ TEST(Curriculum, ALearnerThatGoesBackMeetsTheSamePrompts) {
   Fixture straight(Choosy(5)), back(Choosy(5));
   Live(straight, 1, 30);
   Live(back, 1, 22);
-  back.Say<StepPlan>(Role::kTrainer, PlanRequest{{19}, {2}, 2});  // a new life at step 19
-  for (uint64_t step = 19; step <= 22; ++step) back.Done(step, back.Say<StepPlan>(Role::kTrainer, PlanRequest{{step}, {2}, 2}).plan);
-  Fixture& f = back;
-  for (uint64_t step = 23; step <= 30; ++step) {
-    StepPlan plan;
-    while (!(plan = f.Say<StepPlan>(Role::kTrainer, PlanRequest{{step}, {2}, 2})).ready)
-      for (uint32_t p = 0; p < f.state.WaveSize({step}); ++p) {
-        const GroupId id = MakeGroupId(step, p);
-        if (f.state.groups().at(id).phase != GroupPhase::kOpen) continue;
-        GroupScored header = f.Header(id);
-        header.correct = std::min(5u, f.state.groups().at(id).prompt.row), header.wrong = 5 - header.correct;
-        header.drop = header.correct == 0 || header.correct == 5 ? DropReason::kNoVariance : DropReason::kNone;
-        f.Say<Ack>(Role::kReward, header);
-      }
-    f.Done(step, plan.plan);
-  }
+  back.PlanOf(19, 2);  // a new life at step 19
+  for (uint64_t step = 19; step <= 22; ++step) back.Done(step, back.PlanOf(step, 2).plan);
+  Live(back, 23, 30, 2);
   EXPECT_EQ(Choices(back.state), Choices(straight.state));
 }
 
