@@ -77,6 +77,12 @@ std::string WeightText(const ObjectiveOptions& o, int64_t run_steps) {
   return fmt::format("{}", w.from);
 }
 
+std::string DiscrepancyText(const ObjectiveOptions& o) {
+  if (o.discrepancy == 0) return "";
+  return fmt::format(", more where the confidence was further from the label than the group's mean (kappa {}{})", o.discrepancy,
+                     o.discrepancy_steps > 0 ? fmt::format(" from step {} on", o.discrepancy_steps + 1) : "");
+}
+
 }  // namespace
 
 std::string ExplainObjectives(const Recipe& r) {
@@ -102,8 +108,8 @@ std::string ExplainObjectives(const Recipe& r) {
           "against the policy that RL starts from.\n",
           i + 1, o.channel, tokens, o.preference_beta, weight);
     else
-      text += fmt::format("  {}. `{}` teaches {} by policy gradient ({}, advantage {}, weight {}).\n", i + 1, o.channel, tokens,
-                          r.trainer.loss, o.advantage, weight);
+      text += fmt::format("  {}. `{}` teaches {} by policy gradient ({}, advantage {}, weight {}){}.\n", i + 1, o.channel, tokens,
+                          r.trainer.loss, o.advantage, weight, DiscrepancyText(o));
   }
   return text;
 }

@@ -148,18 +148,44 @@ void LintPolicyGradient(const Recipe& r, const ObjectiveOptions& o, const Answer
                         "the standard deviation depends on the labels, so that the rule is no longer proper: confidences are pushed to the "
                         "extremes (p = .7 becomes .79, .9 becomes 1.0)",
                         "use advantage = \"group_mean\", or batch_std, which divides everything by one number"});
+  if (o.discrepancy > 0)
+    findings.push_back(
+        {"discrepancy_of_scoring_rule", true, false, fmt::format("`{}` is weighed by how far the confidence was from the label", o.channel),
+         "the factor depends on the label, so that the rule is no longer proper: reports are drawn towards 1/2 (where p = .7, .65 earns "
+         "more than .70 with kappa = .25)",
+         "discrepancy = 0 here; it is meant for accuracy in an objective of its own"});
   if (ReachesAnswer(o) && own.accuracy == 0 && DividesByStd(o))
     findings.push_back({"weights_not_comparable", false, false,
                         fmt::format("`{}` is divided by its own standard deviation, accuracy by another", o.channel),
                         "the effective weights are w/std, and the deviations move during training: the condition on the weights cannot be "
                         "checked beforehand",
                         "advantage = \"group_mean\" for both, or segment = \"confidence\" for this one"});
-  if (r.reward.filter != "none")
+  if (r.reward.filter == "reward")
+    findings.push_back({"filter_on_total_reward", false, false, fmt::format("reward.filter = \"reward\" looks at `{}`", o.channel),
+                        "a confidence makes every trace's reward another one, so that it never drops a group, not even those whose answers "
+                        "are all right or all wrong",
+                        "reward.filter = \"none\", or \"accuracy\" with the confidence in a slot"});
+  else if (r.reward.filter != "none")
     findings.push_back({"filter_drops_calibration", true, false,
                         fmt::format("groups that reward.filter = \"{}\" drops do not teach `{}`", r.reward.filter, o.channel),
                         "kept groups have pass rates in [1/G, 1 - 1/G] only (p = .9 is seen as .824 at G = 8), and no weight can undo a "
                         "selection by outcomes",
                         "reward.filter = \"none\", or train the confidence on the slot, which filtered groups still teach"});
+}
+
+// What holds the policy to a reference holds back the numbers that it writes as well.
+void LintDistance(const Recipe& r, std::vector<Finding>& findings) {
+  if (r.trainer.correction.kl_weight <= 0 || r.format.confidence != "verbal") return;
+  for (const ObjectiveOptions& o : r.objectives)
+    if (o.loss == "policy_gradient" && (o.segment == "all" || o.segment == "confidence") && LargestWeight(r, o) > 0) {
+      findings.push_back({"kl_on_confidence", false, false,
+                          fmt::format("trainer.kl_weight = {:g} reaches the confidence tokens that `{}` teaches",
+                                      r.trainer.correction.kl_weight, o.channel),
+                          "the best number is then a mixture of the truth and of what the reference policy would have stated, which was "
+                          "never calibrated: confidences stay near the few values that it likes",
+                          "trainer.kl_weight = 0, or format.confidence = \"slot\", which the distance does not reach"});
+      return;
+    }
 }
 
 // Prompts chosen by what they gave before.
@@ -263,6 +289,7 @@ std::vector<Finding> Lint(const Recipe& recipe) {
     LintSignals(recipe, o, findings);
   }
   LintCurriculum(recipe, findings);
+  LintDistance(recipe, findings);
   LintJudges(recipe, findings);
   for (Finding& finding : findings)
     finding.allowed = std::find(recipe.run.allow.begin(), recipe.run.allow.end(), finding.name) != recipe.run.allow.end();

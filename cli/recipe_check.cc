@@ -140,6 +140,9 @@ Status CheckObjectives(const Recipe& r) {
       return Bad(fmt::format("pass_k = {} of a group of {}", o.pass_k, r.trainer.group_size), where + ".pass_k",
                  "at most trainer.group_size, and less to learn anything from a group with one right answer");
     const bool centred = o.loss == "policy_gradient" && (o.advantage == "group_mean" || o.advantage == "leave_one_out");
+    if (o.discrepancy > 0 && r.format.confidence == "none")
+      return Bad("discrepancy weighs traces by their confidence, and the policy is asked for none", where + ".discrepancy",
+                 "set format.confidence = \"verbal\" or \"slot\"");
     if (o.weight_schedule == "match_std" && !centred)
       return Bad("weight_schedule = \"match_std\" scales values that are compared with their group's mean", where + ".weight_schedule",
                  "loss = \"policy_gradient\" with advantage = \"group_mean\" or \"leave_one_out\"");
@@ -181,6 +184,13 @@ Result<std::vector<std::string>> ChannelsRead(const Recipe& r) {
     if (o.loss == "policy_gradient" && o.advantage == "contrastive_baseline" && !Contains(names, "baseline")) names.push_back("baseline");
   }
   return names;
+}
+
+std::vector<std::string> ValuesLearned(const Recipe& r) {
+  std::vector<std::string> values;
+  for (const ObjectiveOptions& o : r.objectives)
+    if (o.loss == "policy_gradient") values.push_back(o.channel);
+  return values;
 }
 
 Status CheckRecipe(const Recipe& r) {

@@ -10,6 +10,9 @@ Status CheckRecipe(const Recipe& recipe);
 // The channels that the objectives read, each once.
 Result<std::vector<std::string>> ChannelsRead(const Recipe& recipe);
 
+// What the policy-gradient objectives learn from, as expressions.
+std::vector<std::string> ValuesLearned(const Recipe& recipe);
+
 // Whether [prepare] still has something to make.
 bool NeedsPreparing(const Recipe& recipe);
 // The model's tokenizer, chat template and slot, and every row of every file that the recipe names. Costs reading them all.

@@ -24,6 +24,7 @@ Status Serve(const RoleArguments& arguments) {
   setup.index = arguments.index;
   CANDOR_ASSIGN(setup.format, TagFormat::From(recipe.format.tags, recipe.format.confidence));
   CANDOR_ASSIGN(setup.channels, ChannelsRead(recipe));
+  setup.values = ValuesLearned(recipe);
   for (const auto& [name, set] : data) setup.data[name] = &set;
   setup.transport = transport.get();
   setup.stop = arguments.stop;

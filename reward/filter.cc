@@ -8,6 +8,8 @@ namespace candor {
 
 namespace {
 
+constexpr double kSameReward = 1e-9;  // sums of the same numbers in another order
+
 struct Outcomes {
   int correct = 0, wrong = 0, abstained = 0, greedy = 0;  // labelled traces
   int sampled() const { return correct + wrong + abstained; }
@@ -43,6 +45,7 @@ FilterRules FilterRules::From(const RewardOptions& options) {
   if (options.filter == "mid_band") rules.kind = FilterKind::kMidBand;
   if (options.filter == "vcrl") rules.kind = FilterKind::kVcrl;
   if (options.filter == "reference_spread") rules.kind = FilterKind::kReferenceSpread;
+  if (options.filter == "reward") rules.kind = FilterKind::kReward;
   return rules;
 }
 
@@ -63,6 +66,22 @@ static DropReason BySpread(const FilterRules& rules, std::span<const ScoredTrace
   return varies ? DropReason::kNone : DropReason::kLowVariance;
 }
 
+static DropReason ByReward(const FilterRules& rules, std::span<const ScoredTrace> traces_G) {
+  bool known = false;
+  for (const ChannelExpression& value : rules.values) {
+    std::optional<double> least, most;
+    for (const ScoredTrace& scored : traces_G) {
+      const bool member = !scored.trace.greedy && (scored.label != Label::kUnknown || value.NeedsNoLabel());
+      const std::optional<double> one = member ? value.Evaluate(scored.channels) : std::nullopt;
+      if (!one) continue;
+      least = std::min(least.value_or(*one), *one), most = std::max(most.value_or(*one), *one);
+    }
+    known = known || least.has_value();
+    if (least && *most - *least > kSameReward) return DropReason::kNone;
+  }
+  return known ? DropReason::kNoVariance : DropReason::kAllUnknown;
+}
+
 DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G) {
   return ZeroVariance(Count(traces_G, abstained_G));
 }
@@ -71,12 +90,17 @@ DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> tr
   const Outcomes out = Count(traces_G, abstained_G);
   if (rules.kind == FilterKind::kReferenceSpread) return BySpread(rules, traces_G);
   if (rules.kind == FilterKind::kNone && !rules.needs_label) return DropReason::kNone;
+  if (rules.kind == FilterKind::kReward) {
+    const DropReason reason = ByReward(rules, traces_G);
+    return reason == DropReason::kAllUnknown && out.greedy > 0 ? DropReason::kNoVariance : reason;
+  }
   const DropReason zero_variance = ZeroVariance(out);
   if (zero_variance == DropReason::kAllUnknown) return zero_variance;
   const double rate = out.sampled() > 0 ? static_cast<double>(out.correct) / out.sampled() : 0.0;
   switch (rules.kind) {
     case FilterKind::kNone:
     case FilterKind::kReferenceSpread:  // answered above
+    case FilterKind::kReward:
       return DropReason::kNone;
     case FilterKind::kAccuracy:
       return zero_variance;

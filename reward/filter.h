@@ -12,20 +12,24 @@
 //   deviation
 //              of filter_min_spread: the statistic of the channel dro (policy_channels.h). DRO (arXiv 2506.13351) drops the lowest share of
 //              a round instead, and prompts that are too hard
+//   reward     drops where no value that a policy gradient learns from varies over the group (verl's metric "score"): for graded rewards
+//              without a confidence. With one in the value it hardly ever drops anything
 #pragma once
 #include <span>
 #include <vector>
 
+#include "core/channel_expression.h"
 #include "core/trace.h"
 #include "reward/options.h"
 
 namespace candor {
 
-enum class FilterKind : uint8_t { kNone = 0, kAccuracy = 1, kAgreement = 2, kMidBand = 3, kVcrl = 4, kReferenceSpread = 5 };
+enum class FilterKind : uint8_t { kNone = 0, kAccuracy = 1, kAgreement = 2, kMidBand = 3, kVcrl = 4, kReferenceSpread = 5, kReward = 6 };
 struct FilterRules {
   FilterKind kind = FilterKind::kAccuracy;
   double low = 0.0, high = 1.0, min_variance = 0.0, min_spread = 0.0;
   bool needs_label = true;  // false: an objective learns without labels, so that a group without any is kept where the kind allows it
+  std::vector<ChannelExpression> values = {};  // kReward: of the policy-gradient objectives
   static FilterRules From(const RewardOptions& options);
 };
 

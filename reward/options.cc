@@ -108,8 +108,8 @@ void Declare(OptionTable& t, RewardOptions& o) {
            {.help = "groups that are kept out of the policy gradient (they still train the slot and are still observed): accuracy, those "
                     "whose accuracy does not vary; agreement, the same by the channel majority; mid_band and vcrl, further those of a "
                     "pass rate outside a band or of too small a variance; reference_spread, those whose reasoning does not change "
-                    "how likely the row's reference answer is",
-            .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl", "reference_spread"}});
+                    "how likely the row's reference answer is; reward, those in which no policy gradient's value varies",
+            .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl", "reference_spread", "reward"}});
   DeclareOutcomes(t, o);
   t.String("signal", &o.signal,
            {.help = "the confidence that is scored: slot or verbal; empty = as the format's confidence says",

@@ -45,13 +45,18 @@ Status CheckTrace(const Trace& trace) {
 
 }  // namespace
 
-Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions& options, std::span<const std::string> channels) {
+Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions& options, std::span<const std::string> channels,
+                                    std::span<const std::string> values) {
   ScoreRules rules;
   rules.format = format, rules.signal = options.signal, rules.filter = FilterRules::From(options);
   rules.answer_threshold = options.answer_threshold, rules.baseline_field = options.baseline_field;
   CANDOR_ASSIGN(rules.noise, LabelNoiseOf(options));
   for (const std::string& answer : options.abstain) rules.abstain.insert(NormaliseAnswer(answer));
   rules.group = {{channels.begin(), channels.end()}, options.majority_min_share, options.criteria};
+  for (const std::string& value : values) {
+    CANDOR_ASSIGN(ChannelExpression expression, ChannelExpression::Parse(value));
+    rules.filter.values.push_back(std::move(expression));
+  }
   if (rules.filter.kind == FilterKind::kAgreement) rules.group.wanted.insert("majority");
   rules.filter.needs_label = std::ranges::none_of(
       channels, [](const std::string& name) { return std::ranges::find(PolicyChannels(), name) != PolicyChannels().end(); });

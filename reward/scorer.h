@@ -32,9 +32,10 @@ struct ScoreRules {
   bool Wants(const std::string& channel) const { return group.wanted.contains(channel); }
   // Whether the rollout must score the rows' reference answers (policy_channels.h).
   bool NeedsReference() const;
-  // `channels`: what the recipe's objectives read. signal: "" = as the format's confidence says. Errors: a signal that the format does not
-  // give, a band without room.
-  static Result<ScoreRules> From(const TagFormat& format, const RewardOptions& options, std::span<const std::string> channels = {});
+  // `channels`: what the recipe's objectives read; `values`: what their policy gradients learn from, for the filter "reward". signal: "" =
+  // as the format's confidence says. Errors: a signal that the format does not give, a band without room.
+  static Result<ScoreRules> From(const TagFormat& format, const RewardOptions& options, std::span<const std::string> channels = {},
+                                 std::span<const std::string> values = {});
 };
 
 // A completion read by the rules: is the format held, what is the answer, what is the confidence.

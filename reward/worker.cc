@@ -24,7 +24,7 @@ Incarnation NewIncarnation() {
 
 Status ServeReward(const RewardOptions& options, const RewardSetup& setup) {
   std::string worker = fmt::format("reward-{}", setup.index);
-  CANDOR_ASSIGN(ScoreRules rules, ScoreRules::From(setup.format, options, setup.channels));
+  CANDOR_ASSIGN(ScoreRules rules, ScoreRules::From(setup.format, options, setup.channels, setup.values));
   CANDOR_ASSIGN(std::unique_ptr<Verifier> verifier, MakeVerifiers(options));
   CANDOR_ASSIGN(std::unique_ptr<Spool> spool,
                 Spool::Open(setup.run_dir + "/spool/" + worker, static_cast<uint64_t>(options.spool_limit_mb) << 20));

@@ -28,6 +28,7 @@ struct RewardSetup {
   int index = 0;       // this worker is "reward-<index>"
   TagFormat format;
   std::vector<std::string> channels;           // what the recipe's objectives read
+  std::vector<std::string> values;             // what their policy gradients learn from
   std::map<std::string, const DataSet*> data;  // by PromptRef::dataset; must outlive the call
   Transport* transport = nullptr;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: finish what is in hand, then return

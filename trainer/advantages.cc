@@ -86,6 +86,22 @@ std::vector<double> ComputeAdvantages(AdvantageKind kind, std::span<const std::o
   return advantages_G;
 }
 
+std::vector<double> DiscrepancyFactors(const Objective& objective, const ScoredGroup& group) {
+  std::vector<double> factors_G(group.traces_G.size(), 1.0);
+  if (objective.kappa == 0.0) return factors_G;
+  std::vector<std::optional<double>> distances_G;
+  for (const ScoredTrace& trace : group.traces_G) {
+    distances_G.emplace_back();
+    if (!trace.trace.greedy && trace.label != Label::kUnknown && trace.confidence)
+      distances_G.back() = std::abs((trace.label == Label::kCorrect ? 1.0 : 0.0) - trace.confidence->value());
+  }
+  const std::optional<double> mean = GroupMean(distances_G);
+  const DiscrepancyWeights& w = objective.discrepancy;
+  for (size_t i = 0; i < factors_G.size(); ++i)
+    if (distances_G[i]) factors_G[i] = std::clamp(1.0 + objective.kappa * (*distances_G[i] - *mean), w.low, w.high);
+  return factors_G;
+}
+
 double PassAtK(double n, double c, double k) {
   CANDOR_CHECK(0.0 <= c && c <= n && k <= n, "c of n, k of n");
   double none = 1.0;  // C(n-c, k) / C(n, k), factor by factor

@@ -50,6 +50,8 @@ std::vector<double> ComputeAdvantages(AdvantageKind kind, std::span<const std::o
 // The same for every kind, with the objective's own numbers; nullopt: the trace trains nothing.
 std::vector<std::optional<double>> ComputeAdvantages(const Objective& objective, std::span<const std::optional<double>> values_G,
                                                      double batch_std);
+// Each trace's factor by discrepancy (objectives.h), with the objective's kappa of the present step.
+std::vector<double> DiscrepancyFactors(const Objective& objective, const ScoredGroup& group);
 // Of n draws c are right: the probability that k of them, taken without putting back, hold a right one. Unbiased for pass@k; k <= n.
 double PassAtK(double n, double c, double k);
 

@@ -55,6 +55,8 @@ Result<Objective> CheckOne(const ObjectiveOptions& o, int64_t run_steps, const s
                       o.positive_weight,
                       o.preference_beta,
                       WeightScheduleOf(o, run_steps)};
+  objective.discrepancy = {o.discrepancy, o.discrepancy_low, o.discrepancy_high, o.discrepancy_steps};
+  objective.kappa = objective.discrepancy.KappaAt(0);
   objective.needs_label = !objective.channel.NeedsNoLabel() && loss != LossKind::kPreference;
   if (o.segment != "all") {
     objective.segment = SegmentFromName(o.segment);
@@ -97,7 +99,10 @@ std::vector<Objective> WithAccuracy(std::vector<Objective> objectives) {
 
 void SetWeights(int64_t steps_done, const std::vector<double>& own_std, double accuracy_std, std::vector<Objective>& objectives) {
   CANDOR_CHECK(own_std.size() >= objectives.size(), "a deviation per objective");
-  for (size_t k = 0; k < objectives.size(); ++k) objectives[k].weight = objectives[k].schedule.At(steps_done, own_std[k], accuracy_std);
+  for (size_t k = 0; k < objectives.size(); ++k) {
+    objectives[k].weight = objectives[k].schedule.At(steps_done, own_std[k], accuracy_std);
+    objectives[k].kappa = objectives[k].discrepancy.KappaAt(steps_done);
+  }
 }
 
 }  // namespace candor

@@ -25,6 +25,18 @@ enum class AdvantageKind : uint8_t {
   kContrastiveBaseline = 9
 };
 
+// Discrepancy weighting (CREDO): with s = |label - confidence| of a trace, its advantage is multiplied by clip(1 + kappa (s - mean of s
+// over the group), low, high). A trace without a label or a confidence keeps the factor 1 and has no part in the mean.
+struct DiscrepancyWeights {
+  double kappa = 0.0;
+  double low = 0.5, high = 2.0;
+  int64_t warm_up_steps = 0;
+  // kappa at a step, by the steps done before.
+  double KappaAt(int64_t steps_done) const {
+    return steps_done >= warm_up_steps ? kappa : kappa * static_cast<double>(steps_done) / static_cast<double>(warm_up_steps);
+  }
+};
+
 struct Objective {
   ChannelExpression channel;
   std::optional<Segment> segment;  // nullopt: every policy token outside the slot
@@ -37,6 +49,9 @@ struct Objective {
   double preference_beta = 0.1;  // kPreference
   WeightSchedule schedule = {};
   bool needs_label = true;  // a trace whose label is unknown has no value
+  DiscrepancyWeights discrepancy = {};
+  double kappa = 0.0;           // of the present step
+  bool mask_truncated = false;  // traces that were cut off get no policy gradient
 
   bool TrainsSlot() const { return loss == LossKind::kSquaredError || loss == LossKind::kCrossEntropy; }
   bool IsPolicyGradient() const { return loss == LossKind::kPolicyGradient; }

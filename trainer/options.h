@@ -26,7 +26,23 @@ struct ObjectiveOptions {
   int64_t pass_k = 4;
   double positive_weight = 0.1;
   double preference_beta = 0.1;
+  double discrepancy = 0.0;
+  double discrepancy_low = 0.5;
+  double discrepancy_high = 2.0;
+  int64_t discrepancy_steps = 0;
 };
+
+inline void DeclareDiscrepancy(OptionTable& t, ObjectiveOptions& o) {
+  t.Double("discrepancy", &o.discrepancy,
+           {.min = 0,
+            .max = 100,
+            .help = "kappa: a trace whose confidence was further from its label than the group's mean distance counts more, "
+                    "1 + kappa times the excess (CREDO); 0 = all the same"});
+  t.Double("discrepancy_low", &o.discrepancy_low, {.min = 0, .max = 1, .help = "discrepancy: least factor"});
+  t.Double("discrepancy_high", &o.discrepancy_high, {.min = 1, .max = 100, .help = "discrepancy: largest factor"});
+  t.Int("discrepancy_steps", &o.discrepancy_steps,
+        {.min = 0, .unit = "steps", .help = "discrepancy: kappa grows from 0 in equal parts over so many steps; 0 = at once"});
+}
 
 inline void Declare(OptionTable& t, ObjectiveOptions& o) {
   t.Section("", "one thing to learn; several add up");
@@ -63,6 +79,7 @@ inline void Declare(OptionTable& t, ObjectiveOptions& o) {
   t.Double("positive_weight", &o.positive_weight, {.min = 0, .max = 1, .help = "weighted_reinforce: advantage of a right answer"});
   t.Double("preference_beta", &o.preference_beta,
            {.min = 1e-6, .max = 1e6, .help = "preference: how sharply a margin counts (DPO's beta)"});
+  DeclareDiscrepancy(t, o);
 }
 // `run_steps`: trainer.steps, which a ramp without steps of its own takes; its end is then the last step.
 inline WeightSchedule WeightScheduleOf(const ObjectiveOptions& o, int64_t run_steps) {
@@ -154,6 +171,7 @@ struct CorrectionOptions {
   double kl_weight = 0.0;
   std::string kl_estimator = "k3";
   std::string whiten = "none";
+  bool mask_truncated = false;
 };
 inline void Declare(OptionTable& t, CorrectionOptions& o) {
   t.String("tis_level", &o.tis_level,
@@ -175,6 +193,8 @@ inline void Declare(OptionTable& t, CorrectionOptions& o) {
            {.help = "shifts and scales the summed advantages of a step to mean 0 and deviation 1, over traces or over tokens (GDPO, after "
                     "objectives that are each normalised)",
             .choices = {"none", "sequences", "tokens"}});
+  t.Bool("mask_truncated", &o.mask_truncated,
+         {.help = "answers that were cut off by max_new_tokens get no policy gradient; their rewards stay in their group's baseline"});
 }
 
 struct TrainerOptions {

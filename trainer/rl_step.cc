@@ -23,6 +23,7 @@ Result<RlSettings> CheckRlSettings(const TrainerOptions& options, const std::vec
                                    const std::optional<SlotTokens>& slot, bool deterministic) {
   RlSettings s;
   CANDOR_ASSIGN(s.objectives, CheckObjectives(objectives, options.steps));
+  for (Objective& objective : s.objectives) objective.mask_truncated = options.correction.mask_truncated;
   CANDOR_ASSIGN(s.loss, CheckLoss(options));
   CANDOR_ASSIGN(s.aggregation, CheckAggregation(options));
   for (const Objective& objective : s.objectives)
@@ -170,6 +171,7 @@ std::vector<Objective> Weighted(const std::vector<Objective>& objectives, const 
   for (size_t k = 0; k < weighted.size(); ++k) {
     const std::string name = "objective/" + std::to_string(k + 1);
     metrics[name + "/weight"] = weighted[k].weight;
+    if (weighted[k].discrepancy.kappa > 0.0) metrics[name + "/kappa"] = weighted[k].kappa;
     if (weighted[k].schedule.kind == WeightKind::kMatchStd) metrics[name + "/std"] = own_std[k];
   }
   return weighted;

@@ -47,12 +47,15 @@ void AddSlots(const Objective& objective, const ScoredGroup& group, std::span<co
 void AddPolicyGradient(const Objective& objective, const ScoredGroup& group, std::span<const std::optional<double>> values_G,
                        double batch_std, std::vector<TraceTask>& tasks_G) {
   std::vector<std::optional<double>> advantages_G = ComputeAdvantages(objective, values_G, batch_std);
+  const std::vector<double> factors_G = DiscrepancyFactors(objective, group);
   for (size_t i = 0; i < group.traces_G.size(); ++i) {
-    if (!advantages_G[i]) continue;
+    const bool cut_off = group.traces_G[i].trace.finish == FinishReason::kLength;
+    if (!advantages_G[i] || (objective.mask_truncated && cut_off)) continue;
+    const double advantage = objective.weight * factors_G[i] * *advantages_G[i];
     for (const Span& span : group.traces_G[i].trace.spans) {
       if (!objective.Reaches(span.origin, span.segment)) continue;
       for (int32_t t = span.begin; t < span.end; ++t) {
-        tasks_G[i].advantage_T[static_cast<size_t>(t)] += static_cast<float>(objective.weight * *advantages_G[i]);
+        tasks_G[i].advantage_T[static_cast<size_t>(t)] += static_cast<float>(advantage);
         tasks_G[i].trained_T[static_cast<size_t>(t)] = 1;
       }
     }

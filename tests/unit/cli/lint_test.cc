@@ -118,6 +118,9 @@ TEST_F(Lints, AllowingByNameLetsANegativeControlPass) {
 TEST_F(Lints, NormalisersFiltersVotesAndBaselines) {
   EXPECT_THAT(Refusals(Of(All("accuracy + brier", "advantage = \"group_std\"\n"))), Contains("group_std_of_scoring_rule"));
   EXPECT_TRUE(Refusals(Of(All("accuracy", "advantage = \"group_std\"\n"))).empty());
+  EXPECT_THAT(Refusals(Of(All("accuracy") + All("brier", "discrepancy = 0.25\n" + kOnConfidence))),
+              Contains("discrepancy_of_scoring_rule"));
+  EXPECT_TRUE(Refusals(Of(All("accuracy", "discrepancy = 0.25\n" + kOnAnswer) + All("brier", kOnConfidence))).empty());
   EXPECT_THAT(Warnings(Of(All("accuracy") + All("0.5*brier", "advantage = \"batch_std\"\n"))), Contains("weights_not_comparable"));
   EXPECT_THAT(Refusals(Of(All("accuracy + brier"), {})), Contains("filter_drops_calibration"));
   EXPECT_FALSE(Refused(Of(All("accuracy + brier"), {"allow=['filter_drops_calibration']"})));
@@ -133,6 +136,24 @@ TEST_F(Lints, NormalisersFiltersVotesAndBaselines) {
   const std::vector<std::string> abstain = {"reward.abstain=['unknown']"};
   EXPECT_THAT(Warnings(Of(All("tiar"), abstain)), Contains("tiar_is_normalised"));
   EXPECT_THAT(Warnings(Of(All("tiar", "advantage = \"none\"\n"), abstain)), Not(Contains("tiar_is_normalised")));
+}
+
+TEST_F(Lints, ADistanceThatReachesStatedConfidences) {
+  const std::vector<std::string> kl = {"reward.filter=none", "trainer.kl_weight=0.01"};
+  EXPECT_THAT(Warnings(Of(All("accuracy + brier"), kl)), Contains("kl_on_confidence"));
+  EXPECT_THAT(Warnings(Of(All("accuracy", kOnAnswer) + All("brier", kOnConfidence), kl)), Contains("kl_on_confidence"));
+  EXPECT_THAT(Warnings(Of(All("accuracy + brier"))), Not(Contains("kl_on_confidence")));
+  EXPECT_THAT(Warnings(Of(All("accuracy", kOnAnswer), kl)), Not(Contains("kl_on_confidence"))) << "it holds only tokens that are trained";
+  EXPECT_THAT(Warnings(Of(All("accuracy", kOnAnswer) + kSlot,
+                          {"format.confidence=slot", "format.slot_high=high", "format.slot_low=low", "trainer.kl_weight=0.01"})),
+              Not(Contains("kl_on_confidence")));
+}
+
+TEST_F(Lints, AFilterOnTheTotalRewardNeverFires) {
+  const std::vector<std::string> total = {"reward.filter=reward"};
+  EXPECT_THAT(Warnings(Of(All("accuracy + brier"), total)), Contains("filter_on_total_reward"));
+  EXPECT_THAT(Refusals(Of(All("accuracy + brier"), total)), Not(Contains("filter_drops_calibration"))) << "what never fires drops nothing";
+  EXPECT_THAT(Warnings(Of(All("accuracy + 0.5*format"), total)), Not(Contains("filter_on_total_reward")));
 }
 
 TEST_F(Lints, CertaintyIsNoTruth) {

@@ -182,6 +182,32 @@ TEST(LabelNoise, DenoisedChannelsHaveTheTrueLabelsMean) {
   }
 }
 
+TEST(Filters, TheTotalRewardVariesWhereAConfidenceDoes) {
+  RewardOptions options;
+  options.filter = "reward";
+  const auto drop = [&](const std::vector<std::string>& values, const std::vector<Answered>& answers) {
+    ScoreRules rules = *ScoreRules::From(VerbalFormat(), options, {}, values);
+    ScoredGroup group = Score(options, {}, answers);
+    return FilterGroup(rules.filter, group.traces_G);
+  };
+  const std::vector<Answered> same = {Right("0.9"), Right("0.8"), Right("0.9")}, mixed = {Right("0.9"), Wrong("0.9")};
+  EXPECT_EQ(drop({"accuracy + 0.5*format"}, same), DropReason::kNoVariance);
+  EXPECT_EQ(drop({"accuracy + brier"}, same), DropReason::kNone) << "all right, and kept: the filter never fires";
+  EXPECT_EQ(drop({"accuracy", "brier"}, same), DropReason::kNone) << "one of them varies";
+  EXPECT_EQ(drop({"accuracy"}, mixed), DropReason::kNone);
+  EXPECT_EQ(drop({"0.1*accuracy + 0.2*accuracy", "format"}, same), DropReason::kNoVariance);
+  const Answered unknown{"France", "0.5", UnknownVerdict("down")};
+  EXPECT_EQ(drop({"accuracy"}, {unknown, unknown}), DropReason::kAllUnknown);
+  EXPECT_EQ(drop({"confidence"}, {unknown, unknown}), DropReason::kAllUnknown);
+  ScoredGroup greedy = Score(options, {}, same);
+  greedy.traces_G[1].trace.greedy = true, greedy.traces_G[1].channels["accuracy"] = 0.0;
+  EXPECT_EQ(FilterGroup(ScoreRules::From(VerbalFormat(), options, {}, std::vector<std::string>{"accuracy"})->filter, greedy.traces_G),
+            DropReason::kNoVariance)
+      << "greedy traces are not compared";
+  const std::vector<std::string> bad = {"accuracy +"};
+  EXPECT_FALSE(ScoreRules::From(VerbalFormat(), options, {}, bad));
+}
+
 TEST(Filters, BandAndVariance) {
   EXPECT_NEAR(VarianceShare(4, 8), 1.0, 1e-12);
   EXPECT_NEAR(VarianceShare(1, 8), .4375, 1e-12);

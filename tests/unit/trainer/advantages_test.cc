@@ -54,6 +54,60 @@ ScoredTrace TraceWith(Label label, std::map<std::string, double> channels) {
   return trace;
 }
 
+// Credo's worked numbers: the mean distance is .325, kappa .25.
+TEST(Advantages, DiscrepancyWeighsTracesByHowWrongTheirConfidenceWas) {
+  ObjectiveOptions options;
+  options.discrepancy = 0.25;
+  Objective objective = CheckObjectives({options}).value()[0];
+  const double confidences[] = {.9, .6, .9, .2, .4, .1, .3, .8};
+  ScoredGroup group;
+  for (size_t i = 0; i < 8; ++i) {
+    group.traces_G.push_back(TraceWith(i < 2 || i == 7 ? Label::kCorrect : Label::kWrong, {}));
+    group.traces_G.back().confidence = Confidence::From(confidences[i]);
+  }
+  ExpectNear(DiscrepancyFactors(objective, group), {.94375, 1.01875, 1.14375, .96875, 1.01875, .94375, .99375, .96875}, 1e-12);
+  // Greedy and unlabelled traces and broken formats keep 1 and are no part of the mean.
+  ScoredGroup more = group;
+  for (int i = 0; i < 3; ++i) more.traces_G.push_back(group.traces_G[2]);
+  more.traces_G[8].trace.greedy = true, more.traces_G[9].label = Label::kUnknown, more.traces_G[10].confidence.reset();
+  ExpectNear(DiscrepancyFactors(objective, more), {.94375, 1.01875, 1.14375, .96875, 1.01875, .94375, .99375, .96875, 1, 1, 1}, 1e-12);
+  objective.kappa = 10.0;  // 1 + 10 (.9 - .325) and 1 + 10 (.1 - .325), cut
+  EXPECT_EQ(DiscrepancyFactors(objective, group)[2], 2.0);
+  EXPECT_EQ(DiscrepancyFactors(objective, group)[0], 0.5);
+  objective.kappa = 0.0;
+  ExpectNear(DiscrepancyFactors(objective, group), std::vector<double>(8, 1.0), 0);
+}
+
+// Half of the group reports `first`, half `second`, each right with probability p: how much more the first earn, over all patterns of
+// labels.
+double GainOfFirst(double p, double first, double second, double kappa) {
+  ObjectiveOptions options;
+  options.channel = "brier", options.discrepancy = kappa;
+  const Objective objective = CheckObjectives({options}).value()[0];
+  double gain = 0;
+  for (int pattern = 0; pattern < 256; ++pattern) {
+    ScoredGroup group;
+    double probability = 1;
+    for (int i = 0; i < 8; ++i) {
+      const double a = pattern >> i & 1, c = i < 4 ? first : second;
+      probability *= a > 0 ? p : 1 - p;
+      group.traces_G.push_back(TraceWith(a > 0 ? Label::kCorrect : Label::kWrong, {{"brier", 1 - (c - a) * (c - a)}}));
+      group.traces_G.back().confidence = Confidence::From(c);
+    }
+    const auto advantages = ComputeAdvantages(objective, ObjectiveValues(objective, group), 1.0);
+    const std::vector<double> factors = DiscrepancyFactors(objective, group);
+    for (size_t i = 0; i < 8; ++i) gain += probability * *advantages[i] * factors[i] * (i < 4 ? 0.25 : -0.25);
+  }
+  return gain;
+}
+
+TEST(Advantages, DiscrepancyMakesAScoringRuleImproper) {
+  EXPECT_NEAR(GainOfFirst(.7, .70, .65, 0.0), .0025, 1e-9);  // the control: the truth earns more
+  EXPECT_LT(GainOfFirst(.7, .70, .65, .25), -1e-4);
+  EXPECT_NEAR(GainOfFirst(.7, .70, .60, 1.0), -.0089, 1e-4);
+  EXPECT_GT(GainOfFirst(.7, .70, .80, 1.0), .01);  // never upwards
+}
+
 // r = .8 against stored scores .5, .6 and .1, whose mean is .4: the advantage of a single trace is .4.
 TEST(Advantages, TheStoredBaselineNeedsNoSecondTrace) {
   const Objective contrastive = MakeObjective("reward", "contrastive_baseline");

@@ -95,6 +95,19 @@ TEST(Objectives, WeightsFollowTheirSchedules) {
   EXPECT_NE(ErrorOf({slot}).find("match_std"), std::string::npos);
 }
 
+TEST(Objectives, DiscrepancyWarmsUp) {
+  ObjectiveOptions options = Make("answer", "policy_gradient");
+  options.discrepancy = 0.25, options.discrepancy_steps = 30;
+  std::vector<Objective> objectives = CheckObjectives({options}).value();
+  EXPECT_EQ(objectives[0].kappa, 0.0);
+  for (const auto& [steps_done, kappa] : {std::pair{0, 0.0}, {15, 0.125}, {30, 0.25}, {300, 0.25}}) {
+    SetWeights(steps_done, {0.4, 0.4}, 0.4, objectives);
+    EXPECT_DOUBLE_EQ(objectives[0].kappa, kappa) << steps_done;
+  }
+  options.discrepancy_steps = 0;
+  EXPECT_EQ(CheckObjectives({options}).value()[0].kappa, 0.25);
+}
+
 TEST(Options, TheDefaultsBindToThemselves) {
   TrainerOptions trainer;
   SftOptions sft;

@@ -49,6 +49,29 @@ TEST(TrainBatch, AnswerTokensGetTheAdvantageAndTheSlotItsLabel) {
   }
 }
 
+TEST(TrainBatch, DiscrepancyScalesTheAdvantageBehindItsBaseline) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  for (size_t i = 0; i < 3; ++i) groups[0].traces_G[i].confidence = Confidence::From(0.5);
+  groups[0].traces_G[0].confidence = Confidence::From(0.2);  // distances .8, .5, .5
+  auto objectives = AnswerAndSlot();
+  objectives[0].kappa = 1.0;
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  EXPECT_NEAR(Find(tasks[0], 0)->advantage_T[0], (1 - 2.0 / 3) * (1 + .8 - .6), 1e-6);
+  EXPECT_NEAR(Find(tasks[0], 1)->advantage_T[0], (0 - 2.0 / 3) * (1 + .5 - .6), 1e-6);
+}
+
+TEST(TrainBatch, AnAnswerThatWasCutOffStaysInTheBaselineAlone) {
+  std::vector<ScoredGroup> groups{FourTraces()};
+  groups[0].traces_G[1].trace.finish = FinishReason::kLength;
+  auto objectives = AnswerAndSlot();
+  EXPECT_GT(Find(PlanTasks(objectives, groups, ComputeMoments(objectives, groups))[0], 1)->trained, 0);
+  objectives[0].mask_truncated = true;
+  auto tasks = PlanTasks(objectives, groups, ComputeMoments(objectives, groups));
+  EXPECT_EQ(Find(tasks[0], 1)->trained, 0);  // its slot is left
+  EXPECT_NEAR(Find(tasks[0], 0)->advantage_T[0], 1 - 2.0 / 3, 1e-6);
+  EXPECT_EQ(CountDenominators(tasks).sequences, 2.0);
+}
+
 TEST(TrainBatch, AGreedyTraceTrainsOnlyItsSlot) {
   std::vector<ScoredGroup> groups{FourTraces()};
   auto objectives = AnswerAndSlot();
