@@ -1,15 +1,18 @@
-// `candor compare RUN_A RUN_B...`: final answers of several runs side by side, with intervals and paired differences against the first.
+// `candor compare RUN_A RUN_B...`: final answers of several runs side by side, with intervals and paired differences against the first;
+// with --arm NAME=RUN,RUN.. arms of several seeds each.
 #include "eval/compare.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "core/fs.h"
+#include "eval/arms.h"
 #include "eval/select.h"
 #include "eval/truth.h"
 
@@ -51,6 +54,33 @@ Status AddTruth(const std::string& file, const std::vector<RunAnswers>& runs, nl
   return {};
 }
 
+// "NAME=RUN,RUN..": one run for each seed.
+Result<Arm> ReadArm(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
+    return Fail(ErrorCode::kInvalidInput, "an arm is a name and its runs", text, "--arm NAME=RUN,RUN,RUN");
+  Arm arm{text.substr(0, equals), {}};
+  std::istringstream runs(text.substr(equals + 1));
+  for (std::string folder; std::getline(runs, folder, ',');) {
+    CANDOR_ASSIGN(const RunAnswers answers, ReadRun(folder, {folder}));
+    arm.answers_by_seed.push_back(Select(answers.after.empty() ? answers.before : answers.after, {.role = "held_out", .greedy = true}));
+  }
+  return arm;
+}
+
+Status CompareGivenArms(const std::vector<std::string>& given, bool as_json) {
+  std::vector<Arm> arms;
+  std::vector<ArmPair> pairs;
+  for (const std::string& text : given) {
+    CANDOR_ASSIGN(Arm arm, ReadArm(text));
+    if (!arms.empty()) pairs.push_back({arms.size(), 0});
+    arms.push_back(std::move(arm));
+  }
+  CANDOR_ASSIGN(const nlohmann::json comparison, CompareArms(arms, pairs));
+  std::printf("%s", as_json ? (comparison.dump(1) + "\n").c_str() : ArmsText(comparison).c_str());
+  return {};
+}
+
 }  // namespace
 
 int RunCompare(int argc, const char* const* argv) {
@@ -59,13 +89,24 @@ int RunCompare(int argc, const char* const* argv) {
   CommandLine app{
       "Compares runs on the same held-out prompts: accuracy and calibration with intervals, and paired differences against the first.",
       "candor compare"};
-  app.Add("RUN_DIR", &folders, "folders of runs; the first is the reference").Required();
+  const Argument run_dirs = app.Add("RUN_DIR", &folders, "folders of runs; the first is the reference");
+  std::vector<std::string> arms;
+  Argument by_arm = app.Add("--arm", &arms,
+                            "NAME=RUN,RUN,..: an arm and its runs, one for each seed; the first arm is the reference. Differences are "
+                            "bootstrapped over questions and seeds and adjusted by Holm");
+  by_arm.Excludes(run_dirs);
   std::string truth;
   app.Add("--truth", &truth, "the held-out rows, each with `chance`: the probability of every answer; measures the distance to it");
   app.AddFlag("--json", &as_json, "print one JSON object");
   app.AddFooter(
-      "Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr\n  candor compare --truth data/urn/test.jsonl runs/urn-*");
+      "Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr\n  candor compare --truth data/urn/test.jsonl runs/urn-*\n "
+      " candor compare --arm rlvr=runs/a1,runs/a2,runs/a3 "
+      "--arm rlcr=runs/b1,runs/b2,runs/b3");
   if (const auto code = app.Parse(argc, argv)) return *code;
+  if (by_arm.Given()) return ExitWith("compare", CompareGivenArms(arms, as_json));
+  if (folders.empty())
+    return ReportFailure("compare",
+                         Error{ErrorCode::kInvalidInput, "there is nothing to compare", "", "name the folders of runs, or --arm"});
   Status status = [&]() -> Status {
     std::vector<RunAnswers> runs;
     for (const std::string& folder : folders) {

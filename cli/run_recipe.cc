@@ -16,9 +16,7 @@
 
 namespace candor::cli {
 
-namespace {
-
-Status Prepare(const Recipe& recipe) {
+Status MakeInputs(const Recipe& recipe) {
   if (!NeedsPreparing(recipe)) return {};
   std::fprintf(stderr, "preparing: %s\n", fmt::format("{}", fmt::join(recipe.prepare.command, " ")).c_str());
   CANDOR_ASSIGN(int code, RunToEnd(recipe.prepare.command));
@@ -26,6 +24,8 @@ Status Prepare(const Recipe& recipe) {
   return Fail(ErrorCode::kNotFound, fmt::format("the recipe's prepare.command ended with {}", code), recipe.prepare.command[0],
               "its own words stand above");
 }
+
+namespace {
 
 Status OpenRunDir(const RunDir& run, Recipe& recipe, bool resume) {
   const bool exists = FileExists(run.Recipe());
@@ -70,7 +70,7 @@ Status SpreadOverAllocation(const Recipe& recipe, RlRun& rl) {
 }
 
 Status PrepareRun(Recipe& recipe, const RunDir& run, const RunMode& mode) {
-  CANDOR_TRY(Prepare(recipe));
+  CANDOR_TRY(MakeInputs(recipe));
   CANDOR_TRY(CheckInputs(recipe));
   return OpenRunDir(run, recipe, mode.resume);
 }

@@ -19,6 +19,8 @@ Status RefuseByLint(const Recipe& recipe);
 // Inside a Slurm allocation of several nodes, or of one that is not this machine: RL is spread over them. Elsewhere nothing changes.
 Status SpreadOverAllocation(const Recipe& recipe, RlRun& rl);
 
+// Runs [prepare] where what it makes is not there.
+Status MakeInputs(const Recipe& recipe);
 // [prepare], a look at every input, and the run's folder with its keys.
 Status PrepareRun(Recipe& recipe, const RunDir& run, const RunMode& mode);
 // Everything behind that, or the rest of it when the folder holds a part. Errors as RunRl's.

@@ -1,37 +1,31 @@
 // `candor sweep RECIPE key=v1,v2...`: every combination as a run of its own under one folder, one after the other, and a table and a
-// picture of accuracy against Brier score. Finished points are shown, interrupted ones go on.
+// picture of accuracy against Brier score. Finished points are shown, interrupted ones go on. A file with [[arm]] is a protocol
+// (protocol.h).
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/dry_run.h"
 #include "cli/progress.h"
-#include "cli/run_dir.h"
-#include "cli/run_recipe.h"
+#include "cli/protocol.h"
 #include "cli/stop_signals.h"
-#include "cli/supervisor.h"
 #include "cli/sweep_points.h"
+#include "cli/sweep_runner.h"
 #include "core/fs.h"
 
 namespace candor::cli {
 
 namespace {
 
-constexpr int kLookMs = 100;
-constexpr int kStopGraceMs = 120'000;  // a run that is told to stop writes a checkpoint first
-
 constexpr char kSweepExamples[] = R"(Examples:
   candor sweep recipes/cities.toml objective.1.weight=0.5,1,2,4           four runs, one after the other
   candor sweep recipes/tiny.toml trainer.lr=5e-4,1e-3 seed=1,2 --dry-run  the four points and the time they will take
   candor sweep recipes/tiny.toml trainer.lr=5e-4,1e-3 trainer.steps=20    a single value is a setting of every point
+  candor sweep recipes/protocol/cities.toml --dry-run                     a protocol: arms, tuned and compared over seeds
   candor sweep mine.toml "format.tags=['answer'],['think','answer']"      commas inside brackets and quotes do not divide
 The same command again goes on: finished points are shown, not run again. A list may grow.)";
 
@@ -52,8 +46,6 @@ class Sweep {
   Status Show();
 
  private:
-  Status RunPoint(size_t i);
-  void ShowProgress(size_t i, bool done) const;
   void ReadSeconds();
   Status Write();
 
@@ -61,7 +53,7 @@ class Sweep {
   SweepPlan plan_;
   std::string title_, folder_;
   std::vector<SweepPoint> points_;
-  std::vector<Recipe> recipes_;
+  std::vector<PointRun> runs_;
 };
 
 Status Sweep::Prepare() {
@@ -70,11 +62,8 @@ Status Sweep::Prepare() {
   folder_ = arguments_.folder.empty() ? "runs/sweep-" + base.run.name : arguments_.folder;
   CANDOR_ASSIGN(points_, PointsOf(plan_, folder_));
   for (SweepPoint& point : points_) {
-    auto recipe = LoadRecipe(plan_.files, OverridesOf(plan_, point, base.run.name));
-    Status fine = recipe ? RefuseByLint(*recipe) : Status(Fail(recipe.error()));
-    if (fine) fine = LookAtPoint(*recipe, point);
-    if (!fine) return Fail(fine.error().code, point.name + ": " + fine.error().what, fine.error().where, fine.error().fix);
-    recipes_.push_back(std::move(*recipe));
+    CANDOR_ASSIGN(PointRun run, PlanPoint(plan_.files, OverridesOf(plan_, point, base.run.name), point));
+    runs_.push_back(std::move(run));
   }
   ReadSeconds();
   return {};
@@ -96,7 +85,7 @@ Status Sweep::PrintPlan() const {
   bool known = true;
   for (size_t i = 0; i < points_.size(); ++i) {
     const SweepPoint& point = points_[i];
-    const auto seconds = EstimateRlSeconds(recipes_[i]);
+    const auto seconds = EstimateRlSeconds(runs_[i].recipe);
     known = known && seconds.has_value();
     std::string line = fmt::format("{:>4}  {}  ", i + 1, point.name);
     if (point.state == PointState::kFinished) {
@@ -105,7 +94,8 @@ Status Sweep::PrintPlan() const {
     } else {
       ++left;
       bound += seconds.value_or(0);
-      line += fmt::format("{}, {} steps of RL", point.state == PointState::kInterrupted ? "to go on" : "to run", recipes_[i].trainer.steps);
+      line +=
+          fmt::format("{}, {} steps of RL", point.state == PointState::kInterrupted ? "to go on" : "to run", runs_[i].recipe.trainer.steps);
       if (seconds) line += fmt::format(" ({} of computing at most)", Duration(std::ceil(*seconds)));
     }
     std::printf("%s\n", line.c_str());
@@ -124,54 +114,16 @@ Status Sweep::PrintPlan() const {
   return {};
 }
 
-void Sweep::ShowProgress(size_t i, bool done) const {
-  if (arguments_.quiet || (!done && ::isatty(STDERR_FILENO) != 1)) return;
-  std::ifstream metrics(RunDir{points_[i].folder}.Metrics());
-  int64_t steps = 0;
-  for (std::string line; std::getline(metrics, line);) ++steps;
-  std::fprintf(stderr, "%s[%zu/%zu] %s: %s%s", done ? "" : "\r\033[K", i + 1, points_.size(), points_[i].name.c_str(),
-               done ? Name(points_[i].state) : fmt::format("step {} of {}", steps, recipes_[i].trainer.steps).c_str(), done ? "\n" : "");
-  std::fflush(stderr);
-}
-
-Status Sweep::RunPoint(size_t i) {
-  SweepPoint& point = points_[i];
-  const SystemClock clock;
-  const int64_t begun = clock.SteadyMs();
-  ChildSpec child{"run", {ProgramFolder() + "candor", "run"}, {}, false};
-  child.command.insert(child.command.end(), plan_.files.begin(), plan_.files.end());
-  CANDOR_ASSIGN(const Recipe base, LoadSettings(plan_.files, plan_.overrides));
-  for (const std::string& one : OverridesOf(plan_, point, base.run.name)) child.command.push_back(one);
-  child.command.insert(child.command.end(), {"--run-dir", point.folder});
-  if (point.state == PointState::kInterrupted) child.command.push_back("--resume");
-  const std::string logs = folder_ + "/logs/" + point.name;
-  CANDOR_TRY(MakeFolders(logs));
-  Supervisor supervisor(logs, clock);
-  CANDOR_TRY(supervisor.Start(std::move(child)));
-  while (supervisor.AnyRunning() && CatchStopSignals::Caught() == 0) {
-    supervisor.Poll();
-    ShowProgress(i, false);
-    std::this_thread::sleep_for(std::chrono::milliseconds(kLookMs));
-  }
-  if (supervisor.AnyRunning()) supervisor.Stop(kStopGraceMs);
-  point.seconds += static_cast<double>(clock.SteadyMs() - begun) / 1000.0;
-  point.error.clear();
-  CANDOR_TRY(LookAtPoint(recipes_[i], point));
-  if (CatchStopSignals::Caught() == 0 && point.state != PointState::kFinished)
-    point.state = PointState::kFailed, point.error = TailOfFile(supervisor.LogPath("run"), 5);
-  ShowProgress(i, true);
-  return {};
-}
-
 Status Sweep::RunAll() {
   CANDOR_TRY(PrepareOutput(folder_ + "/sweep.json"));
   CatchStopSignals signals;
   for (size_t i = 0; i < points_.size(); ++i) {
+    const PointPlace place{i + 1, points_.size(), arguments_.quiet};
     if (points_[i].state == PointState::kFinished) {
-      ShowProgress(i, true);
+      TellPoint(points_[i], place);
       continue;
     }
-    CANDOR_TRY(RunPoint(i));
+    CANDOR_TRY(RunPoint(runs_[i], points_[i], folder_ + "/logs", place));
     CANDOR_TRY(Write());
     if (CatchStopSignals::Caught() != 0)
       return Fail(ErrorCode::kCancelled, fmt::format("stopped by signal {} in {}", CatchStopSignals::Caught(), points_[i].name), folder_,
@@ -205,7 +157,8 @@ int RunSweep(int argc, const char* const* argv) {
   SweepArguments arguments;
   CommandLine app{
       "Runs a recipe once for every combination of the given values, each as a run of its own under one folder, and shows accuracy against "
-      "Brier score with the Pareto points: a table here, sweep.json and sweep.html in the folder.",
+      "Brier score with the Pareto points: a table here, sweep.json and sweep.html in the folder. With a protocol (a file with [[arm]]) it "
+      "tunes every arm on dev, runs each from several seeds, and compares them on the held-out set.",
       "candor sweep"};
   app.Add("RECIPE", &arguments.recipe, "recipe files, overrides a.b=c, and lists a.b=v1,v2,v3 to sweep over").Required();
   app.Add("--dir", &arguments.folder, "the sweep's folder (default runs/sweep-<name>)");
@@ -214,6 +167,12 @@ int RunSweep(int argc, const char* const* argv) {
   app.AddFlag("--quiet", &arguments.quiet, "no progress");
   app.AddFooter(kSweepExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
+  if (const auto file = ProtocolAmong(arguments.recipe); !file) {
+    return ReportFailure("sweep", file.error());
+  } else if (!file->empty()) {
+    const auto split = SplitRecipeArguments(arguments.recipe);
+    return ExitWith("sweep", RunProtocol(*file, {arguments.folder, arguments.dry_run, arguments.json, arguments.quiet, split->overrides}));
+  }
   auto plan = PlanSweep(arguments.recipe);
   if (!plan) return ReportFailure("sweep", plan.error());
   const bool dry_run = arguments.dry_run;

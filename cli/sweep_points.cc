@@ -36,7 +36,8 @@ std::string ShortKey(const std::string& key, const std::vector<SweepAxis>& axes)
   return alike == 1 ? last(key) : key;
 }
 
-// The first line that differs, as "now ... , then ...".
+}  // namespace
+
 std::string FirstDifference(const std::string& now, const std::string& then) {
   std::istringstream a(now), b(then);
   for (std::string line, other;;) {
@@ -46,8 +47,6 @@ std::string FirstDifference(const std::string& now, const std::string& then) {
       return fmt::format("now `{}`, then `{}`", more ? line : "nothing", more_then ? other : "nothing");
   }
 }
-
-}  // namespace
 
 Result<SweepAxis> ParseAxis(const std::string& text) {
   const size_t equals = text.find('=');

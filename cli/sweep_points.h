@@ -30,6 +30,9 @@ Result<std::vector<SweepPoint>> PointsOf(const SweepPlan& plan, const std::strin
 // The overrides of one point, its run's name among them.
 std::vector<std::string> OverridesOf(const SweepPlan& plan, const SweepPoint& point, const std::string& recipe_name);
 
+// The first line in which two texts differ, as "now `..`, then `..`"; "" where they do not.
+std::string FirstDifference(const std::string& now, const std::string& then);
+
 // Finished, interrupted or waiting, by the run's folder; a finished one gets its figures. kInvalidInput: the folder holds a run of another
 // recipe, whose first differing line is named.
 Status LookAtPoint(Recipe& recipe, SweepPoint& point);

@@ -2,6 +2,7 @@
 // command), gives it a line per completion and gets a line back; how long it may take, and what happens when it fails, are the verifier's
 // settings.
 #include <cstdio>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -19,7 +20,7 @@ namespace {
 using RewardJson = nlohmann::json;
 
 struct RewardModelArguments {
-  std::string folder;
+  std::string folder, requests;
   int64_t threads = 1;
 };
 
@@ -34,6 +35,7 @@ head with the least standard deviation, the least and the mean of all heads' mea
 
 Examples:
   candor reward-model models/rm < requests.jsonl
+  candor reward-model models/rm --requests requests.jsonl > rewards.jsonl
   candor verifier test --command "./candor reward-model models/rm" --rows rows.jsonl)";
 
 DataRow RowOf(const RewardJson& request) {
@@ -75,7 +77,11 @@ Status ServeRewardModel(const RewardModelArguments& a) {
         ErrorCode::kInvalidInput,
         "the heads read " + std::to_string(heads.feature_mean.size()) + " numbers, the model gives " + std::to_string(trunk.width()), file,
         "make it anew with candor train-rm");
-  for (std::string line; std::getline(std::cin, line);) {
+  std::ifstream given;
+  if (!a.requests.empty()) given.open(a.requests, std::ios::binary);
+  if (!a.requests.empty() && !given) return Fail(ErrorCode::kNotFound, "cannot read the requests", a.requests);
+  std::istream& lines = a.requests.empty() ? std::cin : given;
+  for (std::string line; std::getline(lines, line);) {
     const RewardJson request = BracketDepth(line) > kMaxJsonDepth ? RewardJson() : RewardJson::parse(line, nullptr, false);
     if (!request.is_object()) return Fail(ErrorCode::kInvalidInput, "a request is not a JSON object", line.substr(0, 80));
     RewardJson reply = {{"id", request.value("id", "")}};
@@ -96,6 +102,7 @@ int RunRewardModel(int argc, const char* const* argv) {
   CommandLine app{"A reward model as a verifier program: a line in, a line of rewards out.", "candor reward-model"};
   app.AddFooter(kRewardModelExamples);
   app.Add("FOLDER", &a.folder, "what candor train-rm made").Required();
+  app.Add("--requests", &a.requests, "read the lines of this file instead of standard input");
   app.Add("--threads", &a.threads, "threads").Range(1, 1024).ShowDefault();
   if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("reward-model", ServeRewardModel(a));

@@ -1,0 +1,78 @@
+#include "cli/sweep_runner.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <thread>
+
+#include "cli/run_dir.h"
+#include "cli/run_recipe.h"
+#include "cli/stop_signals.h"
+#include "cli/supervisor.h"
+#include "cli/sweep_points.h"
+#include "core/fs.h"
+
+namespace candor::cli {
+
+namespace {
+
+constexpr int kLookMs = 100;
+constexpr int kStopGraceMs = 120'000;  // a run that is told to stop writes a checkpoint first
+
+void ShowSteps(const PointRun& run, const SweepPoint& point, const PointPlace& place) {
+  if (place.quiet || ::isatty(STDERR_FILENO) != 1) return;
+  std::ifstream metrics(RunDir{point.folder}.Metrics());
+  int64_t steps = 0;
+  for (std::string line; std::getline(metrics, line);) ++steps;
+  std::fprintf(stderr, "\r\033[K[%zu/%zu] %s: step %ld of %ld", place.number, place.of, point.name.c_str(), static_cast<long>(steps),
+               static_cast<long>(run.recipe.trainer.steps));
+  std::fflush(stderr);
+}
+
+}  // namespace
+
+Result<PointRun> PlanPoint(const std::vector<std::string>& files, const std::vector<std::string>& overrides, SweepPoint& point) {
+  auto recipe = LoadRecipe(files, overrides);
+  Status fine = recipe ? RefuseByLint(*recipe) : Status(Fail(recipe.error()));
+  if (fine) fine = LookAtPoint(*recipe, point);
+  if (!fine) return Fail(fine.error().code, point.name + ": " + fine.error().what, fine.error().where, fine.error().fix);
+  return PointRun{files, overrides, std::move(*recipe)};
+}
+
+Status RunPoint(PointRun& run, SweepPoint& point, const std::string& logs, const PointPlace& place) {
+  const SystemClock clock;
+  const int64_t begun = clock.SteadyMs();
+  ChildSpec child{"run", {ProgramFolder() + "candor", "run"}, {}, false};
+  child.command.insert(child.command.end(), run.files.begin(), run.files.end());
+  child.command.insert(child.command.end(), run.overrides.begin(), run.overrides.end());
+  child.command.insert(child.command.end(), {"--run-dir", point.folder});
+  if (point.state == PointState::kInterrupted) child.command.push_back("--resume");
+  const std::string log_folder = logs + "/" + point.name;
+  CANDOR_TRY(MakeFolders(log_folder));
+  Supervisor supervisor(log_folder, clock);
+  CANDOR_TRY(supervisor.Start(std::move(child)));
+  while (supervisor.AnyRunning() && CatchStopSignals::Caught() == 0) {
+    supervisor.Poll();
+    ShowSteps(run, point, place);
+    std::this_thread::sleep_for(std::chrono::milliseconds(kLookMs));
+  }
+  if (supervisor.AnyRunning()) supervisor.Stop(kStopGraceMs);
+  point.seconds += static_cast<double>(clock.SteadyMs() - begun) / 1000.0;
+  point.error.clear();
+  CANDOR_TRY(LookAtPoint(run.recipe, point));
+  if (CatchStopSignals::Caught() == 0 && point.state != PointState::kFinished)
+    point.state = PointState::kFailed, point.error = TailOfFile(supervisor.LogPath("run"), 5);
+  TellPoint(point, place);
+  return {};
+}
+
+void TellPoint(const SweepPoint& point, const PointPlace& place) {
+  if (place.quiet) return;
+  std::fprintf(stderr, "%s[%zu/%zu] %s: %s\n", ::isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "", place.number, place.of, point.name.c_str(),
+               Name(point.state));
+}
+
+}  // namespace candor::cli
