@@ -53,9 +53,9 @@ void ReadSamples(const std::vector<const AnswerRow*>& samples, Question& q) {
   std::map<std::string, double> counts;
   int right = 0, known = 0;
   for (const AnswerRow* row : samples) {
-    answers.push_back(row->format_error.empty() ? std::optional(row->answer) : std::nullopt);
+    answers.push_back(row->format_error.empty() ? std::optional(PlainAnswer(row->answer)) : std::nullopt);
     confidences.push_back(row->confidence);
-    if (row->format_error.empty()) counts[row->answer] += 1;
+    if (row->format_error.empty()) counts[PlainAnswer(row->answer)] += 1;
     known += row->label != Label::kUnknown ? 1 : 0;
     right += row->label == Label::kCorrect ? 1 : 0;
   }
@@ -72,8 +72,7 @@ Status ReadChance(const KnownChances& chances, const AnswerRow& row, Question& q
   if (known == chances.by_row.end())
     return Fail(ErrorCode::kInvalidInput, "nothing is known about the chances of `" + row.prompt + "`", row.dataset,
                 "give the file that the runs were evaluated on");
-  const auto given = known->second.find(row.answer);
-  q.chance = given == known->second.end() ? 0.0 : given->second;
+  q.chance = ChanceOf(known->second, row.answer);
   q.best = 0;
   for (const auto& [answer, chance] : known->second) q.best = std::max(q.best, chance);
   return {};
