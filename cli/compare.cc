@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/run_dir.h"
 #include "core/fs.h"
+#include "eval/arms.h"
 #include "eval/select.h"
 #include "eval/truth.h"
 
@@ -51,6 +52,17 @@ Status AddTruth(const std::string& file, const std::vector<RunAnswers>& runs, nl
   return {};
 }
 
+Status PrintArms(const std::vector<RunAnswers>& runs, const std::string& truth, const std::string& page, bool as_json) {
+  KnownChances chances;
+  if (!truth.empty()) {
+    CANDOR_ASSIGN(chances, ReadChances(truth));
+  }
+  CANDOR_ASSIGN(const nlohmann::json arms, CompareArms(runs, truth.empty() ? nullptr : &chances));
+  if (!page.empty()) CANDOR_TRY(WriteFileAtomic(page, ArmsHtml(arms)));
+  std::printf("%s", as_json ? (arms.dump(1) + "\n").c_str() : ArmsText(arms).c_str());
+  return {};
+}
+
 }  // namespace
 
 int RunCompare(int argc, const char* const* argv) {
@@ -62,9 +74,15 @@ int RunCompare(int argc, const char* const* argv) {
   app.Add("RUN_DIR", &folders, "folders of runs; the first is the reference").Required();
   std::string truth;
   app.Add("--truth", &truth, "the held-out rows, each with `chance`: the probability of every answer; measures the distance to it");
+  bool seeds = false;
+  app.AddFlag("--seeds", &seeds,
+              "runs whose names differ in their seed-N alone are one arm: figures with intervals over seeds and questions");
+  std::string page;
+  app.Add("--html", &page, "with --seeds: also writes the tables and a picture of every arm to this file");
   app.AddFlag("--json", &as_json, "print one JSON object");
   app.AddFooter(
-      "Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr\n  candor compare --truth data/urn/test.jsonl runs/urn-*");
+      "Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr\n  candor compare --truth data/urn/test.jsonl runs/urn-*\n"
+      "  candor compare --seeds --truth data/urn/test.jsonl runs/sweep-urn-arms/urn-*");
   if (const auto code = app.Parse(argc, argv)) return *code;
   Status status = [&]() -> Status {
     std::vector<RunAnswers> runs;
@@ -72,6 +90,8 @@ int RunCompare(int argc, const char* const* argv) {
       CANDOR_ASSIGN(RunAnswers run, ReadRun(folder, folders));
       runs.push_back(std::move(run));
     }
+    if (!page.empty() && !seeds) return Fail(ErrorCode::kInvalidInput, "--html draws arms", page, "add --seeds");
+    if (seeds) return PrintArms(runs, truth, page, as_json);
     CANDOR_ASSIGN(nlohmann::json comparison, CompareRuns(runs));
     if (!truth.empty()) CANDOR_TRY(AddTruth(truth, runs, comparison));
     std::printf("%s", as_json ? (comparison.dump(1) + "\n").c_str() : ComparisonText(comparison).c_str());

@@ -1,5 +1,5 @@
-// `candor sweep RECIPE key=v1,v2...`: every combination as a run of its own under one folder, one after the other, and a table and a
-// picture of accuracy against Brier score. Finished points are shown, interrupted ones go on.
+// `candor sweep RECIPE key=v1,v2...`, or a file of arms: every combination as a run of its own under one folder, one after the other, and a
+// table and a picture of accuracy against Brier score. Finished points are shown, interrupted ones go on.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -18,6 +18,7 @@
 #include "cli/run_recipe.h"
 #include "cli/stop_signals.h"
 #include "cli/supervisor.h"
+#include "cli/sweep_arms.h"
 #include "cli/sweep_points.h"
 #include "core/fs.h"
 
@@ -33,17 +34,19 @@ constexpr char kSweepExamples[] = R"(Examples:
   candor sweep recipes/tiny.toml trainer.lr=5e-4,1e-3 seed=1,2 --dry-run  the four points and the time they will take
   candor sweep recipes/tiny.toml trainer.lr=5e-4,1e-3 trainer.steps=20    a single value is a setting of every point
   candor sweep mine.toml "format.tags=['answer'],['think','answer']"      commas inside brackets and quotes do not divide
-The same command again goes on: finished points are shown, not run again. A list may grow.)";
+  candor sweep recipes/compare/urn-arms.toml                              a file of arms: several recipes, some seeds of each
+  candor sweep recipes/compare/urn-arms.toml --only urn-rlcr seed=1,2     two seeds of one of them
+The same command again goes on: finished points are shown, not run again. A list may grow. `candor compare --seeds` measures arms.)";
 
 struct SweepArguments {
-  std::vector<std::string> recipe;
+  std::vector<std::string> recipe, only;
   std::string folder;
   bool dry_run = false, json = false, quiet = false;
 };
 
 class Sweep {
  public:
-  Sweep(SweepArguments arguments, SweepPlan plan) : arguments_(std::move(arguments)), plan_(std::move(plan)) {}
+  Sweep(SweepArguments arguments, SweepArms arms) : arguments_(std::move(arguments)), arms_(std::move(arms)) {}
 
   // Every point's recipe is checked before the first one runs.
   Status Prepare();
@@ -58,19 +61,31 @@ class Sweep {
   Status Write();
 
   SweepArguments arguments_;
-  SweepPlan plan_;
+  SweepArms arms_;
   std::string title_, folder_;
   std::vector<SweepPoint> points_;
+  // Parallel to the points.
+  std::vector<size_t> arm_of_;
   std::vector<Recipe> recipes_;
+  std::vector<std::vector<std::string>> overrides_;
 };
 
 Status Sweep::Prepare() {
-  CANDOR_ASSIGN(const Recipe base, LoadSettings(plan_.files, plan_.overrides));
-  title_ = base.run.title.empty() ? base.run.name : base.run.title;
-  folder_ = arguments_.folder.empty() ? "runs/sweep-" + base.run.name : arguments_.folder;
-  CANDOR_ASSIGN(points_, PointsOf(plan_, folder_));
-  for (SweepPoint& point : points_) {
-    auto recipe = LoadRecipe(plan_.files, OverridesOf(plan_, point, base.run.name));
+  std::vector<std::string> names;
+  for (const SweepArm& arm : arms_.arms) {
+    CANDOR_ASSIGN(const Recipe base, LoadSettings(arm.plan.files, arm.plan.overrides));
+    if (arms_.name.empty()) arms_.name = base.run.name;
+    if (arms_.title.empty()) arms_.title = base.run.title.empty() ? base.run.name : base.run.title;
+    names.push_back(base.run.name);
+  }
+  title_ = arms_.title;
+  folder_ = arguments_.folder.empty() ? "runs/sweep-" + arms_.name : arguments_.folder;
+  CANDOR_ASSIGN(points_, PointsOf(arms_, folder_, &arm_of_));
+  for (size_t i = 0; i < points_.size(); ++i) {
+    SweepPoint& point = points_[i];
+    const SweepPlan& plan = arms_.arms[arm_of_[i]].plan;
+    overrides_.push_back(OverridesOf(plan, point, names[arm_of_[i]]));
+    auto recipe = LoadRecipe(plan.files, overrides_.back());
     Status fine = recipe ? RefuseByLint(*recipe) : Status(Fail(recipe.error()));
     if (fine) fine = LookAtPoint(*recipe, point);
     if (!fine) return Fail(fine.error().code, point.name + ": " + fine.error().what, fine.error().where, fine.error().fix);
@@ -139,9 +154,9 @@ Status Sweep::RunPoint(size_t i) {
   const SystemClock clock;
   const int64_t begun = clock.SteadyMs();
   ChildSpec child{"run", {ProgramFolder() + "candor", "run"}, {}, false};
-  child.command.insert(child.command.end(), plan_.files.begin(), plan_.files.end());
-  CANDOR_ASSIGN(const Recipe base, LoadSettings(plan_.files, plan_.overrides));
-  for (const std::string& one : OverridesOf(plan_, point, base.run.name)) child.command.push_back(one);
+  const std::vector<std::string>& files = arms_.arms[arm_of_[i]].plan.files;
+  child.command.insert(child.command.end(), files.begin(), files.end());
+  child.command.insert(child.command.end(), overrides_[i].begin(), overrides_[i].end());
   child.command.insert(child.command.end(), {"--run-dir", point.folder});
   if (point.state == PointState::kInterrupted) child.command.push_back("--resume");
   const std::string logs = folder_ + "/logs/" + point.name;
@@ -207,17 +222,18 @@ int RunSweep(int argc, const char* const* argv) {
       "Runs a recipe once for every combination of the given values, each as a run of its own under one folder, and shows accuracy against "
       "Brier score with the Pareto points: a table here, sweep.json and sweep.html in the folder.",
       "candor sweep"};
-  app.Add("RECIPE", &arguments.recipe, "recipe files, overrides a.b=c, and lists a.b=v1,v2,v3 to sweep over").Required();
+  app.Add("RECIPE", &arguments.recipe, "recipe files, overrides a.b=c, and lists a.b=v1,v2,v3 to sweep over; or a file of arms").Required();
+  app.Add("--only", &arguments.only, "arms of a file of arms that are run; default all");
   app.Add("--dir", &arguments.folder, "the sweep's folder (default runs/sweep-<name>)");
   app.AddFlag("--dry-run", &arguments.dry_run, "list the points, what has become of each, and the time that is left");
   app.AddFlag("--json", &arguments.json, "print sweep.json instead of the table");
   app.AddFlag("--quiet", &arguments.quiet, "no progress");
   app.AddFooter(kSweepExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
-  auto plan = PlanSweep(arguments.recipe);
-  if (!plan) return ReportFailure("sweep", plan.error());
+  auto arms = PlanArms(arguments.recipe, arguments.only);
+  if (!arms) return ReportFailure("sweep", arms.error());
   const bool dry_run = arguments.dry_run;
-  Sweep sweep(std::move(arguments), std::move(*plan));
+  Sweep sweep(std::move(arguments), std::move(*arms));
   if (Status ready = sweep.Prepare(); !ready) return ReportFailure("sweep", ready.error());
   if (dry_run) return ExitWith("sweep", sweep.PrintPlan());
   const Status ran = sweep.RunAll();
