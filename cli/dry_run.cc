@@ -23,8 +23,9 @@ Result<double> ParameterCount(const std::string& model) {
     return Fail(ErrorCode::kNotFound, "there are no weights", model, "run the recipe once, or its [prepare] command, to make the model");
   CANDOR_ASSIGN(std::string text, ReadFile(model + "/config.json"));
   nlohmann::json config = nlohmann::json::parse(text, nullptr, false);
-  const std::string type = config.is_object() ? config.value("torch_dtype", config.value("dtype", "bfloat16")) : "bfloat16";
-  return bytes / (type == "float32" ? 4 : 2);
+  const auto says_float32 = [&](const char* key) { return config.is_object() && config.contains(key) && config[key] == "float32"; };
+  const bool wide = says_float32("torch_dtype") || says_float32("dtype");
+  return bytes / (wide ? 4 : 2);
 }
 
 std::string Megabytes(double bytes) { return fmt::format("{:.0f} MB", bytes / 1e6); }
