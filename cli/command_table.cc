@@ -23,6 +23,7 @@ const std::vector<Command>& Commands() {
       {"submit", Group::kStart, "run a recipe on a Slurm cluster: coordinator, learners, rollouts and rewards as jobs", RunSubmit},
       {"join", Group::kStart, "add rollouts to a run that is under way, here or as one more Slurm array", RunJoin},
       {"check", Group::kStart, "explain what a recipe trains and refuse what is known to miscalibrate", RunCheck},
+      {"data", Group::kStart, "the rows of published runs (HotpotQA, Big-Math) from public files that you have", RunData},
       {"sft", Group::kStart, "supervised fine-tuning of a model on prompt/completion rows", nullptr},
       {"generate", Group::kLook, "answer questions with a model, with its confidence", nullptr},
       {"serve", Group::kLook, "a model behind an OpenAI-compatible HTTP endpoint, with its confidence", nullptr},

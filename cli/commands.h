@@ -9,6 +9,7 @@ int RunCheck(int argc, const char* const* argv);
 int RunCompare(int argc, const char* const* argv);
 int RunCoordinatorRole(int argc, const char* const* argv);
 int RunDashboard(int argc, const char* const* argv);
+int RunData(int argc, const char* const* argv);
 int RunDoctor(int argc, const char* const* argv);
 int RunInit(int argc, const char* const* argv);
 int RunJob(int argc, const char* const* argv);

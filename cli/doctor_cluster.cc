@@ -18,7 +18,7 @@ namespace candor::cli {
 namespace {
 
 constexpr int kAnswerMs = 3000;
-constexpr double kClockSkewS = 2;
+constexpr double kPeerClockSkewS = 2;
 
 // A function of a library that is opened for the question only.
 template <typename Function>
@@ -75,9 +75,9 @@ void CheckCoordinator(Checkup& checkup, const std::string& run_dir) {
   checkup.Add(Verdict::kGood, "the run's coordinator", fmt::format("answers in {:.0f} ms", took * 1000));
   if (!status->contains("wall_s")) return;
   const double skew = (*status)["wall_s"].get<double>() + took / 2 - static_cast<double>(SystemClock().WallMs()) / 1000;
-  checkup.Add(std::fabs(skew) <= kClockSkewS ? Verdict::kGood : Verdict::kOptional, "its clock and ours",
+  checkup.Add(std::fabs(skew) <= kPeerClockSkewS ? Verdict::kGood : Verdict::kOptional, "its clock and ours",
               fmt::format("{:+.2f} s apart{}", skew,
-                          std::fabs(skew) <= kClockSkewS ? "" : ": logs will not line up; leases are not concerned (steady clock)"));
+                          std::fabs(skew) <= kPeerClockSkewS ? "" : ": logs will not line up; leases are not concerned (steady clock)"));
 }
 
 }  // namespace candor::cli
