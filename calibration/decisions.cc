@@ -35,6 +35,25 @@ Utility ComputeUtility(const Points& points, double t) {
   return result;
 }
 
+double DecisionRegret(const std::vector<KnownPoint>& points, double t) {
+  double lost = 0.0;
+  for (const KnownPoint& point : points)
+    if ((NanoOf(point.confidence) >= NanoOf(t)) != (NanoOf(point.chance) >= NanoOf(t))) lost += std::abs(point.chance - t);
+  return Ratio(lost, static_cast<double>(points.size()));
+}
+
+RegretOverThresholds ComputeRegret(const std::vector<KnownPoint>& points) {
+  if (points.empty()) return {kNaN, kNaN, kNaN};
+  RegretOverThresholds result;
+  for (const KnownPoint& point : points) result.mean += (point.confidence - point.chance) * (point.confidence - point.chance) / 2.0;
+  result.mean /= static_cast<double>(points.size());
+  for (int hundredths = 1; hundredths < 100; ++hundredths) {
+    const double t = hundredths / 100.0, lost = DecisionRegret(points, t);
+    if (lost > result.worst) result.worst = lost, result.worst_threshold = t;
+  }
+  return result;
+}
+
 Abstention ComputeAbstention(const std::vector<AbstentionRow>& rows) {
   double tp = 0, fp = 0, fn = 0, tn = 0, answered_correct = 0, answerable_correct = 0, appropriate = 0;
   for (const AbstentionRow& row : rows) {

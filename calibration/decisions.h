@@ -21,6 +21,21 @@ struct Utility {
 };
 Utility ComputeUtility(const Points& points, double t);
 
+// An answer whose chance of being right is known.
+struct KnownPoint {
+  double confidence = 0.0, chance = 0.0;
+};
+// What acting on the confidence instead of the chance loses at threshold t, in units where a right answer that is given earns 1 - t and a
+// wrong one -t (ComputeUtility's, times 1 - t): the mean of |chance - t| over the answers for which "confidence >= t" decides otherwise
+// than "chance >= t". Over all t in [0, 1] its mean is half the mean squared distance of confidence and chance.
+double DecisionRegret(const std::vector<KnownPoint>& points, double t);
+struct RegretOverThresholds {
+  double mean = 0.0;   // over t in [0, 1], exactly
+  double worst = 0.0;  // over t = .01, .02, ... .99
+  double worst_threshold = 0.0;
+};
+RegretOverThresholds ComputeRegret(const std::vector<KnownPoint>& points);
+
 // One row of an abstention benchmark.
 struct AbstentionRow {
   bool should_abstain = false, abstained = false, correct = false;

@@ -36,6 +36,21 @@ double PassHatK(int n, int c, int k) {
   return all_right;
 }
 
+double Coherence::excess() const { return std::max(0.0, sum - 1.0); }
+
+Coherence ComputeCoherence(const Answers& answers, const std::vector<std::optional<double>>& confidences) {
+  std::map<std::string, std::pair<double, int>> stated;
+  for (size_t i = 0; i < answers.size() && i < confidences.size(); ++i) {
+    if (!answers[i] || !confidences[i]) continue;
+    auto& [sum, count] = stated[*answers[i]];
+    sum += *confidences[i], ++count;
+  }
+  Coherence result;
+  for (const auto& [answer, sum_count] : stated) result.sum += sum_count.first / sum_count.second;
+  result.distinct = static_cast<int>(stated.size());
+  return result;
+}
+
 Votes CountVotes(const Answers& answers, const std::vector<double>& weights) {
   struct Tally {
     double count = 0.0, weight = 0.0;

@@ -28,6 +28,15 @@ Votes CountVotes(const Answers& answers, const std::vector<double>& weights = {}
 // Answer at confidence rank r (0 the highest) casts (N - r)^power votes (Kang et al., Self-Certainty).
 std::map<std::string, double> BordaVotes(const Answers& answers, const std::vector<double>& confidences, double power = 0.5);
 
+// Different answers to one question exclude each other where only one can be right: then their confidences add up to at most 1.
+struct Coherence {
+  double sum = 0.0;       // over the distinct answers, each with the mean of the confidences it was given with
+  int distinct = 0;       // answers with a confidence
+  double excess() const;  // what is above 1, else 0
+};
+// One prompt's answers; those that could not be read or have no confidence are left out.
+Coherence ComputeCoherence(const Answers& answers, const std::vector<std::optional<double>>& confidences);
+
 struct GroupRewards {
   std::vector<double> mean_P, population_variance_P, sample_deviation_P, bernoulli_variance_P;  // per prompt
   double degenerate_share = 0.0;  // prompts without any variance: no advantage

@@ -13,6 +13,7 @@
 #include "cli/run_dir.h"
 #include "core/fs.h"
 #include "eval/arms.h"
+#include "eval/paired_arms.h"
 #include "eval/select.h"
 #include "eval/truth.h"
 
@@ -76,8 +77,19 @@ Status CompareGivenArms(const std::vector<std::string>& given, bool as_json) {
     if (!arms.empty()) pairs.push_back({arms.size(), 0});
     arms.push_back(std::move(arm));
   }
-  CANDOR_ASSIGN(const nlohmann::json comparison, CompareArms(arms, pairs));
-  std::printf("%s", as_json ? (comparison.dump(1) + "\n").c_str() : ArmsText(comparison).c_str());
+  CANDOR_ASSIGN(const nlohmann::json comparison, ComparePairedArms(arms, pairs));
+  std::printf("%s", as_json ? (comparison.dump(1) + "\n").c_str() : PairedArmsText(comparison).c_str());
+  return {};
+}
+
+Status PrintArms(const std::vector<RunAnswers>& runs, const std::string& truth, const std::string& page, bool as_json) {
+  KnownChances chances;
+  if (!truth.empty()) {
+    CANDOR_ASSIGN(chances, ReadChances(truth));
+  }
+  CANDOR_ASSIGN(const nlohmann::json arms, CompareArms(runs, truth.empty() ? nullptr : &chances));
+  if (!page.empty()) CANDOR_TRY(WriteFileAtomic(page, ArmsHtml(arms)));
+  std::printf("%s", as_json ? (arms.dump(1) + "\n").c_str() : ArmsText(arms).c_str());
   return {};
 }
 
@@ -97,11 +109,16 @@ int RunCompare(int argc, const char* const* argv) {
   by_arm.Excludes(run_dirs);
   std::string truth;
   app.Add("--truth", &truth, "the held-out rows, each with `chance`: the probability of every answer; measures the distance to it");
+  bool seeds = false;
+  app.AddFlag("--seeds", &seeds,
+              "runs whose names differ in their seed-N alone are one arm: figures with intervals over seeds and questions");
+  std::string page;
+  app.Add("--html", &page, "with --seeds: also writes the tables and a picture of every arm to this file");
   app.AddFlag("--json", &as_json, "print one JSON object");
   app.AddFooter(
-      "Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr\n  candor compare --truth data/urn/test.jsonl runs/urn-*\n "
-      " candor compare --arm rlvr=runs/a1,runs/a2,runs/a3 "
-      "--arm rlcr=runs/b1,runs/b2,runs/b3");
+      "Example:\n  candor compare runs/cities runs/cities-rlcr runs/cities-rlvr\n  candor compare --truth data/urn/test.jsonl runs/urn-*\n"
+      "  candor compare --seeds --truth data/urn/test.jsonl runs/sweep-urn-arms/urn-*\n"
+      "  candor compare --arm rlvr=runs/a1,runs/a2,runs/a3 --arm rlcr=runs/b1,runs/b2,runs/b3");
   if (const auto code = app.Parse(argc, argv)) return *code;
   if (by_arm.Given()) return ExitWith("compare", CompareGivenArms(arms, as_json));
   if (folders.empty())
@@ -113,6 +130,8 @@ int RunCompare(int argc, const char* const* argv) {
       CANDOR_ASSIGN(RunAnswers run, ReadRun(folder, folders));
       runs.push_back(std::move(run));
     }
+    if (!page.empty() && !seeds) return Fail(ErrorCode::kInvalidInput, "--html draws arms", page, "add --seeds");
+    if (seeds) return PrintArms(runs, truth, page, as_json);
     CANDOR_ASSIGN(nlohmann::json comparison, CompareRuns(runs));
     if (!truth.empty()) CANDOR_TRY(AddTruth(truth, runs, comparison));
     std::printf("%s", as_json ? (comparison.dump(1) + "\n").c_str() : ComparisonText(comparison).c_str());

@@ -3,49 +3,45 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 
+#include "cli/memory_estimate.h"
 #include "cli/progress.h"
-#include "core/fs.h"
 
 namespace candor::cli {
 
 namespace {
 
-// Parameters of a policy from its weights' files: exact for bf16 and close enough for a plan.
-Result<double> ParameterCount(const std::string& model) {
-  double bytes = 0;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(model, error))
-    if (entry.path().extension() == ".safetensors") bytes += static_cast<double>(entry.file_size());
-  if (error || bytes == 0)
-    return Fail(ErrorCode::kNotFound, "there are no weights", model, "run the recipe once, or its [prepare] command, to make the model");
-  CANDOR_ASSIGN(std::string text, ReadFile(model + "/config.json"));
-  nlohmann::json config = nlohmann::json::parse(text, nullptr, false);
-  const std::string type = config.is_object() ? config.value("torch_dtype", config.value("dtype", "bfloat16")) : "bfloat16";
-  return bytes / (type == "float32" ? 4 : 2);
+std::string Size(double bytes) { return bytes >= 1e9 ? fmt::format("{:.1f} GB", bytes / 1e9) : fmt::format("{:.0f} MB", bytes / 1e6); }
+
+// "1.2 GB activations", nothing for what there is none of.
+void Append(std::string& parts, double bytes, const std::string& what) {
+  if (bytes > 0) parts += (parts.empty() ? "" : ", ") + Size(bytes) + " " + what;
 }
 
-std::string Megabytes(double bytes) { return fmt::format("{:.0f} MB", bytes / 1e6); }
-
-void PrintMemory(const Recipe& r, double parameters) {
-  const double compute = r.run.dtype == "fp32" ? 4 : 2;
-  const double ranks = static_cast<double>(r.trainer.ranks);
-  const double shared = r.trainer.sharding == "none" ? 1 : ranks;
-  // fp32 master weights, two moments and, when asked for, the average, split by the sharding; the compute copy and fp32 gradients.
-  const double optimizer = parameters * (12 + (r.trainer.ema_decay > 0 ? 4 : 0)) / shared;
-  const double weights = parameters * compute / (r.trainer.sharding == "zero3" ? ranks : 1);
-  const double gradients = parameters * 4 / (r.trainer.sharding == "none" ? 1 : ranks);
+void PrintMemory(const Recipe& r, const ModelShape& model) {
+  const MemoryEstimate all = EstimateMemory(r, model);
+  const TrainerMemory& t = all.trainer;
+  std::string trainer, rollout;
+  Append(trainer, t.weights, "weights");
+  Append(trainer, t.optimizer, "optimizer");
+  Append(trainer, t.checkpoint, "copy of it for checkpoints");
+  Append(trainer, t.gradients, "gradients");
+  Append(trainer, t.last_version, "last published version");
+  Append(trainer, t.reference, "reference policy");
+  Append(trainer, t.activations, fmt::format("activations of {} tokens", r.trainer.tokens_per_microbatch));
+  Append(rollout, all.rollout.weights, "weights while a version is swapped (the old, the fetched, the new)");
+  Append(rollout, all.rollout.cache, "key-value cache at most");
+  Append(rollout, all.rollout.logits, "logits");
   std::printf("\nMemory (beside the programs themselves, about 300 MB each with LibTorch)\n");
-  std::printf(
-      "  rollout   x %-3ld %9s weights (three times while a version is swapped: the old, the fetched, the new) + up to %ld MB key-value "
-      "cache\n",
-      static_cast<long>(r.rollout.workers), Megabytes(parameters * compute).c_str(), static_cast<long>(r.rollout.engine.kv_memory_mb));
-  std::printf("  trainer   x %-3ld %9s weights, %s optimizer, %s gradients (sharding %s) + activations of %ld tokens\n",
-              static_cast<long>(r.trainer.ranks), Megabytes(weights).c_str(), Megabytes(optimizer).c_str(), Megabytes(gradients).c_str(),
-              r.trainer.sharding.c_str(), static_cast<long>(r.trainer.tokens_per_microbatch));
+  std::printf("  trainer   x %-3ld %7s each, sharding %s: %s\n", static_cast<long>(r.trainer.ranks), Size(t.Total()).c_str(),
+              r.trainer.sharding.c_str(), trainer.c_str());
+  std::printf("  rollout   x %-3ld %7s each: %s\n", static_cast<long>(r.rollout.workers), Size(all.rollout.Total()).c_str(),
+              rollout.c_str());
   std::printf("  reward    x %-3ld  coordinator x 1: under 100 MB each\n", static_cast<long>(r.reward.workers));
+  const auto available = AvailableMemory();
+  std::printf("  together on one machine: about %s%s\n", Size(all.on_one_machine).c_str(),
+              available ? ("; " + Size(*available) + " are free here").c_str() : "");
+  if (const std::string warning = MemoryWarning(r, available); !warning.empty()) std::printf("  warning: %s\n", warning.c_str());
 }
 
 double StepSeconds(const Recipe& r, double parameters) {
@@ -115,21 +111,21 @@ std::string ExplainObjectives(const Recipe& r) {
 }
 
 Result<double> EstimateRlSeconds(const Recipe& r) {
-  CANDOR_ASSIGN(const double parameters, ParameterCount(r.run.model));
-  return StepSeconds(r, parameters) * static_cast<double>(r.trainer.steps);
+  CANDOR_ASSIGN(const ModelShape model, ReadModelShape(r.run.model));
+  return StepSeconds(r, model.parameters) * static_cast<double>(r.trainer.steps);
 }
 
 int PrintDryRun(Recipe& recipe) {
   std::printf("# The resolved recipe: every key with its value\n%s\n", ResolvedText(recipe).c_str());
   std::printf("Stages: %s\n", fmt::format("{}", fmt::join(recipe.run.stages, " -> ")).c_str());
   std::printf("\nObjectives\n%s", ExplainObjectives(recipe).c_str());
-  auto parameters = ParameterCount(recipe.run.model);
-  if (!parameters) {
-    std::printf("\nMemory and time: unknown until the model is there: %s\n", parameters.error().Message().c_str());
+  const auto model = ReadModelShape(recipe.run.model);
+  if (!model) {
+    std::printf("\nMemory and time: unknown until the model is there: %s\n", model.error().Message().c_str());
     return 0;
   }
-  PrintMemory(recipe, *parameters);
-  PrintTime(recipe, *parameters);
+  PrintMemory(recipe, *model);
+  PrintTime(recipe, model->parameters);
   return 0;
 }
 

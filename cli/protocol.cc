@@ -296,7 +296,7 @@ Status Protocol::Compare() {
     if (a != reference) pairs.push_back({a, reference});
     if (best < all.size()) pairs.push_back({a, best});
   }
-  CANDOR_ASSIGN(result_["comparison"], CompareArms(all, pairs));
+  CANDOR_ASSIGN(result_["comparison"], ComparePairedArms(all, pairs));
   result_["best_baseline"] = best < all.size() ? json(all[best].name) : json(nullptr);
   result_["verdict"] = VerdictOf(result_["comparison"], file_.reference, best < all.size() ? all[best].name : "");
   return WriteFileAtomic(folder_ + "/protocol.json", result_.dump(1) + "\n");
@@ -321,7 +321,7 @@ Status Protocol::Show() const {
       std::printf("  %s%.3f", k == arm["chosen"].get<size_t>() ? "*" : "", arm["tried"][k]["dev_brier"].get<double>());
     std::printf("   (%s)\n", arm["tried"][arm["chosen"].get<size_t>()]["settings"].get<std::string>().c_str());
   }
-  std::printf("\n%s\n", ArmsText(result_["comparison"]).c_str());
+  std::printf("\n%s\n", PairedArmsText(result_["comparison"]).c_str());
   for (const json& sentence : result_["verdict"]) std::printf("  %s\n", sentence.get<std::string>().c_str());
   std::printf("\n%s/protocol.json holds all of it, %s/protocol.md what was fixed before the first run\n", folder_.c_str(), folder_.c_str());
   return {};
@@ -334,7 +334,8 @@ Result<std::string> ProtocolAmong(const std::vector<std::string>& arguments) {
   std::string protocol;
   for (const std::string& file : split.files) {
     const auto text = ReadFile(file);
-    if (text && ("\n" + *text).find("\n[[arm]]") != std::string::npos) protocol = file;
+    const std::string lines = text ? "\n" + *text : "";  // a file of arms without configurations is no protocol (sweep_arms.h)
+    if (lines.find("\n[[arm]]") != std::string::npos && lines.find("\nconfigurations") != std::string::npos) protocol = file;
   }
   if (!protocol.empty() && split.files.size() > 1)
     return Fail(ErrorCode::kInvalidInput, "a protocol names its recipes itself", protocol,

@@ -5,7 +5,7 @@
 
 #include "cli/protocol_file.h"
 #include "cli/run_dir.h"
-#include "eval/arms.h"
+#include "eval/paired_arms.h"
 
 namespace candor::cli {
 

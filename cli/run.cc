@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/done_record.h"
 #include "cli/dry_run.h"
+#include "cli/memory_estimate.h"
 #include "cli/recipe.h"
 #include "cli/results.h"
 #include "cli/run_dir.h"
@@ -35,6 +36,8 @@ Status RunHere(Recipe& recipe, const RunDir& run, const RunArguments& arguments)
   mode.rl.quiet = arguments.quiet;
   CANDOR_TRY(SpreadOverAllocation(recipe, mode.rl));
   CANDOR_TRY(PrepareRun(recipe, run, mode));
+  if (const std::string warning = MemoryWarning(recipe, AvailableMemory()); mode.rl.spread == Spread::kThisMachine && !warning.empty())
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
   return RunRecipe(recipe, run, mode);
 }
 

@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "cli/placement.h"
+#include "cli/stop_signals.h"
 #include "cli/supervisor.h"
 #include "core/fs.h"
 #include "core/launch.h"
@@ -32,6 +33,7 @@ struct StageJob {
   std::string model;        // folder it starts from
   std::string folder;       // its place in the cache
   std::string recipe_file;  // the recipe as the children read it
+  std::string unfinished;   // in the run's folder: what a stop leaves of it, and where the next try goes on
   bool quiet;
 };
 
@@ -70,15 +72,16 @@ Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, co
   return HashHex(inputs).substr(0, 12);
 }
 
-// candor-torch with these arguments; it writes below `folder`.
+// candor-torch with these arguments; it writes below `folder`. Being told to end is passed on, and the child has until its own end.
 Status RunTorch(const Recipe& recipe, const std::string& folder, const std::vector<std::string>& arguments, const std::string& output,
                 const std::string& what) {
   CANDOR_ASSIGN(std::vector<std::string> command, StageProgram(recipe, folder));
   command.insert(command.end(), arguments.begin(), arguments.end());
-  CANDOR_ASSIGN(int code, RunToEnd(command, {}, output));
+  const CatchStopSignals signals;
+  CANDOR_ASSIGN(int code, RunToEnd(command, {}, output, CatchStopSignals::Caught));
   if (code == 0) return {};
-  if (code == 128 + SIGINT || code == static_cast<int>(ExitCode::kInterrupted))
-    return Fail(ErrorCode::kCancelled, what + " was interrupted");
+  if (code == 128 + SIGINT || code == static_cast<int>(ExitCode::kInterrupted) || CatchStopSignals::Caught() != 0)
+    return Fail(ErrorCode::kCancelled, what + " was interrupted", "", "go on with --resume");
   const ErrorCode kind = code == static_cast<int>(ExitCode::kInvalidInput)  ? ErrorCode::kInvalidInput
                          : code == static_cast<int>(ExitCode::kUnavailable) ? ErrorCode::kUnavailable
                                                                             : ErrorCode::kInternal;
@@ -140,7 +143,11 @@ Status SelfAnswers(const StageJob& job) {
 }
 
 Status Sft(const StageJob& job, const std::string& rows, const std::vector<std::string>& overrides) {
-  std::vector<std::string> command{"sft", job.model, rows, job.folder + "/model", "--recipe", job.recipe_file};
+  const std::string kept_rows = job.unfinished + "/rows.jsonl";  // a path that the next try has as well
+  CANDOR_ASSIGN(const std::string bytes, ReadFile(rows));
+  CANDOR_TRY(WriteFileAtomic(kept_rows, bytes));
+  std::vector<std::string> command{"sft",      job.model,       kept_rows, job.folder + "/model",
+                                   "--recipe", job.recipe_file, "--keep",  job.unfinished + "/sft"};
   command.insert(command.end(), overrides.begin(), overrides.end());
   if (job.quiet) command.push_back("--quiet");
   return RunTorch(job.recipe, job.folder, command, "", "supervised fine-tuning");
@@ -150,12 +157,16 @@ Status Sft(const StageJob& job, const std::string& rows, const std::vector<std::
 // as anchor.
 Status WarmUp(const StageJob& job) {
   const WarmUpOptions& options = job.recipe.warm_up;
-  const std::string rows = options.rows.empty() ? job.recipe.data.train.front().path : options.rows,
-                    answered = job.folder + "/answers.jsonl";
-  CANDOR_TRY(RunTorch(job.recipe, job.folder,
-                      {"eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions), "--samples",
-                       std::to_string(options.samples), "--temperature", fmt::format("{}", options.temperature), "--out", answered},
-                      "", "asking the fine-tuned model for the stage warm_up"));
+  const std::string rows = options.rows.empty() ? job.recipe.data.train.front().path : options.rows, asked = job.folder + "/answers.jsonl",
+                    answered = job.unfinished + "/answers.jsonl";
+  if (!FileExists(answered)) {  // an earlier try may have had them
+    CANDOR_TRY(RunTorch(job.recipe, job.folder,
+                        {"eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions), "--samples",
+                         std::to_string(options.samples), "--temperature", fmt::format("{}", options.temperature), "--out", asked},
+                        "", "asking the fine-tuned model for the stage warm_up"));
+    CANDOR_ASSIGN(const std::string bytes, ReadFile(asked));
+    CANDOR_TRY(WriteFileAtomic(answered, bytes));
+  }
   CANDOR_ASSIGN(std::vector<json> answers, ReadJsonLines(answered));
   std::string labelled;
   for (const json& answer : answers) {
@@ -204,9 +215,17 @@ std::string FormatCompletion(const FormatOptions& format, const std::string& ans
 
 namespace {
 
-// One stage through the cache: an unfinished folder of an earlier try is started afresh. Returns the folder.
-Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before,
-                                bool quiet, const std::function<Status(const StageJob&)>& work) {
+struct StageCall {
+  const Recipe& recipe;
+  const RunDir& run;
+  bool quiet;
+};
+
+// One stage through the cache. Its folder there is made anew by each try; what a stopped try had learned waits in the run's folder. Returns
+// the folder.
+Result<std::string> CachedStage(const StageCall& call, const std::string& stage, const std::string& model, const std::string& rows_before,
+                                const std::function<Status(const StageJob&)>& work) {
+  const auto& [recipe, run, quiet] = call;
   CANDOR_ASSIGN(std::string hash, StageHash(stage, recipe, model, rows_before));
   const std::string folder = recipe.run.stage_cache + "/" + stage + "-" + hash,
                     part = folder + fmt::format(".part.{}.{}", ProcessToken(), ::getpid());
@@ -218,11 +237,13 @@ Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, 
   CANDOR_TRY(MakeFolders(part));
   Recipe shared = recipe;
   CANDOR_TRY(WriteFileAtomic(part + "/recipe.toml", ResolvedText(shared)));
-  StageJob job{recipe, model, part, part + "/recipe.toml", quiet};
+  StageJob job{recipe, model, part, part + "/recipe.toml", run.Unfinished() + "/" + stage + "-" + hash, quiet};
+  CANDOR_TRY(MakeFolders(job.unfinished));
   if (Status done = work(job); !done) {
     (void)RemoveTree(part);
     return Fail(done.error());
   }
+  CANDOR_TRY(RemoveTree(job.unfinished));
   CANDOR_TRY(WriteFileAtomic(part + "/done.json", json{{"stage", stage}, {"model", model}}.dump()));
   if (FileExists(folder + "/done.json")) {  // another run made the same meanwhile, and may be reading it
     CANDOR_TRY(RemoveTree(part));
@@ -241,23 +262,25 @@ Result<std::string> CachedStage(const std::string& stage, const Recipe& recipe, 
 Result<StartPolicies> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet) {
   std::string model = recipe.run.model, rows = recipe.sft_rows.path, before_warm_up;
   json record = json::array();
+  const StageCall call{recipe, run, quiet};
   for (const std::string& stage : recipe.run.stages) {
     if (stage == "rl") break;
     std::string folder;
     if (stage == "self_answers") {
-      CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, "", quiet, SelfAnswers));
+      CANDOR_ASSIGN(folder, CachedStage(call, stage, model, "", SelfAnswers));
       rows = folder + "/rows.jsonl";
     } else if (stage == "sft") {
       CANDOR_ASSIGN(std::string rows_hash, HashFileHex(rows));
-      CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, rows_hash, quiet, [&](const StageJob& job) { return Sft(job, rows, {}); }));
+      CANDOR_ASSIGN(folder, CachedStage(call, stage, model, rows_hash, [&](const StageJob& job) { return Sft(job, rows, {}); }));
       model = folder + "/model";
     } else {
-      CANDOR_ASSIGN(folder, CachedStage(stage, recipe, model, "", quiet, WarmUp));
+      CANDOR_ASSIGN(folder, CachedStage(call, stage, model, "", WarmUp));
       before_warm_up = model;
       model = folder + "/model";
     }
     record.push_back({{"stage", stage}, {"folder", folder}});
   }
+  CANDOR_TRY(RemoveTree(run.Unfinished()));
   CANDOR_TRY(WriteFileAtomic(run.Stages(), record.dump(1)));
   return StartPolicies{before_warm_up.empty() ? model : before_warm_up, model};
 }

@@ -260,7 +260,7 @@ std::vector<std::string> MpirunCommand(int64_t ranks) {
 }
 
 Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment,
-                     const std::string& output) {
+                     const std::string& output, const std::function<int()>& told_to_end) {
   int fd = -1;
   if (!output.empty() && (fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) < 0)
     return Fail(ErrorCode::kIo, fmt::format("cannot write: {}", std::strerror(errno)), output);
@@ -268,9 +268,13 @@ Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std
   if (fd >= 0) ::close(fd);
   CANDOR_ASSIGN(pid_t pid, std::move(forked));
   int status = 0;
-  while (::waitpid(pid, &status, 0) < 0)
-    if (errno != EINTR) return Fail(ErrorCode::kIo, std::string("waitpid: ") + std::strerror(errno), command[0]);
-  return CodeOf(status);
+  for (bool told = false;;) {
+    const pid_t ended = ::waitpid(pid, &status, told_to_end ? WNOHANG : 0);
+    if (ended == pid) return CodeOf(status);
+    if (ended < 0 && errno != EINTR) return Fail(ErrorCode::kIo, std::string("waitpid: ") + std::strerror(errno), command[0]);
+    if (told_to_end && !told && told_to_end() != 0) ::kill(pid, SIGUSR1), told = true;
+    if (told_to_end) ::usleep(20'000);
+  }
 }
 
 namespace {

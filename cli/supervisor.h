@@ -91,9 +91,10 @@ class Supervisor {
 
 // `mpirun -n RANKS` with what ranks on one machine need: more ranks than cores, no binding, waiting that gives the core away.
 std::vector<std::string> MpirunCommand(int64_t ranks);
-// Runs one command to its end; the exit code. Its standard output is ours, or goes to the file `output`.
+// Runs one command to its end; the exit code. Its standard output is ours, or goes to the file `output`. Once `told_to_end` says anything
+// but 0, it is told as well: by SIGUSR1, which launchers pass on.
 Result<int> RunToEnd(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {},
-                     const std::string& output = "");
+                     const std::string& output = "", const std::function<int()>& told_to_end = {});
 // Runs one command to its end and returns what it wrote to standard output; kUnavailable with its standard error when it fails.
 Result<std::string> RunForOutput(const std::vector<std::string>& command);
 // The last `lines` lines of a log, for error messages.

@@ -1,6 +1,6 @@
-// `candor sweep RECIPE key=v1,v2...`: every combination as a run of its own under one folder, one after the other, and a table and a
-// picture of accuracy against Brier score. Finished points are shown, interrupted ones go on. A file with [[arm]] is a protocol
-// (protocol.h).
+// `candor sweep RECIPE key=v1,v2...`, or a file of arms: every combination as a run of its own under one folder, one after the other, and a
+// table and a picture of accuracy against Brier score. Finished points are shown, interrupted ones go on. A file whose
+// [[arm]]s have configurations is a protocol (protocol.h).
 #include <fmt/format.h>
 
 #include <cmath>
@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "cli/protocol.h"
 #include "cli/stop_signals.h"
+#include "cli/sweep_arms.h"
 #include "cli/sweep_points.h"
 #include "cli/sweep_runner.h"
 #include "core/fs.h"
@@ -25,19 +26,21 @@ constexpr char kSweepExamples[] = R"(Examples:
   candor sweep recipes/cities.toml objective.1.weight=0.5,1,2,4           four runs, one after the other
   candor sweep recipes/tiny.toml trainer.lr=5e-4,1e-3 seed=1,2 --dry-run  the four points and the time they will take
   candor sweep recipes/tiny.toml trainer.lr=5e-4,1e-3 trainer.steps=20    a single value is a setting of every point
-  candor sweep recipes/protocol/cities.toml --dry-run                     a protocol: arms, tuned and compared over seeds
   candor sweep mine.toml "format.tags=['answer'],['think','answer']"      commas inside brackets and quotes do not divide
-The same command again goes on: finished points are shown, not run again. A list may grow.)";
+  candor sweep recipes/compare/urn-arms.toml                              a file of arms: several recipes, some seeds of each
+  candor sweep recipes/compare/urn-arms.toml --only urn-rlcr seed=1,2     two seeds of one of them
+  candor sweep recipes/protocol/cities.toml --dry-run                     a protocol: arms, tuned and compared over seeds
+The same command again goes on: finished points are shown, not run again. A list may grow. `candor compare --seeds` measures arms.)";
 
 struct SweepArguments {
-  std::vector<std::string> recipe;
+  std::vector<std::string> recipe, only;
   std::string folder;
   bool dry_run = false, json = false, quiet = false;
 };
 
 class Sweep {
  public:
-  Sweep(SweepArguments arguments, SweepPlan plan) : arguments_(std::move(arguments)), plan_(std::move(plan)) {}
+  Sweep(SweepArguments arguments, SweepArms arms) : arguments_(std::move(arguments)), arms_(std::move(arms)) {}
 
   // Every point's recipe is checked before the first one runs.
   Status Prepare();
@@ -46,37 +49,38 @@ class Sweep {
   Status Show();
 
  private:
-  void ReadSeconds();
+  std::string Sheet() const;
   Status Write();
 
   SweepArguments arguments_;
-  SweepPlan plan_;
+  SweepArms arms_;
   std::string title_, folder_;
   std::vector<SweepPoint> points_;
+  // Parallel to the points.
+  std::vector<size_t> arm_of_;
   std::vector<PointRun> runs_;
 };
 
 Status Sweep::Prepare() {
-  CANDOR_ASSIGN(const Recipe base, LoadSettings(plan_.files, plan_.overrides));
-  title_ = base.run.title.empty() ? base.run.name : base.run.title;
-  folder_ = arguments_.folder.empty() ? "runs/sweep-" + base.run.name : arguments_.folder;
-  CANDOR_ASSIGN(points_, PointsOf(plan_, folder_));
-  for (SweepPoint& point : points_) {
-    CANDOR_ASSIGN(PointRun run, PlanPoint(plan_.files, OverridesOf(plan_, point, base.run.name), point));
+  std::vector<std::string> names;
+  for (const SweepArm& arm : arms_.arms) {
+    CANDOR_ASSIGN(const Recipe base, LoadSettings(arm.plan.files, arm.plan.overrides));
+    if (arms_.name.empty()) arms_.name = base.run.name;
+    if (arms_.title.empty()) arms_.title = base.run.title.empty() ? base.run.name : base.run.title;
+    names.push_back(base.run.name);
+  }
+  title_ = arms_.title;
+  folder_ = arguments_.folder.empty() ? "runs/sweep-" + arms_.name : arguments_.folder;
+  CANDOR_ASSIGN(points_, PointsOf(arms_, folder_, &arm_of_));
+  for (size_t i = 0; i < points_.size(); ++i) {
+    SweepPoint& point = points_[i];
+    const SweepPlan& plan = arms_.arms[arm_of_[i]].plan;
+    CANDOR_ASSIGN(PointRun run, PlanPoint(plan.files, OverridesOf(plan, point, names[arm_of_[i]]), point));
     runs_.push_back(std::move(run));
   }
-  ReadSeconds();
+  if (const auto before = ReadFile(folder_ + "/sweep.json"); before)  // what earlier sessions of this sweep measured
+    ReadSeconds(nlohmann::json::parse(*before, nullptr, false), points_);
   return {};
-}
-
-// What earlier sessions of this sweep measured.
-void Sweep::ReadSeconds() {
-  const auto text = ReadFile(folder_ + "/sweep.json");
-  const nlohmann::json before = text ? nlohmann::json::parse(*text, nullptr, false) : nlohmann::json();
-  if (!before.is_object() || !before.contains("points")) return;
-  for (const nlohmann::json& one : before["points"])
-    for (SweepPoint& point : points_)
-      if (one.value("name", "") == point.name) point.seconds = one.value("seconds", 0.0);
 }
 
 Status Sweep::PrintPlan() const {
@@ -132,16 +136,19 @@ Status Sweep::RunAll() {
   return {};
 }
 
+// A log's last words may be no UTF-8.
+std::string Sweep::Sheet() const { return SweepJson(title_, points_).dump(1, ' ', false, nlohmann::json::error_handler_t::replace); }
+
 Status Sweep::Write() {
   MarkPareto(points_);
-  CANDOR_TRY(WriteFileAtomic(folder_ + "/sweep.json", SweepJson(title_, points_).dump(1) + "\n"));
+  CANDOR_TRY(WriteFileAtomic(folder_ + "/sweep.json", Sheet() + "\n"));
   return WriteFileAtomic(folder_ + "/sweep.html", SweepHtml(title_, points_));
 }
 
 Status Sweep::Show() {
   CANDOR_TRY(Write());
   if (arguments_.json)
-    std::printf("%s\n", SweepJson(title_, points_).dump(1).c_str());
+    std::printf("%s\n", Sheet().c_str());
   else
     std::printf("%s\npicture: %s/sweep.html\n", SweepText(points_).c_str(), folder_.c_str());
   for (const SweepPoint& point : points_)
@@ -157,10 +164,11 @@ int RunSweep(int argc, const char* const* argv) {
   SweepArguments arguments;
   CommandLine app{
       "Runs a recipe once for every combination of the given values, each as a run of its own under one folder, and shows accuracy against "
-      "Brier score with the Pareto points: a table here, sweep.json and sweep.html in the folder. With a protocol (a file with [[arm]]) it "
-      "tunes every arm on dev, runs each from several seeds, and compares them on the held-out set.",
+      "Brier score with the Pareto points: a table here, sweep.json and sweep.html in the folder. With a protocol (a file whose [[arm]]s "
+      "have configurations) it tunes every arm on dev, runs each from several seeds, and compares them on the held-out set.",
       "candor sweep"};
-  app.Add("RECIPE", &arguments.recipe, "recipe files, overrides a.b=c, and lists a.b=v1,v2,v3 to sweep over").Required();
+  app.Add("RECIPE", &arguments.recipe, "recipe files, overrides a.b=c, and lists a.b=v1,v2,v3 to sweep over; or a file of arms").Required();
+  app.Add("--only", &arguments.only, "arms of a file of arms that are run; default all");
   app.Add("--dir", &arguments.folder, "the sweep's folder (default runs/sweep-<name>)");
   app.AddFlag("--dry-run", &arguments.dry_run, "list the points, what has become of each, and the time that is left");
   app.AddFlag("--json", &arguments.json, "print sweep.json instead of the table");
@@ -173,10 +181,10 @@ int RunSweep(int argc, const char* const* argv) {
     const auto split = SplitRecipeArguments(arguments.recipe);
     return ExitWith("sweep", RunProtocol(*file, {arguments.folder, arguments.dry_run, arguments.json, arguments.quiet, split->overrides}));
   }
-  auto plan = PlanSweep(arguments.recipe);
-  if (!plan) return ReportFailure("sweep", plan.error());
+  auto arms = PlanArms(arguments.recipe, arguments.only);
+  if (!arms) return ReportFailure("sweep", arms.error());
   const bool dry_run = arguments.dry_run;
-  Sweep sweep(std::move(arguments), std::move(*plan));
+  Sweep sweep(std::move(arguments), std::move(*arms));
   if (Status ready = sweep.Prepare(); !ready) return ReportFailure("sweep", ready.error());
   if (dry_run) return ExitWith("sweep", sweep.PrintPlan());
   const Status ran = sweep.RunAll();

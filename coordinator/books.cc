@@ -1,6 +1,5 @@
 #include "coordinator/books.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace candor {
@@ -8,9 +7,8 @@ namespace candor {
 std::string BooksJson(const CoordinatorState& state, uint64_t ledger_sequence) {
   using nlohmann::json;
   json spooled = json::array(), in_flight = json::array();
-  uint64_t open = 0, issued = 0;
+  uint64_t open = 0;
   for (const auto& [id, group] : state.groups()) {
-    if (!IsEvalGroup(id)) issued = std::max(issued, group.wave.value);
     open += group.phase == GroupPhase::kOpen;
     if (group.phase == GroupPhase::kLeased) in_flight.push_back(id.value);
     if (group.header && (group.phase == GroupPhase::kScored || group.phase == GroupPhase::kTrained))
@@ -19,7 +17,7 @@ std::string BooksJson(const CoordinatorState& state, uint64_t ledger_sequence) {
   return json{{"ledger_sequence", ledger_sequence},
               {"segment", state.segment().value},
               {"last_step", state.last_done().value},
-              {"prompt_cursor", {{"wave", issued + 1}, {"position", 0}, {"visits", state.curriculum().cursor()}}},
+              {"prompt_cursor", {{"wave", state.issued().value + 1}, {"position", 0}, {"visits", state.curriculum().cursor()}}},
               {"rng", {{"seed", state.plan().seed}}},
               {"record_watermark", {{"segment", state.segment().value}, {"step", state.last_done().value}}},
               {"spooled", spooled},

@@ -40,10 +40,9 @@ MetricLine StepMetrics(const CoordinatorState& state, StepId step) {
   MetricLine line, sums;
   for (uint32_t position = 0; position < state.WaveSize(step); ++position) {
     auto found = state.groups().find(MakeGroupId(step.value, position));
-    if (found == state.groups().end()) continue;
-    const GroupState& group = found->second;
-    if (group.drop != DropReason::kNone) line[fmt::format("groups/drop/{}", Name(group.drop))] += 1;
-    if (group.header) AddGroup(*group.header, step, sums, line);
+    const std::optional<GroupStand> stand = state.StandOf(MakeGroupId(step.value, position));
+    if (stand && stand->drop != DropReason::kNone) line[fmt::format("groups/drop/{}", Name(stand->drop))] += 1;
+    if (found != state.groups().end() && found->second.header) AddGroup(*found->second.header, step, sums, line);
   }
   if (const RunPlan& plan = state.plan(); plan.curriculum.fill_batches > 1) {
     line["curriculum/batches"] = state.WaveBatches(step);

@@ -50,6 +50,7 @@ void CoordinatorState::CountOpenEval(GroupId id, bool open) {
   uint32_t& of_eval = open_by_eval_[id.value >> 32];
   open ? ++of_eval : --of_eval;
   open ? ++open_evals_ : --open_evals_;
+  if (of_eval == 0) open_by_eval_.erase(id.value >> 32);
 }
 
 uint32_t CoordinatorState::OpenInEval(GroupId any) const {
@@ -93,6 +94,7 @@ void CoordinatorState::IssueEvals(PolicyVersion version) {
     if (!EvalIsDue(plan_, eval, version)) continue;
     for (uint32_t row = 0; row < eval.rows; ++row) {
       GroupId id = MakeEvalGroupId(e, version, row);
+      if (ended_.Find(id)) continue;
       auto [at, fresh] = groups_.try_emplace(id);
       if (!fresh) continue;  // announced before: a replayed step
       at->second.prompt = {eval.name, row};
@@ -102,15 +104,6 @@ void CoordinatorState::IssueEvals(PolicyVersion version) {
       CountOpenEval(id, true);
     }
   }
-}
-
-// Nothing before has to be replayed any more: the spool may let go of it.
-void CoordinatorState::Cover(StepId through) {
-  if (through <= covered_) return;
-  auto at = groups_.lower_bound(MakeGroupId(covered_.value + 1, 0));
-  for (; at != groups_.end() && at->second.wave <= through && !IsEvalGroup(at->first); ++at) at->second.header.reset();
-  covered_ = through;
-  plans_.erase(plans_.begin(), plans_.upper_bound(through));
 }
 
 // What each record does to the state.
@@ -166,6 +159,7 @@ struct RecordApplier {
       for (const PlannedGroup& planned : logged->second.plan.groups)
         s.SetPhase(planned.group, s.groups_.at(planned.group), GroupPhase::kScored);
     } else {
+      s.BringBack(step);
       for (uint32_t position = 0; position < s.WaveSize(step); ++position) {
         const GroupId id = MakeGroupId(step.value, position);
         GroupState& group = s.groups_.at(id);
@@ -181,6 +175,7 @@ struct RecordApplier {
   void StartAgainFrom(StepId step) const {
     s.covered_ = step;
     s.base_ = {step.value};
+    s.kept_from_ = std::min(s.kept_from_, s.base_);
     s.versions_.erase(s.versions_.upper_bound({step.value}), s.versions_.end());
   }
   void operator()(const StepDone& r) const {

@@ -2,6 +2,9 @@
 // must happen: ledger records to make durable first, then the reply. The shell (server.h) must not send the reply before the records are on
 // disk; when that fails it must die (crash-only), and the next incarnation rebuilds the state by Replay of the ledger.
 //
+// Groups of steps that a checkpoint covers are put away small (ended_groups.h), and versions that no group may be written by any more are
+// forgotten: what grows with the length of the run is sixteen bytes a group.
+//
 // What always holds (checked by Accounting and by the simulation test):
 //   every issued group is in exactly one phase; trained, dropped and evaluated are ends, left only when a new life of the learner undoes
 //   its steps; wave s is leased only when s <= last done step + 1 + staleness, and only once a policy version that may write it is in the
@@ -19,6 +22,7 @@
 #include <vector>
 
 #include "coordinator/curriculum.h"
+#include "coordinator/ended_groups.h"
 #include "coordinator/ledger_record.h"
 #include "coordinator/options.h"
 #include "coordinator/run_plan.h"
@@ -57,6 +61,12 @@ struct MemberState {
   uint64_t lease_request = 0;  // id of its last LeaseRequest: a doubled one gets the same leases again
   std::vector<GroupId> last_granted;
   std::map<std::string, double> metrics;
+};
+
+// How a group stands, whether it is at work or put away.
+struct GroupStand {
+  GroupPhase phase = GroupPhase::kOpen;
+  DropReason drop = DropReason::kNone;
 };
 
 // Who waits for what, since when.
@@ -98,9 +108,13 @@ class CoordinatorState {
 
   // --- views ---
   const RunPlan& plan() const { return plan_; }
+  // Those that are not put away: of steps that no checkpoint covers, and evaluations.
   const std::map<GroupId, GroupState>& groups() const { return groups_; }
+  std::optional<GroupStand> StandOf(GroupId id) const;
+  void ForEachGroup(const std::function<void(GroupId, GroupStand)>& visit) const;  // all that were ever issued
   const std::map<std::string, MemberState>& members() const { return members_; }
   const std::map<StepId, PlanLogged>& plans() const { return plans_; }
+  // Those that a group may still be written by.
   const std::map<PolicyVersion, VersionInfo>& versions() const { return versions_; }
   const std::map<std::string, Waiting>& waiting() const { return waiting_; }
   // Of the last step done, for its line; none after the learner went back.
@@ -112,6 +126,7 @@ class CoordinatorState {
   // Groups of a wave that was issued: prompts_per_step, and what the filter made necessary.
   uint32_t WaveSize(StepId wave) const;
   uint32_t WaveBatches(StepId wave) const;
+  StepId issued() const { return issued_; }  // the newest wave
   StepId last_done() const { return last_done_; }
   StepId covered() const { return covered_; }            // groups up to here were released: they cannot be replayed
   StepId checkpointed() const { return checkpointed_; }  // of the newest checkpoint
@@ -144,6 +159,9 @@ class CoordinatorState {
   VersionInfo NewestInfo() const;
   void SetPhase(GroupId id, GroupState& group, GroupPhase phase);
   void Cover(StepId through);
+  void PutAwayEvals(StepId through);
+  void ForgetVersions();
+  void BringBack(StepId wave);
 
   // state_leases.cc
   Result<MemberState*> Join(Role role, const std::string& worker, Incarnation incarnation, int64_t now_ms);
@@ -188,6 +206,7 @@ class CoordinatorState {
 
   // Durable, a function of the ledger:
   std::map<GroupId, GroupState> groups_;
+  EndedGroups ended_;
   std::map<StepId, PlanLogged> plans_;  // not void; the last logged for its step
   std::map<PolicyVersion, VersionInfo> versions_;
   std::optional<StepDone> last_report_;  // older ones are lines of metrics.jsonl: kept here they were most of what grew
@@ -195,7 +214,8 @@ class CoordinatorState {
   std::set<Incarnation> past_trainers_;
   std::optional<Incarnation> trainer_;
   StepId issued_, last_done_, covered_, checkpointed_;
-  PolicyVersion base_;  // where the learner last went back to behind `covered_`: older versions are gone
+  PolicyVersion kept_from_;  // older versions may have been forgotten
+  PolicyVersion base_;       // where the learner last went back to behind `covered_`: older versions are gone
   SegmentId segment_{1};
   uint64_t next_plan_ = 1;
   uint64_t open_evals_ = 0;                    // evaluation groups that have not ended

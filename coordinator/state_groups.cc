@@ -22,7 +22,8 @@ Result<DropReason> CoordinatorState::Judge(const GroupScored& scored, const Grou
                 fmt::format("group {} visits row {} of {}, not row {} of {}", scored.group.value, group.prompt.row, group.prompt.dataset,
                             scored.prompt.row, scored.prompt.dataset),
                 scored.reward_worker, "all roles must read the same recipe");
-  if (!versions_.count(scored.newest_version) || scored.newest_version > NewestVersionFor(group, scored.group))
+  const bool forgotten = scored.newest_version < kept_from_;  // too old for any group: stale, not a ghost's
+  if ((!forgotten && !versions_.count(scored.newest_version)) || scored.newest_version > NewestVersionFor(group, scored.group))
     return DropReason::kGhostVersion;
   if (scored.oldest_version < OldestVersionFor(group, scored.group)) return DropReason::kStale;
   if (IsEvalGroup(scored.group)) return DropReason::kEvaluation;
@@ -36,6 +37,7 @@ CoordinatorState::RuleResult CoordinatorState::OnGroupScored(const GroupScored& 
   GroupState* group = Find(scored.group);
   if (!group) {
     Ack ack = AckFor(scored.group, false);
+    if (ended_.Find(scored.group)) return ack;  // a late second result of a group that has ended
     ack.accepted = false;
     ack.reason = fmt::format("group {} was never issued", scored.group.value);
     return ack;

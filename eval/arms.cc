@@ -1,17 +1,19 @@
 #include "eval/arms.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
+#include "calibration/decisions.h"
 #include "calibration/intervals.h"
-#include "calibration/multiple.h"
+#include "calibration/isotonic.h"
+#include "calibration/ranking.h"
+#include "calibration/rollout_stats.h"
 #include "core/rng.h"
+#include "eval/select.h"
 
 namespace candor {
 
@@ -19,239 +21,283 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kNoConfidence = 0.5;
-constexpr uint64_t kSeedDraws = 1;  // of the bootstrap's own random numbers
-enum ArmMetric { kAccuracy, kBrier, kAuroc, kArmMetrics };
-constexpr const char* kArmMetricNames[] = {"accuracy", "brier", "auroc"};
+constexpr int kArmDeciles = 10, kArmReplicates = 200;
+constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 
-struct ArmAnswer {
-  double label, confidence;
-  bool stated;
+// What one run said to one question; NaN where it is not there.
+struct Question {
+  std::string prompt;
+  double label = kNothing, confidence = kNothing, shuffled = kNothing, before = kNothing, answer_prob = kNothing;
+  double chance = kNothing, best = kNothing;
+  double pass_1 = kNothing, pass_k = kNothing, entropy = kNothing, excess = kNothing;
 };
-using ArmAnswers = std::map<std::string, ArmAnswer>;  // by question
+using Questions = std::vector<Question>;
+using FigureMap = std::map<std::string, double>;
 
-// The greedy answers of one arm and seed; unlabelled questions go to `unknown`.
-ArmAnswers AnswersOf(const std::vector<AnswerRow>& rows, std::set<std::string>& unknown) {
-  ArmAnswers answers;
-  for (const AnswerRow& row : rows) {
-    if (!row.greedy) continue;
-    if (row.label == Label::kUnknown) unknown.insert(row.prompt);
-    answers[row.prompt] = {row.label == Label::kCorrect ? 1.0 : 0.0, row.confidence.value_or(kNoConfidence), row.confidence.has_value()};
+class KnownMean {
+ public:
+  void Add(double value) {
+    if (std::isfinite(value)) sum_ += value, n_ += 1;
   }
-  return answers;
+  double Get() const { return n_ > 0 ? sum_ / n_ : kNothing; }
+
+ private:
+  double sum_ = 0, n_ = 0;
+};
+
+double OrNothing(const std::optional<double>& value) { return value ? *value : kNothing; }
+
+void ReadSamples(const std::vector<const AnswerRow*>& samples, Question& q) {
+  calibration::Answers answers;
+  std::vector<std::optional<double>> confidences;
+  std::map<std::string, double> counts;
+  int right = 0, known = 0;
+  for (const AnswerRow* row : samples) {
+    answers.push_back(row->format_error.empty() ? std::optional(PlainAnswer(row->answer)) : std::nullopt);
+    confidences.push_back(row->confidence);
+    if (row->format_error.empty()) counts[PlainAnswer(row->answer)] += 1;
+    known += row->label != Label::kUnknown ? 1 : 0;
+    right += row->label == Label::kCorrect ? 1 : 0;
+  }
+  if (known > 0) q.pass_1 = calibration::PassAtK(known, right, 1), q.pass_k = calibration::PassAtK(known, right, known);
+  double total = 0;
+  for (const auto& [answer, count] : counts) total += count;
+  if (total > 0) q.entropy = 0;
+  for (const auto& [answer, count] : counts) q.entropy -= count / total * std::log(count / total);
+  if (const auto coherence = calibration::ComputeCoherence(answers, confidences); coherence.distinct > 0) q.excess = coherence.excess();
 }
 
-// All arms over the same questions: labels and confidences as calibration/ takes them.
-struct AlignedArms {
-  std::vector<std::vector<calibration::Points>> points_AS;
-  std::vector<int64_t> without_confidence_A;
-  size_t questions = 0, left_out = 0;
-};
+Status ReadChance(const KnownChances& chances, const AnswerRow& row, Question& q) {
+  const auto known = chances.by_row.find(row.prompt);
+  if (known == chances.by_row.end())
+    return Fail(ErrorCode::kInvalidInput, "nothing is known about the chances of `" + row.prompt + "`", row.dataset,
+                "give the file that the runs were evaluated on");
+  q.chance = ChanceOf(known->second, row.answer);
+  q.best = 0;
+  for (const auto& [answer, chance] : known->second) q.best = std::max(q.best, chance);
+  return {};
+}
 
-Result<AlignedArms> Align(const std::vector<Arm>& arms) {
-  if (arms.empty() || arms[0].answers_by_seed.empty()) return Fail(ErrorCode::kInvalidInput, "there is no arm to compare");
-  std::set<std::string> unknown;
-  std::vector<std::vector<ArmAnswers>> answers_AS;
-  for (const Arm& arm : arms) {
-    if (arm.answers_by_seed.size() != arms[0].answers_by_seed.size())
-      return Fail(
-          ErrorCode::kInvalidInput,
-          fmt::format("{} seeds of {}, {} of {}", arm.answers_by_seed.size(), arm.name, arms[0].answers_by_seed.size(), arms[0].name),
-          "arms", "give each arm the same seeds, in the same order");
-    answers_AS.emplace_back();
-    for (const auto& rows : arm.answers_by_seed) answers_AS.back().push_back(AnswersOf(rows, unknown));
+// Exchanges the confidences of the questions that have one, the same way every time.
+void ExchangeConfidences(Questions& questions) {
+  std::vector<size_t> stated;
+  for (size_t i = 0; i < questions.size(); ++i)
+    if (std::isfinite(questions[i].confidence)) stated.push_back(i);
+  std::vector<uint32_t> order(stated.size());
+  EpochOrder(0, 0, static_cast<uint32_t>(stated.size()), order.data());
+  for (size_t i = 0; i < stated.size(); ++i) questions[stated[i]].shuffled = questions[stated[order[i]]].confidence;
+}
+
+Result<Questions> QuestionsOf(const RunAnswers& run, const KnownChances* chances) {
+  const std::vector<AnswerRow>& final_rows = run.after.empty() ? run.before : run.after;
+  const auto greedy = Select(final_rows, {.role = "held_out", .greedy = true});
+  const auto sampled = Select(final_rows, {.role = "held_out", .greedy = false});
+  std::map<std::string, std::vector<const AnswerRow*>> samples;
+  for (const AnswerRow& row : sampled) samples[row.prompt].push_back(&row);
+  std::map<std::string, double> before;
+  if (!run.after.empty())
+    for (const AnswerRow& row : Select(run.before, {.role = "held_out", .greedy = true})) before[row.prompt] = OrNothing(row.confidence);
+  Questions questions;
+  for (const AnswerRow& row : greedy) {
+    Question q;
+    q.prompt = row.prompt;
+    if (row.label != Label::kUnknown) q.label = row.label == Label::kCorrect ? 1 : 0;
+    q.confidence = OrNothing(row.confidence);
+    if (const auto found = before.find(row.prompt); found != before.end()) q.before = found->second;
+    if (const auto found = row.signals.find("answer_prob"); found != row.signals.end()) q.answer_prob = found->second;
+    if (const auto found = samples.find(row.prompt); found != samples.end()) ReadSamples(found->second, q);
+    if (chances) CANDOR_TRY(ReadChance(*chances, row, q));
+    questions.push_back(std::move(q));
   }
-  const ArmAnswers& first = answers_AS[0][0];
-  AlignedArms all;
-  for (size_t a = 0; a < arms.size(); ++a) {
-    all.points_AS.emplace_back();
-    all.without_confidence_A.push_back(0);
-    for (const ArmAnswers& answers : answers_AS[a]) {
-      if (answers.size() != first.size() ||
-          !std::equal(answers.begin(), answers.end(), first.begin(), [](const auto& x, const auto& y) { return x.first == y.first; }))
-        return Fail(ErrorCode::kInvalidInput, fmt::format("{} and {} were not asked the same questions", arms[a].name, arms[0].name),
-                    "arms", "compare evaluations of the same data set");
-      calibration::Points points;
-      for (const auto& [question, answer] : answers) {
-        if (unknown.contains(question)) continue;
-        points.push_back({answer.confidence, answer.label, calibration::ClusterId(question, points.size())});
-        all.without_confidence_A.back() += !answer.stated;
-      }
-      all.points_AS.back().push_back(std::move(points));
+  ExchangeConfidences(questions);
+  return questions;
+}
+
+using Chosen = std::vector<const Question*>;
+
+void AddMeans(const Chosen& chosen, FigureMap& figures) {
+  KnownMean accuracy, confidence, prob, drift, moved, pass_1, pass_k, entropy, excess;
+  for (const Question* q : chosen) {
+    accuracy.Add(q->label), confidence.Add(q->confidence), prob.Add(q->answer_prob);
+    drift.Add(q->confidence - q->before), moved.Add(std::abs(q->confidence - q->before));
+    pass_1.Add(q->pass_1), pass_k.Add(q->pass_k), entropy.Add(q->entropy), excess.Add(q->excess);
+  }
+  figures["accuracy"] = accuracy.Get(), figures["mean_confidence"] = confidence.Get(), figures["answer_prob"] = prob.Get();
+  figures["drift"] = drift.Get(), figures["moved"] = moved.Get();
+  figures["pass_1"] = pass_1.Get(), figures["pass_k"] = pass_k.Get();
+  figures["entropy"] = entropy.Get(), figures["coherence_excess"] = excess.Get();
+}
+
+void AddCalibration(const Chosen& chosen, FigureMap& figures) {
+  calibration::Points points, shuffled;
+  for (const Question* q : chosen)
+    if (std::isfinite(q->label) && std::isfinite(q->confidence)) {
+      points.push_back({q->confidence, q->label, points.size()});
+      shuffled.push_back({q->shuffled, q->label, shuffled.size()});
     }
-  }
-  all.left_out = unknown.size();
-  all.questions = all.points_AS[0][0].size();
-  if (all.questions == 0) return Fail(ErrorCode::kInvalidInput, "no question has a known label in all arms", "arms");
-  return all;
+  if (points.empty()) return;
+  const calibration::HeadlineMetrics headline = calibration::ComputeHeadline(points);
+  const calibration::Corp corp = calibration::ComputeCorp(points);
+  figures["brier"] = headline.brier, figures["auroc"] = headline.auroc, figures["augrc"] = headline.augrc, figures["ece"] = headline.ece15;
+  figures["mcb"] = corp.mcb, figures["dsc"] = corp.dsc;
+  figures["dsc_shuffled"] = calibration::ComputeCorp(shuffled).dsc;
 }
 
-using MetricValues = std::array<double, kArmMetrics>;
+int DecileOf(double best) { return std::min(kArmDeciles - 1, static_cast<int>(best * kArmDeciles)); }
 
-MetricValues ValuesOf(const calibration::HeadlineMetrics& metrics, double accuracy) { return {accuracy, metrics.brier, metrics.auroc}; }
-
-double WeightedAccuracy(const calibration::Points& points, int replicate) {
-  double right = 0, weight = 0;
-  for (const calibration::Point& point : points) {
-    const double w = replicate == 0 ? 1.0 : calibration::PoissonWeight(point.cluster, static_cast<uint64_t>(replicate));
-    right += w * point.y, weight += w;
+double SlopeOf(const Chosen& chosen) {
+  constexpr double least = 1e-3;  // as in MeasureAgainstTruth
+  double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+  for (const Question* q : chosen) {
+    if (!(std::isfinite(q->confidence) && 0 < q->chance && q->chance < 1)) continue;
+    const double c = std::clamp(q->confidence, least, 1 - least);
+    const double a = std::log(q->chance / (1 - q->chance)), b = std::log(c / (1 - c));
+    n += 1, x += a, y += b, xx += a * a, xy += a * b;
   }
-  return weight > 0 ? right / weight : std::numeric_limits<double>::quiet_NaN();
+  const double spread = n * xx - x * x;
+  return spread > 1e-9 ? (n * xy - x * y) / spread : kNothing;
 }
 
-// Of one arm: the value on the data by seed, and by replicate the mean over the seeds that it drew.
-struct ArmNumbers {
-  std::vector<MetricValues> by_seed_S;
-  MetricValues value{};
-  std::vector<MetricValues> replicates_B;
-};
-
-MetricValues MeanOver(const std::vector<MetricValues>& values_S, const std::vector<size_t>& which) {
-  MetricValues mean{};
-  for (const size_t s : which)
-    for (int m = 0; m < kArmMetrics; ++m) mean[m] += values_S[s][m] / static_cast<double>(which.size());
-  return mean;
+void AddTruth(const Chosen& chosen, FigureMap& figures) {
+  KnownMean right, best, surely_wrong, error, by_decile[kArmDeciles];
+  std::vector<calibration::KnownPoint> known;
+  std::vector<calibration::AbstentionRow> decisions;
+  for (const Question* q : chosen) {
+    right.Add(q->chance), best.Add(q->best), surely_wrong.Add(q->chance == 0 && q->best > 0 ? 1 : 0);
+    if (!std::isfinite(q->confidence)) continue;
+    error.Add(std::abs(q->confidence - q->chance)), by_decile[DecileOf(q->best)].Add(std::abs(q->confidence - q->chance));
+    known.push_back({q->confidence, q->chance});
+    decisions.push_back({q->chance < 0.5, q->confidence < 0.5, q->label == 1});
+  }
+  double worst = kNothing;
+  for (const KnownMean& decile : by_decile)
+    if (std::isfinite(decile.Get()) && !(worst >= decile.Get())) worst = decile.Get();
+  const calibration::RegretOverThresholds regret = calibration::ComputeRegret(known);
+  figures["expected_accuracy"] = right.Get(), figures["bayes_accuracy"] = best.Get(), figures["surely_wrong"] = surely_wrong.Get();
+  figures["confidence_error"] = error.Get(), figures["worst_decile"] = worst, figures["slope"] = SlopeOf(chosen);
+  figures["regret"] = regret.mean, figures["regret_worst"] = regret.worst;
+  figures["abstention"] = calibration::ComputeAbstention(decisions).direction;
 }
 
-ArmNumbers NumbersOf(const std::vector<calibration::Points>& points_S, int replicates) {
-  ArmNumbers numbers;
-  const size_t seeds = points_S.size();
-  std::vector<size_t> everyone(seeds), drawn(seeds);
-  for (size_t s = 0; s < seeds; ++s) everyone[s] = s;
-  std::vector<std::vector<MetricValues>> values_BS(static_cast<size_t>(replicates));
-  for (const calibration::Points& points : points_S) {
-    numbers.by_seed_S.push_back(ValuesOf(calibration::ComputeHeadline(points), WeightedAccuracy(points, 0)));
-    const auto headlines = calibration::BootstrapReplicates(points, replicates);
-    for (int b = 0; b < replicates; ++b)
-      values_BS[static_cast<size_t>(b)].push_back(ValuesOf(headlines[static_cast<size_t>(b)], WeightedAccuracy(points, b + 1)));
-  }
-  numbers.value = MeanOver(numbers.by_seed_S, everyone);
-  const double stretch = seeds > 1 ? std::sqrt(static_cast<double>(seeds) / static_cast<double>(seeds - 1)) : 1.0;
-  for (size_t b = 0; b < values_BS.size(); ++b) {
-    for (size_t s = 0; s < seeds; ++s) drawn[s] = RandomBits(kSeedDraws, RngStream::kBootstrap, b, s) % seeds;
-    const MetricValues all = MeanOver(values_BS[b], everyone);
-    MetricValues one = MeanOver(values_BS[b], drawn);
-    for (int m = 0; m < kArmMetrics; ++m) one[m] = all[m] + stretch * (one[m] - all[m]);
-    numbers.replicates_B.push_back(one);
-  }
-  return numbers;
+FigureMap FiguresOf(const Chosen& chosen, bool known) {
+  FigureMap figures;
+  AddMeans(chosen, figures);
+  AddCalibration(chosen, figures);
+  if (known) AddTruth(chosen, figures);
+  return figures;
 }
 
-json ArmNumber(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
-
-std::vector<double> FiniteColumn(const ArmNumbers& numbers, int metric) {
-  std::vector<double> column;
-  for (const MetricValues& values : numbers.replicates_B)
-    if (std::isfinite(values[metric])) column.push_back(values[metric]);
-  return column;
+Chosen AllQuestions(const Questions& questions) {
+  Chosen chosen;
+  for (const Question& q : questions) chosen.push_back(&q);
+  return chosen;
 }
 
-json ArmJson(const Arm& arm, const ArmNumbers& numbers, int64_t without_confidence, double level) {
-  json one = {{"name", arm.name}, {"seeds", arm.answers_by_seed.size()}, {"without_confidence", without_confidence}};
-  for (int m = 0; m < kArmMetrics; ++m) {
-    const std::vector<double> column = FiniteColumn(numbers, m);
-    json by_seed = json::array();
-    for (const MetricValues& values : numbers.by_seed_S) by_seed.push_back(ArmNumber(values[m]));
-    one[kArmMetricNames[m]] = {{"value", ArmNumber(numbers.value[m])},
-                               {"low", ArmNumber(calibration::Percentile(column, (1 - level) / 2))},
-                               {"high", ArmNumber(calibration::Percentile(column, (1 + level) / 2))},
-                               {"by_seed", by_seed}};
-  }
-  return one;
+double NullEce(const Questions& questions) {
+  calibration::Points points;
+  for (const Question& q : questions)
+    if (std::isfinite(q.confidence)) points.push_back({q.confidence, 0.0, points.size()});
+  return points.empty() ? kNothing : calibration::SimulateEceNull(points).quantile95_15;
 }
 
-struct ArmDifference {
-  ArmPair pair;
-  int metric;
-  double delta;
-  std::vector<double> deltas;
-};
+// The runs' mean of every figure; a figure that one of them lacks is averaged over the others.
+FigureMap MeanOf(const std::vector<FigureMap>& runs) {
+  std::map<std::string, KnownMean> sums;
+  for (const FigureMap& run : runs)
+    for (const auto& [key, value] : run) sums[key].Add(value);
+  FigureMap means;
+  for (const auto& [key, sum] : sums) means[key] = sum.Get();
+  return means;
+}
 
-json DifferencesJson(const std::vector<Arm>& arms, const std::vector<ArmDifference>& differences, double level) {
-  std::vector<double> p;
-  for (const ArmDifference& d : differences) p.push_back(std::isfinite(d.delta) ? calibration::BootstrapPValue(d.deltas) : std::nan(""));
-  const std::vector<double> adjusted = calibration::HolmAdjusted(p), levels = calibration::HolmLevels(p, level);
-  json all = json::array();
-  for (size_t i = 0; i < differences.size(); ++i) {
-    const ArmDifference& d = differences[i];
-    all.push_back({{"name", arms[d.pair.arm].name},
-                   {"against", arms[d.pair.against].name},
-                   {"metric", kArmMetricNames[d.metric]},
-                   {"delta", ArmNumber(d.delta)},
-                   {"low", ArmNumber(calibration::Percentile(d.deltas, (1 - levels[i]) / 2))},
-                   {"high", ArmNumber(calibration::Percentile(d.deltas, (1 + levels[i]) / 2))},
-                   {"interval_level", levels[i]},
-                   {"p", ArmNumber(p[i])},
-                   {"p_holm", adjusted[i]},
-                   {"significant", adjusted[i] <= 1 - level}});
+// Replicate b draws runs, then the same questions for all of them: the runs of an arm are asked one set.
+FigureMap Replicate(const std::vector<Questions>& runs, uint64_t b, bool known) {
+  std::vector<FigureMap> drawn;
+  for (uint64_t r = 0; r < runs.size(); ++r) {
+    const Questions& questions = runs[RandomBits(0, RngStream::kBootstrap, b, r, 0) % runs.size()];
+    Chosen chosen;
+    for (uint64_t i = 0; i < questions.size(); ++i)
+      chosen.push_back(&questions[RandomBits(0, RngStream::kBootstrap, b, i, 1) % questions.size()]);
+    drawn.push_back(FiguresOf(chosen, known));
   }
-  return all;
+  return MeanOf(drawn);
+}
+
+json FiguresJson(const std::vector<Questions>& runs, bool known) {
+  std::vector<FigureMap> by_run;
+  for (const Questions& questions : runs) {
+    by_run.push_back(FiguresOf(AllQuestions(questions), known));
+    by_run.back()["ece_null95"] = NullEce(questions);
+  }
+  std::map<std::string, std::vector<double>> replicates;
+  for (uint64_t b = 1; b <= kArmReplicates; ++b)
+    for (const auto& [key, value] : Replicate(runs, b, known)) replicates[key].push_back(value);
+  json figures = json::object();
+  for (const auto& [key, value] : MeanOf(by_run)) {
+    if (!std::isfinite(value)) continue;
+    json& figure = figures[key] = {{"value", value}, {"by_run", json::array()}};
+    for (const FigureMap& run : by_run)
+      figure["by_run"].push_back(run.contains(key) && std::isfinite(run.at(key)) ? json(run.at(key)) : json(nullptr));
+    if (!replicates.contains(key)) continue;
+    const calibration::Interval interval = calibration::EstimateFrom(value, replicates[key], 0.95).interval;
+    if (std::isfinite(interval.low)) figure["low"] = interval.low, figure["high"] = interval.high;
+  }
+  return figures;
+}
+
+// By best, all runs together, and what each run stated.
+json DecilesJson(const std::vector<Questions>& runs) {
+  KnownMean error[kArmDeciles], stated[kArmDeciles], chance[kArmDeciles];
+  int n[kArmDeciles] = {};
+  std::vector<std::array<KnownMean, kArmDeciles>> by_run(runs.size());
+  for (size_t r = 0; r < runs.size(); ++r)
+    for (const Question& q : runs[r]) {
+      if (!std::isfinite(q.confidence)) continue;
+      const int d = DecileOf(q.best);
+      ++n[d], error[d].Add(std::abs(q.confidence - q.chance)), stated[d].Add(q.confidence), chance[d].Add(q.chance);
+      by_run[r][d].Add(q.confidence);
+    }
+  json deciles = json::array();
+  for (int d = 0; d < kArmDeciles; ++d) {
+    json& decile = deciles.emplace_back(json{{"n", n[d]}});
+    if (n[d] == 0) continue;
+    decile["confidence_error"] = error[d].Get(), decile["mean_confidence"] = stated[d].Get(), decile["mean_chance"] = chance[d].Get();
+    for (const auto& run : by_run) decile["by_run"].push_back(std::isfinite(run[d].Get()) ? json(run[d].Get()) : json(nullptr));
+  }
+  return deciles;
 }
 
 }  // namespace
 
-Result<json> CompareArms(const std::vector<Arm>& arms, const std::vector<ArmPair>& pairs, const ArmOptions& options) {
-  CANDOR_ASSIGN(const AlignedArms aligned, Align(arms));
-  std::vector<ArmNumbers> numbers_A;
-  json all = {
-      {"questions", aligned.questions}, {"left_out", aligned.left_out}, {"level", options.level}, {"replicates", options.replicates}};
-  for (size_t a = 0; a < arms.size(); ++a) {
-    numbers_A.push_back(NumbersOf(aligned.points_AS[a], options.replicates));
-    all["arms"].push_back(ArmJson(arms[a], numbers_A.back(), aligned.without_confidence_A[a], options.level));
+std::string ArmOf(const std::string& run_name) {
+  const size_t digits = run_name.find_last_not_of("0123456789");
+  constexpr std::string_view before = "seed-";
+  if (digits == std::string::npos || digits + 1 == run_name.size() || digits + 1 < before.size()) return run_name;
+  const size_t at = digits + 1 - before.size();
+  if (run_name.compare(at, before.size(), before) != 0) return run_name;
+  if (at == 0) return "seed";
+  return run_name[at - 1] == '_' ? run_name.substr(0, at - 1) : run_name;
+}
+
+Result<json> CompareArms(const std::vector<RunAnswers>& runs, const KnownChances* chances) {
+  std::vector<std::string> names;
+  std::map<std::string, std::vector<Questions>> arms;
+  std::map<std::string, json> runs_of;
+  for (const RunAnswers& run : runs) {
+    const std::string arm = ArmOf(run.name);
+    if (!arms.contains(arm)) names.push_back(arm), runs_of[arm] = json::array();
+    CANDOR_ASSIGN(Questions questions, QuestionsOf(run, chances));
+    arms[arm].push_back(std::move(questions)), runs_of[arm].push_back(run.name);
   }
-  std::vector<ArmDifference> differences;
-  for (const ArmPair& pair : pairs)
-    for (int m = 0; m < kArmMetrics; ++m) {
-      const ArmNumbers &a = numbers_A.at(pair.arm), &b = numbers_A.at(pair.against);
-      ArmDifference d{pair, m, a.value[m] - b.value[m], {}};
-      for (size_t r = 0; r < a.replicates_B.size(); ++r)
-        if (const double delta = a.replicates_B[r][m] - b.replicates_B[r][m]; std::isfinite(delta)) d.deltas.push_back(delta);
-      differences.push_back(std::move(d));
-    }
-  all["differences"] = DifferencesJson(arms, differences, options.level);
+  json all = {{"arms", json::array()}};
+  for (const std::string& name : names) {
+    const std::vector<Questions>& of_arm = arms[name];
+    json one = {{"name", name}, {"runs", runs_of[name]}, {"questions", of_arm.front().size()}};
+    one["figures"] = FiguresJson(of_arm, chances != nullptr);
+    if (chances) one["deciles"] = DecilesJson(of_arm);
+    all["arms"].push_back(std::move(one));
+  }
   return all;
-}
-
-namespace {
-
-std::string ArmShown(const json& value, const char* form = "{:.3f}") {
-  return value.is_number() ? fmt::format(fmt::runtime(form), value.get<double>()) : "-";
-}
-
-}  // namespace
-
-std::string ArmsText(const json& c) {
-  size_t width = 8;
-  for (const json& arm : c["arms"]) width = std::max(width, arm["name"].get<std::string>().size());
-  std::string text = fmt::format("  {:<{}} {:>5}  {:<22}  {:<22}  {:<22}  {}\n", "arm", width, "seeds", "accuracy", "Brier", "AUROC",
-                                 "without confidence");
-  for (const json& arm : c["arms"]) {
-    text += fmt::format("  {:<{}} {:>5}", arm["name"].get<std::string>(), width, arm["seeds"].get<int>());
-    for (const char* metric : kArmMetricNames)
-      text += fmt::format("  {:<22}", fmt::format("{} [{}, {}]", ArmShown(arm[metric]["value"]), ArmShown(arm[metric]["low"]),
-                                                  ArmShown(arm[metric]["high"])));
-    text += fmt::format("  {}\n", arm["without_confidence"].get<int64_t>());
-  }
-  text += fmt::format("  {} questions, {} bootstrap replicates over questions and seeds, {:.0f} % intervals\n", c["questions"].get<int>(),
-                      c["replicates"].get<int>(), 100 * c["level"].get<double>());
-  if (c["differences"].empty()) return text;
-  text += "\n  differences, paired by question and seed; intervals and p adjusted by Holm over all of them (* excludes zero)\n";
-  for (const json& d : c["differences"])
-    text += fmt::format("  {:<{}} - {:<{}}  {:<8}  {:>7} [{}, {}]  p {}{}\n", d["name"].get<std::string>(), width,
-                        d["against"].get<std::string>(), width, d["metric"].get<std::string>(), ArmShown(d["delta"], "{:+.3f}"),
-                        ArmShown(d["low"], "{:+.3f}"), ArmShown(d["high"], "{:+.3f}"), ArmShown(d["p_holm"]),
-                        d["significant"].get<bool>() ? " *" : "");
-  return text;
-}
-
-double BrierOf(const std::vector<AnswerRow>& answers) {
-  double sum = 0, count = 0;
-  for (const AnswerRow& row : answers) {
-    if (!row.greedy || row.label == Label::kUnknown) continue;
-    const double miss = row.confidence.value_or(kNoConfidence) - (row.label == Label::kCorrect ? 1.0 : 0.0);
-    sum += miss * miss, count += 1;
-  }
-  return sum / count;
 }
 
 }  // namespace candor

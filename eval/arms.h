@@ -1,45 +1,39 @@
-// Arms of a comparison, each trained from several seeds: their held-out answers side by side, and differences between arms that are paired
-// by question and by seed. Pure.
-//
-// One bootstrap replicate draws questions (a Poisson(1) weight each, the same in all arms and seeds) and seeds (with replacement, the same
-// in all arms). An arm's number in it is the mean over the drawn seeds; since S drawn seeds scatter less than S new ones would, its
-// distance from the mean over all seeds is stretched by sqrt(S / (S - 1)). Intervals are percentiles. All differences of all metrics are
-// one family: p-values are adjusted by Holm's method and each interval has the level at which it is tested (calibration/multiple.h).
-//
-// An answer without a confidence (its format broke) counts as wrong, as it was graded, and with a confidence of 1/2: leaving it out would
-// compare arms on different questions. Questions whose label is unknown anywhere are left out of all arms.
+// Arms of an experiment: runs of one recipe that differ in their seed, as figures with intervals over seeds and questions. Pure.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/result.h"
-#include "eval/answers.h"
+#include "eval/run_summary.h"
+#include "eval/truth.h"
 
 namespace candor {
 
-struct Arm {
-  std::string name;
-  std::vector<std::vector<AnswerRow>> answers_by_seed;  // greedy, of one set; the k-th seeds of all arms belong together
-};
-// The difference arms[arm] - arms[against].
-struct ArmPair {
-  size_t arm = 0, against = 0;
-};
-struct ArmOptions {
-  int replicates = 2000;
-  double level = 0.95;
-};
+// The arm of a run's name: "urn-rlcr_seed-3" and "urn-rlcr" are "urn-rlcr", "seed-3" is "seed".
+std::string ArmOf(const std::string& run_name);
 
-// {"questions", "left_out", "level", "replicates", "arms": [{"name", "seeds", "without_confidence", "accuracy", "brier", "auroc"}],
-// "differences": [{"name", "against", "metric", "delta", "low", "high", "interval_level", "p", "p_holm", "significant"}]}; a metric is
-// {"value", "low", "high", "by_seed"}. Errors: no arm, arms with other questions or another number of seeds.
-Result<nlohmann::json> CompareArms(const std::vector<Arm>& arms, const std::vector<ArmPair>& pairs, const ArmOptions& options = {});
-std::string ArmsText(const nlohmann::json& comparison);
+// Runs by arm, in order of first appearance: {"arms": [{name, runs: [names], questions, figures: {key: {value, low, high, by_run: [..]}},
+// deciles: [{n, confidence_error, mean_confidence, mean_chance, by_run}]}]}. Held-out answers after RL, or before it where a recipe has
+// none. A value is the mean over an arm's runs, its interval a bootstrap over runs and questions (over questions alone for a single run);
+// what is not defined is missing. `chances`: null where the truth is not known. Figures, of greedy answers unless said otherwise:
+//   accuracy, brier, mcb, dsc, auroc, augrc, ece, ece_null95, mean_confidence, answer_prob (the signal)
+//   dsc_shuffled       the discrimination when the confidences of the questions are exchanged at random: what remains is noise
+//   drift, moved       mean and mean absolute change of the confidence since before RL
+// of the sampled answers:
+//   pass_1, pass_k     one of 1, or of all samples, is right         entropy  of the answers of one question, in nats
+//   coherence_excess   mean of what the confidences of different answers to one question add up to above 1
+// and of the known truth (p* = chance of the answer that was given, best = the largest of the row):
+//   expected_accuracy, bayes_accuracy, surely_wrong, confidence_error, slope  as in MeasureAgainstTruth
+//   worst_decile       the largest confidence_error in a tenth of best
+//   regret, regret_worst   of acting on the confidence (calibration::ComputeRegret)
+//   abstention         share of answers with p* >= 1/2 that a threshold of 1/2 withholds, less the share of others that it gives
+// Errors: as MeasureAgainstTruth's.
+Result<nlohmann::json> CompareArms(const std::vector<RunAnswers>& runs, const KnownChances* chances);
 
-// Mean squared distance of confidence and label over the greedy answers with a known label; a missing confidence counts as 1/2. NaN without
-// any.
-double BrierOf(const std::vector<AnswerRow>& answers);
+// Tables for the terminal, and a self-contained page with them and, where the truth is known, a picture: what each arm's runs state against
+// the chance of what they answer.
+std::string ArmsText(const nlohmann::json& arms);
+std::string ArmsHtml(const nlohmann::json& arms);
 
 }  // namespace candor

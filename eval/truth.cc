@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -80,6 +81,24 @@ Result<KnownChances> ReadChances(const std::string& path) {
   return known;
 }
 
+std::string PlainAnswer(const std::string& answer) {
+  std::string plain;
+  for (const char c : answer) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80 || std::isalnum(byte) != 0) plain += static_cast<char>(std::tolower(byte));
+  }
+  return plain;
+}
+
+double ChanceOf(const std::map<std::string, double>& chances, const std::string& answer) {
+  if (const auto as_written = chances.find(answer); as_written != chances.end()) return as_written->second;
+  const std::string plain = PlainAnswer(answer);
+  if (plain.empty()) return 0.0;
+  for (const auto& [other, chance] : chances)
+    if (PlainAnswer(other) == plain) return chance;
+  return 0.0;
+}
+
 Result<json> MeasureAgainstTruth(const KnownChances& chances, const std::vector<AnswerRow>& rows) {
   Sums all, by_best[kDeciles];
   RegressionSums line;
@@ -91,8 +110,7 @@ Result<json> MeasureAgainstTruth(const KnownChances& chances, const std::vector<
                   "give the file that the runs were evaluated on");
     double best = 0;
     for (const auto& [answer, chance] : known->second) best = std::max(best, chance);
-    const auto given = known->second.find(row.answer);
-    const double right = given == known->second.end() ? 0.0 : given->second;
+    const double right = ChanceOf(known->second, row.answer);
     surely_wrong += right == 0.0 && best > 0.0 ? 1 : 0;
     for (Sums* sums : {&all, &by_best[std::min(kDeciles - 1, static_cast<int>(best * kDeciles))]}) {
       sums->n += 1, sums->right += right, sums->best += best;

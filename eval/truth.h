@@ -18,6 +18,11 @@ struct KnownChances {
 // Errors name file:line: no id, no chances, a number outside [0, 1].
 Result<KnownChances> ReadChances(const std::string& path);
 
+// An answer as exact_match compares it, roughly: lower case, letters and digits of ASCII and everything beyond ASCII. "<R" is "r".
+std::string PlainAnswer(const std::string& answer);
+// The chance of an answer as written, else as PlainAnswer; 0 where it is not listed.
+double ChanceOf(const std::map<std::string, double>& chances, const std::string& answer);
+
 // Of these answers, with p* = the chance of the answer that was given and best = the largest chance of the row:
 //   accuracy         mean p*: what the drawn labels scatter around       bayes_accuracy      mean best
 //   surely_wrong     share of answers whose chance is 0 though best > 0  stated              answers with a confidence

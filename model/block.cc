@@ -17,33 +17,35 @@ char* MutableBytes(const at::Tensor& x) { return static_cast<char*>(x.mutable_da
 const void* DataOrNull(const at::Tensor& x) { return x.defined() ? x.const_data_ptr() : nullptr; }
 
 // The same off the CPU.
-Heads SplitHeadsOnDevice(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, const portable::Angles& angles) {
+Heads SplitHeadsOnDevice(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, const portable::Angles& angles,
+                         at::ScalarType dtype) {
   const int64_t rows = qkv_NX.size(0), d = c.head_dim;
   const auto part = [&](int64_t begin, int64_t heads) { return qkv_NX.narrow(1, begin, heads * d).view({rows, heads, d}); };
-  return {portable::HeadNormRope(part(0, c.num_heads), weights.q_norm_d, c.rms_norm_eps, angles),
-          portable::HeadNormRope(part(c.query_size(), c.num_kv_heads), weights.k_norm_d, c.rms_norm_eps, angles),
-          part(c.query_size() + c.kv_size(), c.num_kv_heads).contiguous()};
+  return {portable::HeadNormRope(part(0, c.num_heads), weights.q_norm_d, c.rms_norm_eps, angles, dtype),
+          portable::HeadNormRope(part(c.query_size(), c.num_kv_heads), weights.k_norm_d, c.rms_norm_eps, angles, dtype),
+          part(c.query_size() + c.kv_size(), c.num_kv_heads).to(dtype).contiguous()};
 }
 
-// [N, (H + 2K) d] -> q, k with optional head norms and rotary positions, and v.
+// [N, (H + 2K) d], as Unrounded left it -> q, k with optional head norms and rotary positions, and v.
 Heads SplitHeads(const ModelConfig& c, const BlockWeights& weights, const at::Tensor& qkv_NX, RopeTable& rope,
-                 const std::vector<int32_t>& positions_N) {
-  if (!qkv_NX.is_cpu()) return SplitHeadsOnDevice(c, weights, qkv_NX, rope.RowsOn(qkv_NX.device(), positions_N));
-  const int64_t rows = qkv_NX.size(0), d = c.head_dim, width = qkv_NX.size(1), size = qkv_NX.element_size();
-  Heads heads{at::empty({rows, c.num_heads, d}, qkv_NX.options()), at::empty({rows, c.num_kv_heads, d}, qkv_NX.options()),
-              at::empty({rows, c.num_kv_heads, d}, qkv_NX.options())};
-  const TypedKernels& kernels = TypedKernelsOf(qkv_NX);
+                 const std::vector<int32_t>& positions_N, at::ScalarType dtype) {
+  if (!qkv_NX.is_cpu()) return SplitHeadsOnDevice(c, weights, qkv_NX, rope.RowsOn(qkv_NX.device(), positions_N), dtype);
+  const int64_t rows = qkv_NX.size(0), d = c.head_dim, width = qkv_NX.size(1), q_size = c.query_size(), kv_size = c.kv_size();
+  const auto options = qkv_NX.options().dtype(dtype);
+  Heads heads{at::empty({rows, c.num_heads, d}, options), at::empty({rows, c.num_kv_heads, d}, options),
+              at::empty({rows, c.num_kv_heads, d}, options)};
+  const TypedKernels& kernels = TypedKernelsOf(heads.q_NHd);
   const auto eps = static_cast<float>(c.rms_norm_eps);
-  const int64_t q_bytes = c.query_size() * size, kv_bytes = c.kv_size() * size;
+  const int64_t size = heads.q_NHd.element_size(), q_bytes = q_size * size, kv_bytes = kv_size * size;
   ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
-      const char* row = Bytes(qkv_NX) + n * width * size;
+      const float* row = qkv_NX.const_data_ptr<float>() + n * width;
       const int64_t angle = static_cast<int64_t>(positions_N[static_cast<size_t>(n)]) * (d / 2);
       kernels.head_norm_rope(row, MutableBytes(heads.q_NHd) + n * q_bytes, c.num_heads, d, DataOrNull(weights.q_norm_d), eps,
                              rope.cos() + angle, rope.sin() + angle);
-      kernels.head_norm_rope(row + q_bytes, MutableBytes(heads.k_NKd) + n * kv_bytes, c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps,
+      kernels.head_norm_rope(row + q_size, MutableBytes(heads.k_NKd) + n * kv_bytes, c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps,
                              rope.cos() + angle, rope.sin() + angle);
-      std::copy_n(row + q_bytes + kv_bytes, kv_bytes, MutableBytes(heads.v_NKd) + n * kv_bytes);
+      kernels.from_float(row + q_size + kv_size, MutableBytes(heads.v_NKd) + n * kv_bytes, kv_size);
     }
   });
   return heads;
@@ -77,14 +79,14 @@ at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights,
   const at::Tensor norm_grads = at::zeros({2 * d}, at::kFloat);
   SumInFixedParts(rows, 2 * d, norm_grads, [&](int64_t begin, int64_t end, float* dw) {
     for (int64_t n = begin; n < end; ++n) {
-      const char* in = norms ? Bytes(qkv_NX) + n * width * size : nullptr;
+      const float* in = norms ? qkv_NX.const_data_ptr<float>() + n * width : nullptr;
       char* out = MutableBytes(dqkv_NX) + n * width * size;
       const int64_t angle = static_cast<int64_t>(positions_N[static_cast<size_t>(n)]) * (d / 2);
       const float *cos = rope.cos() + angle, *sin = rope.sin() + angle;
       kernels.head_norm_rope_backward(g.dq_NHd.const_data_ptr<float>() + n * q_size, in, out, c.num_heads, d, DataOrNull(weights.q_norm_d),
                                       eps, dw, cos, sin);
-      kernels.head_norm_rope_backward(g.dk_NKd.const_data_ptr<float>() + n * kv_size, norms ? in + q_size * size : nullptr,
-                                      out + q_size * size, c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps, dw + d, cos, sin);
+      kernels.head_norm_rope_backward(g.dk_NKd.const_data_ptr<float>() + n * kv_size, norms ? in + q_size : nullptr, out + q_size * size,
+                                      c.num_kv_heads, d, DataOrNull(weights.k_norm_d), eps, dw + d, cos, sin);
       kernels.from_float(g.dv_NKd.const_data_ptr<float>() + n * kv_size, out + (q_size + kv_size) * size, kv_size);
     }
   });
@@ -96,13 +98,14 @@ at::Tensor SplitHeadsBackward(const ModelConfig& c, const BlockWeights& weights,
   return dqkv_NX;
 }
 
-at::Tensor SwiGlu(const at::Tensor& gate_up_NX) {
-  if (!gate_up_NX.is_cpu()) return portable::SwiGlu(gate_up_NX);
-  const int64_t rows = gate_up_NX.size(0), width = gate_up_NX.size(1) / 2, size = gate_up_NX.element_size();
-  at::Tensor out_NF = at::empty({rows, width}, gate_up_NX.options());
-  const TypedKernels& kernels = TypedKernelsOf(gate_up_NX);
+at::Tensor SwiGlu(const at::Tensor& gate_up_NX, at::ScalarType dtype) {
+  if (!gate_up_NX.is_cpu()) return portable::SwiGlu(gate_up_NX, dtype);
+  const int64_t rows = gate_up_NX.size(0), width = gate_up_NX.size(1) / 2;
+  at::Tensor out_NF = at::empty({rows, width}, gate_up_NX.options().dtype(dtype));
+  const TypedKernels& kernels = TypedKernelsOf(out_NF);
+  const float* gate_up = gate_up_NX.const_data_ptr<float>();
   ParallelRows(rows, width, [&](int64_t begin, int64_t end) {
-    kernels.swiglu(Bytes(gate_up_NX) + begin * 2 * width * size, MutableBytes(out_NF) + begin * width * size, end - begin, width);
+    kernels.swiglu(gate_up + begin * 2 * width, MutableBytes(out_NF) + begin * width * out_NF.element_size(), end - begin, width);
   });
   return out_NF;
 }
@@ -120,7 +123,7 @@ at::Tensor SwiGluBackward(const at::Tensor& dout_NF, const at::Tensor& gate_up_N
 }
 
 at::Tensor FromFloat(const at::Tensor& x, at::ScalarType dtype) {
-  if (dtype == at::kFloat) return x;
+  if (x.scalar_type() == dtype) return x;
   if (!x.is_cpu()) return x.to(dtype);
   at::Tensor y = at::empty(x.sizes(), x.options().dtype(dtype));
   const TypedKernels& kernels = TypedKernelsOf(y);
@@ -136,23 +139,31 @@ int64_t PositionsNeeded(const std::vector<int32_t>& positions_N) {
   return needed;
 }
 
+// What rotation, head norms and SwiGLU read: the sums stay fp32 until those are done, so that a number is rounded once.
+at::Tensor Unrounded(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics) {
+  at::Tensor y_NO = at::empty({x_NI.size(0), linear.weight_OI.size(0)}, x_NI.options().dtype(at::kFloat));
+  ApplyToFloat(linear, x_NI, y_NO, numerics);
+  return y_NO;
+}
+
 // The one forward; saved may be null. `in_place`: x becomes the result.
 at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, const at::Tensor& x_ND, RopeTable& rope,
                     const std::vector<int32_t>& positions_N, const Attend& attend, const Numerics& numerics, BlockSaved* saved,
                     bool in_place) {
   rope.Reserve(PositionsNeeded(positions_N));
+  const at::ScalarType dtype = weights.down.weight_OI.scalar_type();
   const at::Tensor attention_in_ND =
       RmsNorm(x_ND, weights.attention_norm_D, config.rms_norm_eps, saved ? &saved->attention_rstd_N : nullptr);
-  const at::Tensor qkv_NX = Apply(weights.qkv, attention_in_ND, numerics);
-  const Heads heads = SplitHeads(config, weights, qkv_NX, rope, positions_N);
+  const at::Tensor qkv_NX = Unrounded(weights.qkv, attention_in_ND, numerics);
+  const Heads heads = SplitHeads(config, weights, qkv_NX, rope, positions_N, dtype);
   const at::Tensor attention_NHd = attend(weights.layer, heads.q_NHd, heads.k_NKd, heads.v_NKd);
   const at::Tensor middle_ND = in_place ? x_ND : x_ND.clone();
   ApplyAdd(weights.out, attention_NHd.view({x_ND.size(0), config.query_size()}), middle_ND, numerics);
 
   const at::Tensor mlp_in_ND = RmsNorm(middle_ND, weights.mlp_norm_D, config.rms_norm_eps, saved ? &saved->mlp_rstd_N : nullptr);
   const bool fused = weights.gate_up.gate_up_tiles && !saved;
-  const at::Tensor gate_up_NX = fused ? at::Tensor() : Apply(weights.gate_up, mlp_in_ND, numerics);
-  const at::Tensor activated_NF = fused ? ApplySwiGlu(weights.gate_up, mlp_in_ND) : SwiGlu(gate_up_NX);
+  const at::Tensor gate_up_NX = fused ? at::Tensor() : Unrounded(weights.gate_up, mlp_in_ND, numerics);
+  const at::Tensor activated_NF = fused ? ApplySwiGlu(weights.gate_up, mlp_in_ND) : SwiGlu(gate_up_NX, dtype);
   const at::Tensor y_ND = saved ? middle_ND.clone() : middle_ND;
   ApplyAdd(weights.down, activated_NF, y_ND, numerics);
   if (saved) {
@@ -165,7 +176,7 @@ at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, cons
     saved->attention_NHd = attention_NHd;
     saved->middle_ND = middle_ND;
     saved->mlp_in_ND = mlp_in_ND;
-    saved->gate_up_NX = gate_up_NX;
+    saved->gate_up_NX = FromFloat(gate_up_NX, dtype);
     saved->activated_NF = activated_NF;
   }
   return y_ND;

@@ -92,12 +92,14 @@ void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor
   if (rows == 0) return;
   if (!x_NI.is_cpu()) return portable::ApplyToFloat(linear, x_NI, out_NO);
   if (linear.tiles.defined()) return TileApply(linear, x_NI, TileOutput::kFloat, out_NO);
-  if (IsBf16(x_NI)) return ProductToFloat(x_NI, linear.weight_OI, FactorForm::kRightTransposed, false, out_NO);
   at::Tensor out = out_NO;
   if (Ordered(x_NI, numerics))
     OrderedApply(linear, x_NI, false, out);
+  else if (IsBf16(x_NI))
+    ProductToFloat(x_NI, linear.weight_OI, FactorForm::kRightTransposed, false, out);
   else
     at::mm_out(out, x_NI, linear.weight_OI.t());
+  if (linear.bias_O.defined()) out.add_(linear.bias_O);
 }
 
 at::Tensor ApplySwiGlu(const Linear& gate_up, const at::Tensor& x_NI) {

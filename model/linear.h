@@ -23,7 +23,7 @@ void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics);
 at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics);
 // residual [N, O] (fp32) += x Wᵀ + b.
 void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& residual_NO, const Numerics& numerics);
-// x [N, I] -> fp32 [N, O] without rounding the results to bf16 (the LM head; no bias). `out_NO` is contiguous fp32.
+// x [N, I] -> fp32 [N, O] without rounding the results to bf16. `out_NO` is contiguous fp32.
 void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO, const Numerics& numerics);
 
 // silu(gate) * up [N, F] in one product with tiles of gate and up (gate_up_tiles).

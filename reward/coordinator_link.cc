@@ -1,6 +1,7 @@
 #include "reward/coordinator_link.h"
 
 #include <algorithm>
+#include <array>
 
 #include "core/fault_point.h"
 #include "core/launch.h"
@@ -17,17 +18,18 @@ constexpr int kLookEveryMs = 200;  // how soon a new coordinator is noticed: a l
 void CoordinatorLink::Announce(GroupScored header) {
   std::scoped_lock lock(mutex_);
   GroupId group = header.group;
-  headers_[group] = {std::move(header), false};
+  headers_[group] = std::move(header);
+  unacknowledged_.insert(group);
 }
 
 void CoordinatorLink::AnnounceAgain(GroupId group) {
   std::scoped_lock lock(mutex_);
-  if (auto found = headers_.find(group); found != headers_.end()) found->second.acknowledged = false;
+  if (headers_.contains(group)) unacknowledged_.insert(group);
 }
 
 size_t CoordinatorLink::unacknowledged() const {
   std::scoped_lock lock(mutex_);
-  return static_cast<size_t>(std::ranges::count_if(headers_, [](const auto& entry) { return !entry.second.acknowledged; }));
+  return unacknowledged_.size();
 }
 
 void CoordinatorLink::Run() {
@@ -102,7 +104,7 @@ Status CoordinatorLink::Greet(Caller& caller, uint64_t epoch) {
   greeted_ = true;
   if (epoch != greeted_epoch_) {
     std::scoped_lock lock(mutex_);
-    for (auto& [id, entry] : headers_) entry.acknowledged = false;
+    for (const auto& [id, header] : headers_) unacknowledged_.insert(id);
   }
   greeted_epoch_ = epoch;
   finished_ = welcome.finished;
@@ -114,8 +116,7 @@ Status CoordinatorLink::SendHeaders(Caller& caller) {
   std::vector<GroupScored> unsent;
   {
     std::scoped_lock lock(mutex_);
-    for (const auto& [id, entry] : headers_)
-      if (!entry.acknowledged) unsent.push_back(entry.header);
+    for (GroupId id : unacknowledged_) unsent.push_back(headers_.at(id));
   }
   for (GroupScored& header : unsent) {
     if (Stopping()) return {};
@@ -130,14 +131,24 @@ Status CoordinatorLink::SendHeaders(Caller& caller) {
 
 void CoordinatorLink::Apply(GroupId group, const Ack& ack) {
   if (!ack.accepted) spdlog::warn("coordinator declined group {}: {}", group.value, ack.reason);
+  const StepId through = ack.spool_release_through;
+  bool further = false, late = false;  // late: of a step that was covered before this group was told
   {
     std::scoped_lock lock(mutex_);
-    if (auto found = headers_.find(group); found != headers_.end()) found->second.acknowledged = true;
-    std::erase_if(headers_, [&](const auto& entry) {
-      return !IsEvaluation(entry.first) && entry.second.header.wave <= ack.spool_release_through && entry.second.acknowledged;
-    });
+    unacknowledged_.erase(group);
+    further = released_ != through;
+    released_ = through;
+    const auto done = [&](const auto& entry) {
+      return !IsEvaluation(entry.first) && entry.second.wave <= through && !unacknowledged_.contains(entry.first);
+    };
+    if (further) std::erase_if(headers_, done);
+    if (const auto found = headers_.find(group); found != headers_.end() && done(*found)) {
+      headers_.erase(found);
+      late = true;
+    }
   }
-  spool_.ReleaseThrough(ack.spool_release_through);
+  if (further) spool_.ReleaseThrough(through);
+  if (late) spool_.Forget(std::array{group});
   Forget(ack.forget);
   if (IsEvaluation(group)) Forget({group});  // the header held all that is recorded; nobody fetches it
   if (ack.finished) finished_ = true;
@@ -146,7 +157,10 @@ void CoordinatorLink::Apply(GroupId group, const Ack& ack) {
 void CoordinatorLink::Forget(const std::vector<GroupId>& groups) {
   spool_.Forget(groups);
   std::scoped_lock lock(mutex_);
-  for (GroupId group : groups) headers_.erase(group);
+  for (GroupId group : groups) {
+    headers_.erase(group);
+    unacknowledged_.erase(group);
+  }
 }
 
 // An answer of any kind shows that the coordinator lives.

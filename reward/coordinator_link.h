@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "core/clock.h"
@@ -52,10 +53,6 @@ class CoordinatorLink {
   size_t unacknowledged() const;
 
  private:
-  struct Entry {
-    GroupScored header;
-    bool acknowledged = false;
-  };
   void Serve(uint64_t epoch, const std::string& endpoint);
   Status Greet(Caller& caller, uint64_t epoch);
   Status SendHeaders(Caller& caller);
@@ -72,7 +69,10 @@ class CoordinatorLink {
   uint64_t greeted_epoch_ = 0;
   mutable std::mutex mutex_;
   std::optional<Error> refused_;
-  std::map<GroupId, Entry> headers_;
+  // Of everything that is spooled: there may be many thousands, so that nothing walks through them per message.
+  std::map<GroupId, GroupScored> headers_;
+  std::set<GroupId> unacknowledged_;
+  std::optional<StepId> released_;  // what the newest acknowledgement let go
 };
 
 }  // namespace candor

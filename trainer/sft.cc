@@ -1,10 +1,15 @@
 #include "trainer/sft.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "core/clock.h"
+#include "core/fs.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "trainer/checkpoint.h"
 #include "trainer/exchange.h"
 #include "trainer/losses.h"
 #include "trainer/optimizer.h"
@@ -148,6 +153,25 @@ std::vector<const SftExample*> RowsOfStep(const std::vector<SftExample>& example
   return rows;
 }
 
+constexpr double kKeepEverySeconds = 600.0;  // a killed process loses so much at most
+
+// Between two steps: keeps what was learned when it is time or a rank was told to stop; then, on all ranks, kCancelled.
+Status KeepOrStop(const SftSetup& setup, ShardedPolicy& policy, int64_t done, int64_t total, double& kept_at) {
+  const bool due = !setup.keep_folder.empty() && SteadySeconds() - kept_at >= kKeepEverySeconds;
+  const bool stop = setup.stop && setup.stop->load();
+  CANDOR_ASSIGN(const auto wishes, GatherDoubles(policy.collective(), {due ? 1.0 : 0.0, stop ? 1.0 : 0.0}));
+  bool keeps = false, stops = false;
+  for (const auto& wish : wishes) keeps = keeps || wish[0] > 0.0, stops = stops || wish[1] > 0.0;
+  const bool worth_it = !setup.keep_folder.empty() && done > 0;
+  if (worth_it && (keeps || stops)) {
+    CANDOR_TRY(WriteCheckpoint(policy, setup.keep_folder, done, 1));
+    kept_at = SteadySeconds();
+  }
+  if (!stops) return {};
+  return Fail(ErrorCode::kCancelled, fmt::format("stopped after step {} of {}", done, total), worth_it ? setup.keep_folder : "",
+              worth_it ? "the same command goes on from there" : "");
+}
+
 PolicyFolderOptions FolderOptionsOf(const SftSetup& setup, const std::optional<SlotTokens>& slot) {
   PolicyFolderOptions options;
   options.tokenizer_folder = setup.model_folder;
@@ -177,14 +201,19 @@ Status RunSupervised(const SftSetup& setup, Collective& collective) {
   CANDOR_TRY(AgreeOn(collective, policy.LoadFolder(setup.model_folder)));
   const int64_t total = SftSteps(setup.options, examples.size());
   SftStepper stepper(setup.options, total, slot, setup.deterministic, policy);
-  for (int64_t step = 1; step <= total; ++step) {
-    CANDOR_TRY(
-        AgreeOn(collective, setup.stop && setup.stop->load() ? Status(Fail(ErrorCode::kCancelled, "stopped on request")) : Status{}));
+  std::optional<CheckpointInfo> kept;
+  if (!setup.keep_folder.empty()) {
+    CANDOR_ASSIGN(kept, LoadNewestCheckpoint(policy, setup.keep_folder));
+  }
+  double kept_at = SteadySeconds();
+  for (int64_t step = kept ? kept->step + 1 : 1; step <= total; ++step) {
+    CANDOR_TRY(KeepOrStop(setup, policy, step - 1, total, kept_at));
     CANDOR_ASSIGN(SftStepResult result, stepper.Run(step, RowsOfStep(examples, setup.options, setup.seed, step)));
     if (result.skipped && collective.rank() == 0) spdlog::error("step {} was skipped: {}", step, result.why);
     if (setup.progress && collective.rank() == 0) setup.progress(step, total, result);
   }
-  return WriteFinalPolicy(policy, setup.out_folder, FolderOptionsOf(setup, slot));
+  CANDOR_TRY(WriteFinalPolicy(policy, setup.out_folder, FolderOptionsOf(setup, slot)));
+  return collective.rank() == 0 && !setup.keep_folder.empty() ? RemoveTree(setup.keep_folder) : Status{};
 }
 
 }  // namespace candor

@@ -50,11 +50,14 @@ struct SftSetup {
   SftOptions options;
   const DataSet* rows = nullptr;
   const std::atomic<bool>* stop = nullptr;
+  std::string keep_folder;  // where a stop, and every ten minutes, leave a checkpoint; a start goes on from it; "": nothing is kept
   std::function<void(int64_t step, int64_t total, const SftStepResult&)> progress;  // rank 0; may be empty
 };
 // How many steps it will take.
 int64_t SftSteps(const SftOptions& options, size_t rows);
-// Trains and writes `out_folder` as a Hugging Face folder (averaged weights when ema_decay > 0).
+// Trains and writes `out_folder` as a Hugging Face folder (averaged weights when ema_decay > 0). One that was stopped and goes on from its
+// keep_folder ends with the same bits as one that was not; the folder is removed at the end. The caller sees to it that what is kept
+// belongs to the same rows and settings.
 Status RunSupervised(const SftSetup& setup, Collective& collective);
 
 }  // namespace candor

@@ -64,14 +64,14 @@ struct TypedKernels {
   // dx += gradient through the norm; dw += (fp32).
   void (*rms_norm_backward)(const float* dy, const float* x, const void* w, const float* rstd, float* dx, float* dw, int64_t rows,
                             int64_t width);
-  // One row of `heads` heads: optional RMSNorm of each head (w null: none), then rotation by the row's position.
-  void (*head_norm_rope)(const void* x, void* y, int64_t heads, int64_t head_dim, const void* w, float eps, const float* cos_row,
+  // One row of `heads` heads, not rounded yet: optional RMSNorm of each head (w null: none), then rotation by the row's position.
+  void (*head_norm_rope)(const float* x, void* y, int64_t heads, int64_t head_dim, const void* w, float eps, const float* cos_row,
                          const float* sin_row);
   // The reverse for one row: dy fp32 [heads, d] -> dx (T); dw += where there is a norm; x is the input of the forward.
-  void (*head_norm_rope_backward)(const float* dy, const void* x, void* dx, int64_t heads, int64_t head_dim, const void* w, float eps,
+  void (*head_norm_rope_backward)(const float* dy, const float* x, void* dx, int64_t heads, int64_t head_dim, const void* w, float eps,
                                   float* dw, const float* cos_row, const float* sin_row);
-  // gate_up: [rows, 2F] -> silu(gate) * up [rows, F].
-  void (*swiglu)(const void* gate_up, void* out, int64_t rows, int64_t width);
+  // gate_up: [rows, 2F], not rounded yet -> silu(gate) * up [rows, F].
+  void (*swiglu)(const float* gate_up, void* out, int64_t rows, int64_t width);
   void (*swiglu_backward)(const void* dout, const void* gate_up, void* dgate_up, int64_t rows, int64_t width);
   // out_V = scale * (onehot(target) - softmax(logits)) in T.
   void (*log_prob_gradient)(const float* logits_V, int64_t width, float log_sum_exp, int64_t target, float scale, void* out_V);

@@ -24,11 +24,11 @@ struct Angles {
   at::Tensor cos_Nh, sin_Nh;
 };
 // Optional RMSNorm of each head (norm_d undefined: none), then rotation; in x's format, contiguous.
-at::Tensor HeadNormRope(const at::Tensor& x_NHd, const at::Tensor& norm_d, double eps, const Angles& angles);
+at::Tensor HeadNormRope(const at::Tensor& x_NHd, const at::Tensor& norm_d, double eps, const Angles& angles, at::ScalarType dtype);
 // dy fp32, x the input of the forward (only with a norm) -> dx fp32; adds into grad_norm_d where there is a norm.
 at::Tensor HeadNormRopeBackward(const at::Tensor& dy_NHd, const at::Tensor& x_NHd, const at::Tensor& norm_d, double eps,
                                 const Angles& angles, const at::Tensor& grad_norm_d);
-at::Tensor SwiGlu(const at::Tensor& gate_up_NX);
+at::Tensor SwiGlu(const at::Tensor& gate_up_NX, at::ScalarType dtype);
 at::Tensor SwiGluBackward(const at::Tensor& dout_NF, const at::Tensor& gate_up_NX);
 // Rows of a table as fp32, and sum[rows_M[m]] += d_MD[m] in an order that depends only on rows_M.
 at::Tensor SelectRowsAsFloat(const at::Tensor& table_VD, const std::vector<int32_t>& ids_N);

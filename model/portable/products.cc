@@ -31,6 +31,7 @@ void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& re
 
 void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO) {
   ProductInto(x_NI, linear.weight_OI.t(), out_NO);
+  if (linear.bias_O.defined()) out_NO.add_(linear.bias_O);
 }
 
 at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO) { return Product(dy_NO, linear.weight_OI); }

@@ -27,13 +27,13 @@ void AddRmsNormBackward(const at::Tensor& dy_ND, const at::Tensor& x_ND, const a
   grad_D.add_((dy_ND * n_ND).sum(0));
 }
 
-at::Tensor HeadNormRope(const at::Tensor& x_NHd, const at::Tensor& norm_d, double eps, const Angles& angles) {
+at::Tensor HeadNormRope(const at::Tensor& x_NHd, const at::Tensor& norm_d, double eps, const Angles& angles, at::ScalarType dtype) {
   at::Tensor x = x_NHd.to(at::kFloat);
   if (norm_d.defined()) x = (x * Rstd(x, eps)).mul_(norm_d.to(at::kFloat));
   const int64_t half = x.size(2) / 2;
   const at::Tensor a = x.narrow(2, 0, half), b = x.narrow(2, half, half), cos = angles.cos_Nh.unsqueeze(1),
                    sin = angles.sin_Nh.unsqueeze(1);
-  return at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(x_NHd.scalar_type());
+  return at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(dtype);
 }
 
 at::Tensor HeadNormRopeBackward(const at::Tensor& dy_NHd, const at::Tensor& x_NHd, const at::Tensor& norm_d, double eps,
@@ -48,10 +48,10 @@ at::Tensor HeadNormRopeBackward(const at::Tensor& dy_NHd, const at::Tensor& x_NH
   return NormBackward(dn * norm_d.to(at::kFloat), n, rstd);
 }
 
-at::Tensor SwiGlu(const at::Tensor& gate_up_NX) {
+at::Tensor SwiGlu(const at::Tensor& gate_up_NX, at::ScalarType dtype) {
   const int64_t width = gate_up_NX.size(1) / 2;
   const at::Tensor gate = gate_up_NX.narrow(1, 0, width).to(at::kFloat), up = gate_up_NX.narrow(1, width, width).to(at::kFloat);
-  return (at::sigmoid(gate).mul_(gate)).mul_(up).to(gate_up_NX.scalar_type());
+  return (at::sigmoid(gate).mul_(gate)).mul_(up).to(dtype);
 }
 
 at::Tensor SwiGluBackward(const at::Tensor& dout_NF, const at::Tensor& gate_up_NX) {

@@ -9,6 +9,7 @@
 #include "calibration/intervals.h"
 #include "calibration/ranking.h"
 #include "calibration/recalibration.h"
+#include "calibration/rollout_stats.h"
 #include "core/rng.h"
 
 namespace candor::calibration {
@@ -40,6 +41,42 @@ TEST(Decisions, BestThresholdIsTheBestOfAll) {
   }
   EXPECT_TRUE(std::isnan(ComputeUtility(points, 1.0).own));
   EXPECT_TRUE(std::isinf(ComputeUtility(MakePoints({0.9}, {0}), 0.5).best_threshold)) << "always wrong: silence is best";
+}
+
+TEST(Decisions, RegretIsWhatActingOnTheConfidenceLoses) {
+  // Stated .8, true .5: between the two, answering loses t - .5; the mean over all thresholds is .3^2 / 2, the worst is at .80.
+  const std::vector<KnownPoint> one = {{0.8, 0.5}};
+  EXPECT_NEAR(DecisionRegret(one, 0.7), 0.2, 1e-12);
+  EXPECT_EQ(DecisionRegret(one, 0.4), 0.0);
+  EXPECT_EQ(DecisionRegret(one, 0.9), 0.0);
+  EXPECT_NEAR(ComputeRegret(one).mean, 0.045, 1e-12);
+  EXPECT_NEAR(ComputeRegret(one).worst, 0.3, 1e-12);
+  EXPECT_NEAR(ComputeRegret(one).worst_threshold, 0.8, 1e-12);
+  // Its twin: expected utility of the best decision less that of the one that is taken, thresholds one by one.
+  std::vector<KnownPoint> many;
+  for (uint64_t i = 0; i < 50; ++i) many.push_back({RandomUnit(3, RngStream::kSynthetic, i), RandomUnit(3, RngStream::kSynthetic, i, 1)});
+  double sum = 0.0;
+  for (int k = 0; k < 4000; ++k) {
+    const double t = (k + 0.5) / 4000;
+    double best = 0.0, own = 0.0;
+    for (const KnownPoint& p : many) best += std::max(0.0, p.chance - t), own += p.confidence >= t ? p.chance - t : 0.0;
+    EXPECT_NEAR(DecisionRegret(many, t), (best - own) / 50, 1e-9);
+    sum += (best - own) / 50 / 4000;
+  }
+  EXPECT_NEAR(ComputeRegret(many).mean, sum, 1e-5);
+  EXPECT_EQ(ComputeRegret({{0.3, 0.3}, {1.0, 1.0}}).worst, 0.0);
+  EXPECT_TRUE(std::isnan(ComputeRegret({}).mean));
+}
+
+TEST(Decisions, ConfidencesOfDifferentAnswersAddUp) {
+  // r is stated twice, on average with .6; g once with .5; what cannot be read or says no number is left out.
+  const Answers answers = {"r", "g", "r", std::nullopt, "b"};
+  const Coherence c = ComputeCoherence(answers, {0.7, 0.5, 0.5, 0.9, std::nullopt});
+  EXPECT_NEAR(c.sum, 1.1, 1e-12);
+  EXPECT_EQ(c.distinct, 2);
+  EXPECT_NEAR(c.excess(), 0.1, 1e-12);
+  EXPECT_EQ(ComputeCoherence({"r", "r"}, {0.6, 0.6}).excess(), 0.0) << "one answer said often is one answer";
+  EXPECT_EQ(ComputeCoherence({}, {}).distinct, 0);
 }
 
 TEST(Decisions, GuaranteesHoldInSimulation) {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "cli/sweep_arms.h"
 #include "core/fs.h"
 
 namespace candor::cli {
@@ -79,6 +80,46 @@ TEST(SweepPoints, AFolderOfAnotherRecipeIsRefusedWithTheLine) {
   const Status other = LookAtPoint(recipe, point);
   ASSERT_FALSE(other);
   EXPECT_THAT(other.error().Message(), testing::HasSubstr("now `group_size = 16`, then `group_size = 4`"));
+}
+
+std::string ArmsFileWith(const std::string& text) {
+  const std::string folder = testing::TempDir() + "/candor_sweep_arms";
+  std::filesystem::create_directories(folder);
+  EXPECT_TRUE(WriteFileAtomic(folder + "/arms.toml", text));
+  return folder + "/arms.toml";
+}
+
+TEST(SweepArms, EveryArmHasItsSeedsAndRoundsComeFirst) {
+  const std::string path = ArmsFileWith(
+      "title = \"T\"\nseeds = 2\n[[arm]]\nrecipe = \"a.toml\"\n[[arm]]\nrecipe = \"sub/b.toml\"\nname = \"c\"\nseeds = 1\nset = "
+      "[\"x=1\"]\n");
+  const SweepArms arms = PlanArms({path, "trainer.steps=9"}, {}).value();
+  EXPECT_EQ(arms.title, "T");
+  EXPECT_EQ(arms.name, "arms");
+  std::vector<size_t> arm;
+  std::vector<std::string> names;
+  const auto points = PointsOf(arms, "runs/s", &arm).value();
+  for (const SweepPoint& point : points) names.push_back(point.name);
+  EXPECT_THAT(names, ElementsAre("a_seed-1", "c_seed-1", "a_seed-2"));
+  EXPECT_THAT(arm, ElementsAre(0u, 1u, 0u));
+  EXPECT_TRUE(arms.arms[1].plan.files[0].ends_with("candor_sweep_arms/sub/b.toml"));
+  EXPECT_THAT(arms.arms[1].plan.overrides, ElementsAre("x=1", "trainer.steps=9"));
+  const SweepArms one = PlanArms({path, "seed=7", "trainer.lr=1,2"}, {"c"}).value();
+  ASSERT_EQ(one.arms.size(), 1u);
+  std::vector<size_t> of_one;
+  EXPECT_EQ(PointsOf(one, "runs/s", &of_one)->at(1).name, "c_lr-2_seed-7");
+}
+
+TEST(SweepArms, WhatIsWrongWithAFileOfArmsIsNamed) {
+  const auto error = [](const std::string& text, const std::vector<std::string>& only = {}) {
+    const auto arms = PlanArms({ArmsFileWith(text)}, only);
+    return arms ? "" : arms.error().Message();
+  };
+  EXPECT_THAT(error("[[arm]]\nrecipe = \"a.toml\"\n[[arm]]\nrecipe = \"a.toml\"\n"), testing::HasSubstr("occur once: a"));
+  EXPECT_THAT(error("[[arm]]\nname = \"a\"\n"), testing::HasSubstr("recipe"));
+  EXPECT_THAT(error("seedz = 1\n[[arm]]\nrecipe = \"a.toml\"\n"), testing::HasSubstr("arms.toml:1"));
+  EXPECT_THAT(error("[[arm]]\nrecipe = \"abc.toml\"\n", {"abd"}), testing::HasSubstr("did you mean abc?"));
+  EXPECT_THAT(PlanArms({"r.toml", "seed=1,2"}, {"a"}).error().Message(), testing::HasSubstr("file of arms"));
 }
 
 }  // namespace

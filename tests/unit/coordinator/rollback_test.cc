@@ -25,11 +25,12 @@ TEST(Rollback, GroupsWhosePayloadHasGoneAreGeneratedAgain) {
   Fixture f;
   for (uint64_t step = 1; step <= 3; ++step) f.Learn(step);
   f.Say<Ack>(Role::kTrainer, CheckpointDone{{3}, "c", "h"});
+  f.Say<Ack>(Role::kTrainer, VersionAnnounce{{{1}, "m", "h1"}, {1}});  // a learner's first word
   EXPECT_FALSE(f.PlanOf(2, 9).ready);
   EXPECT_EQ(f.state.last_done().value, 1u);
   EXPECT_EQ(f.state.newest_version().value, 1u);  // 2 and 3 are of the abandoned lineage
   EXPECT_EQ(f.state.groups().at(MakeGroupId(2, 0)).phase, GroupPhase::kOpen);
-  EXPECT_EQ(f.state.groups().at(MakeGroupId(1, 0)).phase, GroupPhase::kTrained);
+  EXPECT_EQ(f.state.StandOf(MakeGroupId(1, 0))->phase, GroupPhase::kTrained);
   GroupScored late = f.Header(MakeGroupId(2, 0));
   late.newest_version = {3};
   f.Say<Ack>(Role::kReward, late);
@@ -51,7 +52,7 @@ TEST(Rollback, GroupsWhosePayloadHasGoneAreGeneratedAgain) {
   EXPECT_TRUE(f.state.finished());
   CoordinatorState again(Plan(), {1000, 5000, 3, 100}, 2);
   for (const LedgerRecord& record : f.ledger) ASSERT_TRUE(again.Replay(*DecodeRecord(EncodeRecord(record))));
-  for (const auto& [id, group] : f.state.groups()) EXPECT_EQ(again.groups().at(id).phase, group.phase) << id.value;
+  f.state.ForEachGroup([&](GroupId id, GroupStand stand) { EXPECT_EQ(again.StandOf(id)->phase, stand.phase) << id.value; });
 }
 
 }  // namespace

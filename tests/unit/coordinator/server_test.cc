@@ -36,15 +36,15 @@ RunPlan SmallPlan() {
   return plan;
 }
 
-class Folder {
+class RunFolder {
  public:
-  Folder() {
+  RunFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "candor-run-XXXXXX").string();
     path_ = mkdtemp(name.data());
     keys_ = *MakeRunKeys();
     EXPECT_TRUE(WriteRunKeys(keys_, path_));
   }
-  ~Folder() { std::filesystem::remove_all(path_); }
+  ~RunFolder() { std::filesystem::remove_all(path_); }
   const std::string& path() const { return path_; }
   const RunKeys& keys() const { return keys_; }
 
@@ -55,7 +55,7 @@ class Folder {
 
 class RunningCoordinator {
  public:
-  explicit RunningCoordinator(const Folder& folder, double linger_s = 0.5) {
+  explicit RunningCoordinator(const RunFolder& folder, double linger_s = 0.5) {
     options_.linger_s = linger_s;
     options_.restart_grace_s = 0.05;
     const uint64_t before = Newest(folder);
@@ -81,7 +81,7 @@ class RunningCoordinator {
   std::string http() const { return address_.value("http", ""); }
 
  private:
-  static uint64_t Newest(const Folder& folder) {
+  static uint64_t Newest(const RunFolder& folder) {
     auto numbers = NumberedEntries(folder.path(), "endpoint.");
     return numbers.empty() ? 0 : numbers.back();
   }
@@ -219,7 +219,7 @@ void AskHttp(const std::string& url, const std::string& token) {
   EXPECT_EQ(json::parse(client.Get("/api/calibration?stream=train&slice=continent%3DAsia")->body).size(), 1u);
 }
 
-void CheckBooks(const Folder& folder) {
+void CheckBooks(const RunFolder& folder) {
   Balance balance = Audit(folder.path());
   EXPECT_TRUE(balance.Balances()) << BalanceText(balance);
   EXPECT_TRUE(balance.finished);
@@ -232,7 +232,7 @@ void CheckBooks(const Folder& folder) {
 }
 
 // The live metrics of the run below: step 2 was done twice, in two segments.
-void CheckMetricsLines(const Folder& folder) {
+void CheckMetricsLines(const RunFolder& folder) {
   std::vector<json> lines = Lines(folder.path() + "/metrics.jsonl");
   ASSERT_EQ(lines.size(), 4u);  // step 2 was done twice, in two segments
   EXPECT_EQ(lines[0]["step"], 1);
@@ -247,7 +247,7 @@ void CheckMetricsLines(const Folder& folder) {
 }
 
 TEST(ServeCoordinator, RunSurvivesARestartAndBalances) {
-  Folder folder;
+  RunFolder folder;
   auto transport = *MakeZmqTransport(folder.keys());
   World world;
   {
@@ -312,7 +312,7 @@ TEST(ServeCoordinator, RunSurvivesARestartAndBalances) {
 }
 
 TEST(ServeCoordinator, NewerCoordinatorFencesTheOlder) {
-  Folder folder;
+  RunFolder folder;
   auto transport = *MakeZmqTransport(folder.keys());
   RunningCoordinator older(folder, 60);
   RunningCoordinator newer(folder, 60);
@@ -330,7 +330,7 @@ TEST(ServeCoordinator, NewerCoordinatorFencesTheOlder) {
 }
 
 TEST(ServeCoordinator, AnotherRecipeOrRunIsRefused) {
-  Folder folder;
+  RunFolder folder;
   { ASSERT_TRUE(Ledger::Open(folder.path(), SmallPlan(), "test").has_value()); }
   RunPlan other = SmallPlan();
   other.prompts_per_step = 4;

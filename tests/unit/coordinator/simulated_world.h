@@ -376,14 +376,15 @@ struct World {
     const Balance balance = auditor->Result();
     if (!balance.Balances()) failure = balance.violations.empty() ? "the books do not balance" : balance.violations[0];
     // The two readers of the ledger, state machine and auditor, must agree.
-    uint64_t trained = 0, evaluated = 0, dropped = 0;
-    for (const auto& [id, group] : coordinator->groups()) {
-      trained += group.phase == GroupPhase::kTrained;
-      evaluated += group.phase == GroupPhase::kEvaluated;
-      dropped += group.phase == GroupPhase::kDropped;
-    }
-    const bool agree = trained == balance.trained && evaluated == balance.evaluated && dropped == balance.dropped &&
-                       coordinator->groups().size() == balance.issued;
+    uint64_t trained = 0, evaluated = 0, dropped = 0, issued = 0;
+    coordinator->ForEachGroup([&](GroupId, GroupStand stand) {
+      ++issued;
+      trained += stand.phase == GroupPhase::kTrained;
+      evaluated += stand.phase == GroupPhase::kEvaluated;
+      dropped += stand.phase == GroupPhase::kDropped;
+    });
+    const bool agree =
+        trained == balance.trained && evaluated == balance.evaluated && dropped == balance.dropped && issued == balance.issued;
     if (failure.empty() && !agree) failure = "state and ledger disagree: " + BalanceText(balance);
     if (failure.empty() && end && (balance.in_flight != 0 || !balance.finished))
       failure = "groups are left in flight: " + BalanceText(balance);

@@ -1,4 +1,4 @@
-// Arms of several seeds: differences that are there are found, others are not, pairing counts, and what cannot be compared is refused.
+// Arms: runs gathered by their names, figures by hand, and what exchanging confidences destroys.
 #include "eval/arms.h"
 
 #include <gmock/gmock.h>
@@ -11,101 +11,88 @@
 namespace candor {
 namespace {
 
-using nlohmann::json;
 using testing::HasSubstr;
 
-// Questions of difficulty p; an answer is right with probability p + better, its confidence is p + shift (plus noise by seed).
-std::vector<AnswerRow> Answers(uint64_t world, uint64_t seed, int questions, double better = 0, double shift = 0, double seed_noise = 0) {
-  std::vector<AnswerRow> rows;
-  const double noise = seed_noise * (RandomUnit(world, RngStream::kSynthetic, 1, seed) - 0.5);
-  for (int i = 0; i < questions; ++i) {
-    const auto q = static_cast<uint64_t>(i);
-    const double p = 0.1 + 0.8 * RandomUnit(world, RngStream::kSynthetic, 2, q);
-    AnswerRow row;
-    row.dataset = "test", row.role = "held_out", row.prompt = "q" + std::to_string(i);
-    row.label = RandomUnit(world, RngStream::kSynthetic, 3 + seed, q) < p + better + noise ? Label::kCorrect : Label::kWrong;
-    row.confidence = std::clamp(p + shift, 0.0, 1.0);
-    rows.push_back(std::move(row));
+AnswerRow ArmRow(const std::string& id, const std::string& answer, bool right, std::optional<double> confidence, int sample = -1) {
+  AnswerRow row;
+  row.dataset = "test", row.role = "held_out", row.prompt = id, row.answer = answer, row.confidence = confidence;
+  row.label = right ? Label::kCorrect : Label::kWrong;
+  row.greedy = sample < 0, row.sample = std::max(sample, 0);
+  return row;
+}
+
+double Value(const nlohmann::json& arm, const char* key) { return arm["figures"][key]["value"].get<double>(); }
+
+TEST(Arms, AreNamedByWhatStandsBeforeTheSeed) {
+  EXPECT_EQ(ArmOf("urn-rlcr_seed-3"), "urn-rlcr");
+  EXPECT_EQ(ArmOf("lr-1e-5_seed-12"), "lr-1e-5");
+  EXPECT_EQ(ArmOf("seed-1"), "seed");
+  EXPECT_EQ(ArmOf("urn-rlcr"), "urn-rlcr");
+  EXPECT_EQ(ArmOf("urn-3"), "urn-3");
+  EXPECT_EQ(ArmOf("reseed-3"), "reseed-3");
+  EXPECT_EQ(ArmOf("12"), "12");
+}
+
+TEST(Arms, FiguresByHand) {
+  const KnownChances chances = {{{"a", {{"r", .75}, {"g", .25}}}, {"b", {{"r", .4}, {"g", .6}}}}};
+  RunAnswers run{"x_seed-1", {ArmRow("a", "r", true, .5), ArmRow("b", "r", false, .5)}, {}};
+  // Given r with .75 (stated .9) and r with .4 (stated .6); two samples each.
+  run.after = {ArmRow("a", "r", true, .9),     ArmRow("b", "r", false, .6),    ArmRow("a", "r", true, .9, 0),
+               ArmRow("a", "g", false, .3, 1), ArmRow("b", "g", false, .5, 0), ArmRow("b", "g", false, .5, 1)};
+  const nlohmann::json arms = *CompareArms({run}, &chances);
+  ASSERT_EQ(arms["arms"].size(), 1u);
+  const nlohmann::json& arm = arms["arms"][0];
+  EXPECT_EQ(arm["name"], "x");
+  EXPECT_NEAR(Value(arm, "accuracy"), .5, 1e-12);
+  EXPECT_NEAR(Value(arm, "expected_accuracy"), (.75 + .4) / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "bayes_accuracy"), (.75 + .6) / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "brier"), (.01 + .36) / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "drift"), (.4 + .1) / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "pass_1"), .25, 1e-12);
+  EXPECT_NEAR(Value(arm, "pass_k"), .5, 1e-12);
+  EXPECT_NEAR(Value(arm, "entropy"), std::log(2.0) / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "coherence_excess"), .2 / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "confidence_error"), (.15 + .2) / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "worst_decile"), .2, 1e-12);
+  EXPECT_NEAR(Value(arm, "regret"), (.15 * .15 + .2 * .2) / 4, 1e-12);
+  EXPECT_NEAR(Value(arm, "abstention"), 0 - 1, 1e-12) << "a is rightly given, b wrongly";
+  EXPECT_EQ(arm["deciles"][7]["n"], 1);
+  EXPECT_NEAR(arm["deciles"][6]["mean_chance"].get<double>(), .4, 1e-12);
+  EXPECT_THAT(ArmsText(arms), HasSubstr("0.575"));
+  EXPECT_THAT(ArmsHtml(arms), HasSubstr("class=\"run\" d=\"M"));
+  EXPECT_THAT(CompareArms({run}, nullptr)->dump(), testing::Not(HasSubstr("regret")));
+  const KnownChances nothing;
+  EXPECT_THAT(CompareArms({run}, &nothing).error().Message(), HasSubstr("`a`"));
+}
+
+// A calibrated run over 400 questions; runs differ by a shift of their confidences.
+RunAnswers Calibrated(const std::string& name, double shift) {
+  RunAnswers run{name, {}, {}};
+  for (uint64_t i = 0; i < 400; ++i) {
+    const double p = .1 + .1 * static_cast<double>(i % 9);
+    run.before.push_back(ArmRow(std::to_string(i), "r", RandomUnit(5, RngStream::kSynthetic, i) < p, p + shift));
   }
-  return rows;
+  return run;
 }
 
-Arm MakeArm(const std::string& name, uint64_t first_seed, double better = 0, double shift = 0, double seed_noise = 0, uint64_t world = 1) {
-  Arm arm{name, {}};
-  for (uint64_t s = 0; s < 3; ++s) arm.answers_by_seed.push_back(Answers(world, first_seed + s, 400, better, shift, seed_noise));
-  return arm;
+TEST(Arms, ExchangedConfidencesDiscriminateNothing) {
+  const nlohmann::json arms = *CompareArms({Calibrated("x_seed-1", 0)}, nullptr);
+  EXPECT_GT(Value(arms["arms"][0], "dsc"), .04);
+  EXPECT_LT(Value(arms["arms"][0], "dsc_shuffled"), .015);
 }
 
-json Difference(const json& comparison, const std::string& metric) {
-  for (const json& d : comparison["differences"])
-    if (d["metric"] == metric) return d;
-  return {};
-}
-
-TEST(Arms, ADifferenceThatIsThereIsFound) {
-  const auto compared = CompareArms({MakeArm("honest", 0), MakeArm("overconfident", 10, 0, 0.3)}, {{1, 0}}, {.replicates = 400});
-  ASSERT_TRUE(compared) << compared.error().Message();
-  const json brier = Difference(*compared, "brier");
-  EXPECT_TRUE(brier["significant"]);
-  EXPECT_GT(brier["low"].get<double>(), 0.02);
-  EXPECT_NEAR(brier["delta"].get<double>(), 0.08, 0.03);  // .3 squared, less what is cut at 1
-  EXPECT_FALSE(Difference(*compared, "accuracy")["significant"]);
-  EXPECT_THAT(ArmsText(*compared), HasSubstr("overconfident - honest"));
-  EXPECT_EQ((*compared)["arms"][1]["brier"]["by_seed"].size(), 3u);
-}
-
-TEST(Arms, SeedsThatScatterWidenTheInterval) {
-  const auto width = [](double seed_noise) {
-    const json d =
-        Difference(*CompareArms({MakeArm("a", 0), MakeArm("b", 10, 0, 0, seed_noise)}, {{1, 0}}, {.replicates = 400}), "accuracy");
-    return d["high"].get<double>() - d["low"].get<double>();
+TEST(Arms, IntervalsCoverSeedsAndQuestions) {
+  const nlohmann::json alike = *CompareArms({Calibrated("x_seed-1", 0), Calibrated("x_seed-2", 0), Calibrated("y", 0)}, nullptr);
+  const nlohmann::json apart = *CompareArms({Calibrated("x_seed-1", -.08), Calibrated("x_seed-2", .08)}, nullptr);
+  ASSERT_EQ(alike["arms"].size(), 2u);
+  EXPECT_EQ(alike["arms"][0]["runs"].size(), 2u);
+  const auto width = [](const nlohmann::json& arms, const char* key) {
+    const nlohmann::json& figure = arms["arms"][0]["figures"][key];
+    return figure["high"].get<double>() - figure["low"].get<double>();
   };
-  EXPECT_GT(width(0.6), 1.5 * width(0.0));
-}
-
-// Twenty pairs of equal arms: at 5 % for each of a family of three, few families may hold a rejection.
-TEST(Arms, EqualArmsAreSeldomCalledDifferent) {
-  int called = 0;
-  for (uint64_t world = 1; world <= 20; ++world) {
-    const json compared =
-        *CompareArms({MakeArm("a", 0, 0, 0, 0.1, world), MakeArm("b", 10, 0, 0, 0.1, world)}, {{1, 0}}, {.replicates = 200});
-    for (const char* metric : {"accuracy", "brier", "auroc"}) called += Difference(compared, metric)["significant"].get<bool>();
-  }
-  EXPECT_LE(called, 4);
-}
-
-TEST(Arms, HolmCountsTheWholeFamily) {
-  const std::vector<Arm> arms = {MakeArm("a", 0), MakeArm("b", 10, 0.05), MakeArm("c", 20), MakeArm("d", 30)};
-  const json one = *CompareArms(arms, {{1, 0}}, {.replicates = 200}),
-             all = *CompareArms(arms, {{1, 0}, {2, 0}, {3, 0}}, {.replicates = 200});
-  EXPECT_EQ(one["differences"].size(), 3u);
-  EXPECT_EQ(all["differences"].size(), 9u);
-  EXPECT_EQ(Difference(one, "accuracy")["p"], Difference(all, "accuracy")["p"]);
-  EXPECT_GE(Difference(all, "accuracy")["p_holm"].get<double>(), Difference(one, "accuracy")["p_holm"].get<double>());
-}
-
-TEST(Arms, BrokenFormatsCountAsHalfAndUnknownLabelsLeaveAllArms) {
-  Arm a = MakeArm("a", 0), b = MakeArm("b", 0);
-  for (int i = 0; i < 40; ++i) b.answers_by_seed[0][static_cast<size_t>(i)].confidence.reset();
-  b.answers_by_seed[1][50].label = Label::kUnknown;
-  const json compared = *CompareArms({a, b}, {{1, 0}}, {.replicates = 100});
-  EXPECT_EQ(compared["questions"], 399);
-  EXPECT_EQ(compared["left_out"], 1);
-  EXPECT_EQ(compared["arms"][1]["without_confidence"], 40);
-  EXPECT_EQ(Difference(compared, "accuracy")["delta"], 0.0);
-  AnswerRow lone = a.answers_by_seed[0][0];
-  lone.confidence.reset(), lone.label = Label::kCorrect;
-  EXPECT_DOUBLE_EQ(BrierOf({lone}), 0.25);
-  EXPECT_TRUE(std::isnan(BrierOf({})));
-}
-
-TEST(Arms, WhatCannotBePairedIsRefused) {
-  Arm a = MakeArm("a", 0), fewer = MakeArm("b", 10), other = MakeArm("c", 10);
-  fewer.answers_by_seed.pop_back();
-  other.answers_by_seed[2][7].prompt = "another";
-  EXPECT_THAT(CompareArms({a, fewer}, {{1, 0}}).error().Message(), HasSubstr("2 seeds of b, 3 of a"));
-  EXPECT_THAT(CompareArms({a, other}, {{1, 0}}).error().Message(), HasSubstr("c and a were not asked the same questions"));
-  EXPECT_FALSE(CompareArms({}, {}));
+  EXPECT_NEAR(width(alike, "accuracy"), 4 * .5 / 20, .04) << "400 questions, accuracy one half";
+  EXPECT_GT(width(apart, "mean_confidence"), width(alike, "mean_confidence") * 2) << "seeds that differ widen it";
+  EXPECT_EQ(apart["arms"][0]["figures"]["mean_confidence"]["by_run"].size(), 2u);
 }
 
 }  // namespace

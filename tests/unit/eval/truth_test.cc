@@ -36,6 +36,14 @@ TEST(Truth, ByHand) {
   EXPECT_THAT(TruthText(nlohmann::json::array({*got})), HasSubstr("mine"));
 }
 
+TEST(Truth, AnAnswerIsComparedAsItIsGraded) {
+  // A policy may write "<R." where exact_match reads r; what is left of "?" is no answer.
+  EXPECT_EQ(ChanceOf({{"r", .75}, {"g", .25}}, "<R."), .75);
+  EXPECT_EQ(ChanceOf({{"r", .75}, {"<r", .5}}, "<r"), .5) << "as written comes first";
+  EXPECT_EQ(ChanceOf({{"r", .75}}, "?"), 0);
+  EXPECT_EQ(PlainAnswer(" Côte d'Ivoire!"), "côtedivoire");
+}
+
 TEST(Truth, AnExtremisedConfidenceHasASlopeAboveOne) {
   KnownChances chances;
   std::vector<AnswerRow> rows;

@@ -46,9 +46,10 @@ TEST(Portable, RotationAndHeadNormEqualTheKernel) {
     rope.Reserve(50);
     const std::vector<int32_t> positions = {0, 3, 49, 17};
     const portable::Angles angles = rope.RowsOn(at::kCPU, positions);
-    const at::Tensor x = TestTensor({4, 6, d}, 1, type), w = TestTensor({d}, 2, type) + 1, dy = TestTensor({4, 6, d}, 3);
+    const at::Tensor x = TestTensor({4, 6, d}, 1, type), in = x.to(at::kFloat), w = TestTensor({d}, 2, type) + 1,
+                     dy = TestTensor({4, 6, d}, 3);
     for (const at::Tensor& norm : {w, at::Tensor()}) {
-      const at::Tensor y = portable::HeadNormRope(x, norm, 1e-6, angles);
+      const at::Tensor y = portable::HeadNormRope(x, norm, 1e-6, angles, type);
       at::Tensor want = at::empty_like(x), want_dx = at::empty_like(x), dw = at::zeros({d}), want_dw = at::zeros({d});
       const TypedKernels& kernels = TypedKernelsOf(x);
       const void* norm_data = norm.defined() ? norm.const_data_ptr() : nullptr;
@@ -56,8 +57,9 @@ TEST(Portable, RotationAndHeadNormEqualTheKernel) {
       for (size_t n = 0; n < 4; ++n) {
         const auto at_row = [&](const at::Tensor& t) { return static_cast<char*>(t.data_ptr()) + static_cast<int64_t>(n) * row; };
         const float *cos = rope.cos() + positions[n] * half, *sin = rope.sin() + positions[n] * half;
-        kernels.head_norm_rope(at_row(x), at_row(want), 6, d, norm_data, 1e-6f, cos, sin);
-        kernels.head_norm_rope_backward(dy.const_data_ptr<float>() + static_cast<int64_t>(n) * 6 * d, norm_data ? at_row(x) : nullptr,
+        const float* in_row = in.const_data_ptr<float>() + static_cast<int64_t>(n) * 6 * d;
+        kernels.head_norm_rope(in_row, at_row(want), 6, d, norm_data, 1e-6f, cos, sin);
+        kernels.head_norm_rope_backward(dy.const_data_ptr<float>() + static_cast<int64_t>(n) * 6 * d, norm_data ? in_row : nullptr,
                                         at_row(want_dx), 6, d, norm_data, 1e-6f, want_dw.mutable_data_ptr<float>(), cos, sin);
       }
       EXPECT_LE(Difference(y, want), Limit(type));
@@ -66,7 +68,7 @@ TEST(Portable, RotationAndHeadNormEqualTheKernel) {
       if (norm.defined()) {
         EXPECT_LE(Difference(dw, want_dw), 1e-5);
       }
-      EXPECT_GT(Difference(portable::HeadNormRope(x, norm, 1e-6, rope.RowsOn(at::kCPU, {0, 3, 48, 17})), want), Limit(type))
+      EXPECT_GT(Difference(portable::HeadNormRope(x, norm, 1e-6, rope.RowsOn(at::kCPU, {0, 3, 48, 17}), type), want), Limit(type))
           << "the control: another position is another rotation";
     }
   }
@@ -77,9 +79,10 @@ TEST(Portable, SwiGluEqualsTheKernel) {
     const at::Tensor gate_up = TestTensor({5, 80}, 1, type) * 4, dout = TestTensor({5, 40}, 2, type);
     at::Tensor want = at::empty({5, 40}, dout.options()), want_gradient = at::empty_like(gate_up);
     const TypedKernels& kernels = TypedKernelsOf(gate_up);
-    kernels.swiglu(gate_up.const_data_ptr(), want.mutable_data_ptr(), 5, 40);
+    const at::Tensor unrounded = gate_up.to(at::kFloat);
+    kernels.swiglu(unrounded.const_data_ptr<float>(), want.mutable_data_ptr(), 5, 40);
     kernels.swiglu_backward(dout.const_data_ptr(), gate_up.const_data_ptr(), want_gradient.mutable_data_ptr(), 5, 40);
-    EXPECT_LE(Difference(portable::SwiGlu(gate_up), want), Limit(type));
+    EXPECT_LE(Difference(portable::SwiGlu(gate_up, type), want), Limit(type));
     EXPECT_LE(Difference(portable::SwiGluBackward(dout, gate_up), want_gradient), Limit(type));
   }
 }

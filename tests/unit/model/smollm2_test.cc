@@ -57,11 +57,13 @@ TEST_F(SmolLm2, Bf16AgreesOnTheMostLikelyToken) {
   const at::Tensor logits = AllLogits("long.ids", parameters_, {DType::kBf16, false});
   const double agreement = (logits.argmax(1) == Get("long.top1").to(at::kLong)).to(at::kDouble).mean().item<double>();
   RecordProperty("agreement", std::to_string(agreement));
+  const double difference = (at::logsumexp(logits, 1) - Get("long.log_sum_exp")).abs().mean().item<double>();
   std::printf("top-1 agreement over %ld positions: %.4f, mean |log-sum-exp difference| %.4f\n", static_cast<long>(logits.size(0)),
-              agreement, (at::logsumexp(logits, 1) - Get("long.log_sum_exp")).abs().mean().item<double>());
-  // Hugging Face's own bf16 pass agrees with its fp32 pass at 97.6 % of these positions: where two tokens are almost as likely, the
-  // rounding of activations decides.
+              agreement, difference);
+  // Where two tokens are almost as likely, the rounding of activations decides, and another processor's order of sums decides otherwise:
+  // .992 was seen, by Hugging Face's own bf16 pass .976. The difference is steady: it is .048 where queries and keys are rounded twice.
   EXPECT_GE(agreement, 0.985);
+  EXPECT_LE(difference, 0.046);
   const at::Tensor shifted = Get("long.top1").to(at::kLong).roll(1);
   EXPECT_LT((logits.argmax(1) == shifted).to(at::kDouble).mean().item<double>(), 0.2) << "the control: another position's token";
 }

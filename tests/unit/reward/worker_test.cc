@@ -1,6 +1,8 @@
 // The reward role from end to end over the local transport: a made-up rollout worker, coordinator and trainer around the real worker.
 #include "reward/worker.h"
 
+#include <fmt/format.h>
+
 #include <thread>
 
 #include "calibration/sketch.h"
@@ -243,6 +245,29 @@ TEST(RewardWorker, ARestartAnnouncesWhatIsOnDiskAndTheCoordinatorReleasesIt) {
   Peer trainer(*transport, coordinator.hellos[0].endpoint, Role::kTrainer);
   EXPECT_TRUE(trainer.caller.Ask<ScoredGroup>(FetchGroup{second, coordinator.scored[second.value].hash}, "fetch", 5000).has_value());
   EXPECT_EQ(trainer.caller.Call(FetchGroup{first, ""}, "fetch", 5000).error().code, ErrorCode::kNotFound);
+}
+
+TEST(RewardWorker, AGroupThatComesAfterItsStepWasCoveredLeavesTheDiskToo) {
+  TempFolder folder;
+  auto transport = MakeLocalTransport();
+  FakeCoordinator coordinator(*transport, folder.path(), 1);
+  {
+    std::scoped_lock lock(coordinator.mutex);
+    coordinator.release_through = 1;
+  }
+  Worker worker(*transport, folder.path());
+  ASSERT_TRUE(coordinator.WaitFor([&] { return !coordinator.hellos.empty(); }));
+  Peer rollout(*transport, coordinator.hellos[0].endpoint, Role::kRollout);
+  GroupId kept = MakeGroupId(2, 0), late = MakeGroupId(1, 0);
+  for (GroupId id : {kept, late}) {  // the first acknowledgement releases step 1, the second says nothing new
+    ASSERT_TRUE(rollout.caller.Ask<GroupSpooled>(Group(id, {Verbal("France", "0.9"), Verbal("Spain", "0.2")}), "traces", 5000).has_value());
+    ASSERT_TRUE(coordinator.WaitFor([&] { return coordinator.scored.count(id.value) > 0; }));
+  }
+  EXPECT_TRUE(worker.Stop().has_value());
+  std::vector<std::string> files;
+  for (const auto& file : std::filesystem::directory_iterator(folder.path() + "/spool/reward-0"))
+    if (file.path().extension() == ".group") files.push_back(file.path().stem());
+  EXPECT_EQ(files, std::vector<std::string>{fmt::format("{:016x}", kept.value)});
 }
 
 TEST(RewardWorker, ANewCoordinatorHearsOfEverySpooledGroupAgain) {
