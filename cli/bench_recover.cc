@@ -52,8 +52,9 @@ Moment NewestStep(const std::string& path) {
   Moment newest;
   for (std::string line; std::getline(file, line) && !file.eof();) {
     const json object = json::parse(line, nullptr, false);
-    if (object.is_object() && object.contains("wall_s") && object["wall_s"].get<double>() > newest.wall_s)
-      newest = {0, object["wall_s"].get<double>(), object.value("step", int64_t{0})};
+    if (object.is_object() && object.contains("wall_s") && object["wall_s"].is_number() && object["wall_s"].get<double>() > newest.wall_s &&
+        object.contains("step") && object["step"].is_number_integer())
+      newest = {0, object["wall_s"].get<double>(), object["step"].get<int64_t>()};
   }
   return newest;
 }

@@ -13,6 +13,14 @@ namespace candor::cli {
 namespace {
 constexpr int64_t kLookMs = 500, kAskMs = 1000;
 constexpr const char* kSender = "candor-run";
+constexpr double kMostSeconds = 1e9;
+
+// A field in seconds, as milliseconds; 0 where there is no such number.
+int64_t MsOf(const nlohmann::json& object, const char* key) {
+  const auto at = object.find(key);
+  const double seconds = at != object.end() && at->is_number() ? at->get<double>() : 0.0;
+  return static_cast<int64_t>(std::clamp(seconds, 0.0, kMostSeconds) * 1000);
+}
 }  // namespace
 
 std::map<std::string, MemberSilence> ReadSilences(const std::string& status_json) {
@@ -21,8 +29,7 @@ std::map<std::string, MemberSilence> ReadSilences(const std::string& status_json
   if (!status.is_object() || !status.contains("members") || !status["members"].is_array()) return members;
   for (const auto& member : status["members"]) {
     if (!member.is_object() || !member.contains("name") || !member["name"].is_string()) continue;
-    const double silent = member.value("silent_s", 0.0), joined = member.value("joined_s", 0.0);
-    members[member["name"].get<std::string>()] = {static_cast<int64_t>(silent * 1000), static_cast<int64_t>(joined * 1000)};
+    members[member["name"].get<std::string>()] = {MsOf(member, "silent_s"), MsOf(member, "joined_s")};
   }
   return members;
 }
@@ -75,8 +82,7 @@ void HangWatch::Hear() {
     answered_ = true, heard_ms_ = clock_.SteadyMs();
     members_ = ReadSilences(reply->json);
     const auto status = nlohmann::json::parse(reply->json, nullptr, false);
-    if (status.is_object())
-      longest_step_ms_ = std::max(longest_step_ms_, static_cast<int64_t>(status.value("last_step_seconds", 0.0) * 1000));
+    if (status.is_object()) longest_step_ms_ = std::max(longest_step_ms_, MsOf(status, "last_step_seconds"));
   }
 }
 

@@ -55,7 +55,8 @@ Result<int64_t> AnswerTokens(const std::string& model) {
   CANDOR_ASSIGN(const std::string text, ReadFile(model + "/config.json"));
   const auto config = nlohmann::json::parse(text, nullptr, false);
   if (!config.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", model + "/config.json", "the file is damaged");
-  const int64_t positions = config.value("max_position_embeddings", int64_t{2048});
+  const auto given = config.find("max_position_embeddings");
+  const int64_t positions = given != config.end() && given->is_number_integer() ? given->get<int64_t>() : 2048;
   return std::clamp<int64_t>(positions / 8, 8, 256);
 }
 

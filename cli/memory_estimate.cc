@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
+#include "core/json_depth.h"
 
 namespace candor::cli {
 
@@ -77,7 +78,7 @@ Result<ModelShape> ReadModelShape(const std::string& folder) {
   if (error || bytes == 0)
     return Fail(ErrorCode::kNotFound, "there are no weights", folder, "run the recipe once, or its [prepare] command, to make the model");
   CANDOR_ASSIGN(const std::string text, ReadFile(folder + "/config.json"));
-  const nlohmann::json config = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json config = BracketDepth(text) > kMaxJsonDepth ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
   if (!config.is_object()) return Fail(ErrorCode::kInvalidInput, "is not a JSON object", folder + "/config.json");
   const auto number = [&](const char* key, int64_t otherwise) {
     const auto at = config.find(key);

@@ -42,8 +42,13 @@ Result<std::vector<SubmittedJob>> ReadSubmitted(const RunDir& run) {
   CANDOR_ASSIGN(const std::string text, ReadFile(ListPath(run), size_t{1} << 20));
   const json list = json::parse(text, nullptr, false);
   if (!list.is_array()) return Fail(ErrorCode::kInvalidInput, "this is no list of jobs", ListPath(run), "remove it and submit again");
-  for (const json& one : list)
-    if (one.is_object()) jobs.push_back({one.value("role", ""), one.value("id", ""), one.value("file", "")});
+  for (const json& one : list) {
+    const auto text_of = [&](const char* key) { return one.is_object() && one.contains(key) && one[key].is_string(); };
+    if (!text_of("role") || !text_of("id") || !text_of("file"))
+      return Fail(ErrorCode::kInvalidInput, fmt::format("job {} of the list has no role, id and file", jobs.size() + 1), ListPath(run),
+                  "remove it and submit again");
+    jobs.push_back({one["role"].get<std::string>(), one["id"].get<std::string>(), one["file"].get<std::string>()});
+  }
   return jobs;
 }
 

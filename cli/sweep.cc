@@ -57,7 +57,7 @@ class Sweep {
  private:
   Status RunPoint(size_t i);
   void ShowProgress(size_t i, bool done) const;
-  void ReadSeconds();
+  std::string Sheet() const;
   Status Write();
 
   SweepArguments arguments_;
@@ -91,18 +91,9 @@ Status Sweep::Prepare() {
     if (!fine) return Fail(fine.error().code, point.name + ": " + fine.error().what, fine.error().where, fine.error().fix);
     recipes_.push_back(std::move(*recipe));
   }
-  ReadSeconds();
+  if (const auto before = ReadFile(folder_ + "/sweep.json"); before)  // what earlier sessions of this sweep measured
+    ReadSeconds(nlohmann::json::parse(*before, nullptr, false), points_);
   return {};
-}
-
-// What earlier sessions of this sweep measured.
-void Sweep::ReadSeconds() {
-  const auto text = ReadFile(folder_ + "/sweep.json");
-  const nlohmann::json before = text ? nlohmann::json::parse(*text, nullptr, false) : nlohmann::json();
-  if (!before.is_object() || !before.contains("points")) return;
-  for (const nlohmann::json& one : before["points"])
-    for (SweepPoint& point : points_)
-      if (one.value("name", "") == point.name) point.seconds = one.value("seconds", 0.0);
 }
 
 Status Sweep::PrintPlan() const {
@@ -195,16 +186,19 @@ Status Sweep::RunAll() {
   return {};
 }
 
+// A log's last words may be no UTF-8.
+std::string Sweep::Sheet() const { return SweepJson(title_, points_).dump(1, ' ', false, nlohmann::json::error_handler_t::replace); }
+
 Status Sweep::Write() {
   MarkPareto(points_);
-  CANDOR_TRY(WriteFileAtomic(folder_ + "/sweep.json", SweepJson(title_, points_).dump(1) + "\n"));
+  CANDOR_TRY(WriteFileAtomic(folder_ + "/sweep.json", Sheet() + "\n"));
   return WriteFileAtomic(folder_ + "/sweep.html", SweepHtml(title_, points_));
 }
 
 Status Sweep::Show() {
   CANDOR_TRY(Write());
   if (arguments_.json)
-    std::printf("%s\n", SweepJson(title_, points_).dump(1).c_str());
+    std::printf("%s\n", Sheet().c_str());
   else
     std::printf("%s\npicture: %s/sweep.html\n", SweepText(points_).c_str(), folder_.c_str());
   for (const SweepPoint& point : points_)

@@ -26,7 +26,9 @@ Status CheckNotFailed(const RunDir& run) {
   const Result<std::string> text = ReadFile(FailurePath(run), size_t{1} << 20);
   if (!text) return {};
   const json body = json::parse(*text, nullptr, false);
-  return Fail(ErrorCode::kUnavailable, "the learners have failed: " + (body.is_object() ? body.value("why", "") : *text), FailurePath(run),
+  const bool told = body.is_object() && body.contains("why") && body["why"].is_string();
+  const std::string why = told ? body["why"].get<std::string>() : *text;
+  return Fail(ErrorCode::kUnavailable, "the learners have failed: " + why, FailurePath(run),
               "mend the cause and submit the run again with --resume");
 }
 

@@ -11,14 +11,16 @@ namespace candor {
 
 namespace {
 
-// Without the port, in lower case.
+// Without the port, which is a number, in lower case.
 std::string HostWithoutPort(std::string host) {
-  if (const size_t colon = host.rfind(':'); colon != std::string::npos && host.find(']', colon) == std::string::npos) host.resize(colon);
+  const size_t colon = host.rfind(':');
+  if (colon != std::string::npos && host.find_first_not_of("0123456789", colon + 1) == std::string::npos) host.resize(colon);
   std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return host;
 }
 
 bool IsIpAddress(std::string host) {
+  if (host.find('\0') != std::string::npos) return false;  // inet_pton would read up to it
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   in6_addr ignored{};
   return ::inet_pton(AF_INET, host.c_str(), &ignored) == 1 || ::inet_pton(AF_INET6, host.c_str(), &ignored) == 1;

@@ -39,6 +39,8 @@ void OptionTable::StringList(std::string key, std::vector<std::string>* target, 
 
 std::string NearestName(std::string_view name, const std::vector<std::string>& known) {
   std::string best;
+  constexpr size_t kMaxMisspelt = 200;  // a stranger's name may be megabytes; the distance takes the product of both lengths
+  if (name.size() > kMaxMisspelt) return best;
   size_t best_distance = std::max<size_t>(2, name.size() / 2) + 1;
   for (const std::string& candidate : known) {
     std::vector<size_t> row(candidate.size() + 1);

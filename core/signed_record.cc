@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
+#include "core/json_depth.h"
 
 namespace candor {
 
@@ -39,7 +40,8 @@ Status WriteSignedRecord(const std::string& path, const std::string& purpose, co
 
 Result<std::string> ReadSignedRecord(const std::string& path, const std::string& purpose, const RunKeys& keys) {
   CANDOR_ASSIGN(const std::string text, ReadFile(path, kMaxBytes));
-  const nlohmann::json whole = nlohmann::json::parse(text, nullptr, false);
+  const bool deep = BracketDepth(text) > kMaxJsonDepth;  // it is printed again before its code is known to fit
+  const nlohmann::json whole = deep ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
   const bool shaped =
       whole.is_object() && whole.contains("record") && whole["record"].is_object() && whole.contains("mac") && whole["mac"].is_string();
   if (!shaped) return Fail(ErrorCode::kUnauthorized, "this is no signed record", path, "remove it; the run writes its own when it is done");

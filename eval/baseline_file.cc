@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
+#include "core/json_depth.h"
 
 namespace candor {
 
@@ -22,10 +23,12 @@ tl::unexpected<Error> CannotWrite(const std::string& path) {
   return Fail(ErrorCode::kIo, std::string("cannot write: ") + std::strerror(errno), path);
 }
 
+std::string PrintedRow(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
 std::string Without(Json row, const std::string& field) {
   row.erase(field);
   row.erase(kMadeBy);
-  return row.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return PrintedRow(row);
 }
 
 }  // namespace
@@ -61,13 +64,14 @@ Status BaselineFile::CheckLine(const std::string& line, const DataRow& row) {
   const auto refuse = [&](const std::string& what) {
     return Fail(ErrorCode::kInvalidInput, what, fmt::format("{}:{}", Part(), done_ + 1), "remove it to begin anew, or take another --out");
   };
+  if (BracketDepth(line) > kMaxJsonDepth || MostKeys(line) > kMaxJsonKeys)
+    return refuse("the line is nested too deeply, or has too many keys");
   const Json json = Json::parse(line, nullptr, false);
   const Json source = Json::parse(row.json, nullptr, false);
   if (!json.is_object() || !json.contains(settings_.field) || !json[settings_.field].is_array())
     return refuse(fmt::format("the line holds no list \"{}\"", settings_.field));
-  const Json by = json.value(kMadeBy, Json());
-  if (by != Json(settings_.by))
-    return refuse(fmt::format("it was begun with other settings: {} then, {} now", by.dump(), Json(settings_.by).dump()));
+  const std::string then = PrintedRow(json.value(kMadeBy, Json())), now = PrintedRow(Json(settings_.by));  // a path may be no UTF-8
+  if (then != now) return refuse(fmt::format("it was begun with other settings: {} then, {} now", then, now));
   if (Without(json, settings_.field) != Without(source, settings_.field))
     return refuse(fmt::format("the line is not of the row at {}", row.where));
   std::vector<double> scores;
@@ -90,7 +94,7 @@ Status BaselineFile::Append(const DataRow& row, const std::vector<double>& score
   if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "the row is no JSON object", row.where);
   json[settings_.field] = scores;
   json[kMadeBy] = settings_.by;
-  const std::string line = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string line = PrintedRow(json) + "\n";
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() || std::fflush(file_.get()) != 0) return CannotWrite(Part());
   Count(scores);
   ++done_;

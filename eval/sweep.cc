@@ -60,9 +60,19 @@ void ReadFigures(const json& summary, SweepPoint& point) {
   const char* moment = summary.contains("after") ? "after" : "before";
   if (!summary.is_object() || !summary.contains(moment) || !summary[moment].contains("held_out")) return;
   const json& numbers = summary[moment]["held_out"];
-  point.questions = numbers.value("n", int64_t{0});
+  if (!numbers.is_object()) return;
+  if (const auto n = numbers.find("n"); n != numbers.end() && n->is_number_integer()) point.questions = n->get<int64_t>();
   point.accuracy = FigureOf(numbers, "accuracy"), point.brier = FigureOf(numbers, "brier");
   point.ece = FigureOf(numbers, "ece"), point.auroc = FigureOf(numbers, "auroc");
+}
+
+void ReadSeconds(const json& sheet, std::vector<SweepPoint>& points) {
+  if (!sheet.is_object() || !sheet.contains("points")) return;
+  for (const json& one : sheet["points"]) {
+    if (!one.is_object() || !one.contains("name") || !one.contains("seconds") || !one["seconds"].is_number()) continue;
+    for (SweepPoint& point : points)
+      if (one["name"] == point.name) point.seconds = one["seconds"].get<double>();
+  }
 }
 
 void MarkPareto(std::vector<SweepPoint>& points) {

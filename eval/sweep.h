@@ -32,6 +32,8 @@ struct SweepPoint {
 
 // Fills the figures from a run's summary.json: after RL, or before it where the recipe has none.
 void ReadFigures(const nlohmann::json& summary, SweepPoint& point);
+// Seconds of the points that an earlier sweep.json names; what is no such file tells nothing.
+void ReadSeconds(const nlohmann::json& sheet, std::vector<SweepPoint>& points);
 // A point is on the front unless another one with figures has at least its accuracy and at most its Brier score, and one of the two better.
 void MarkPareto(std::vector<SweepPoint>& points);
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
+#include "core/json_depth.h"
 #include "model/family.h"
 #include "model/read_confidence_script.h"
 
@@ -163,6 +164,8 @@ std::string ConfidenceJson(const ConfidenceSpec& spec) {
 }
 
 Result<ConfidenceSpec> ParseConfidenceJson(const std::string& text, const std::string& where) {
+  if (BracketDepth(text) > kMaxJsonDepth || MostKeys(text) > kMaxJsonKeys)
+    return Fail(ErrorCode::kInvalidInput, "nested too deeply, or too many keys", where, "export the model again");
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return Fail(ErrorCode::kInvalidInput, "not a JSON object", where, "export the model again");
   ConfidenceSpec spec;

@@ -193,6 +193,7 @@ Result<RewardHeads> ParseRewardHeads(const std::string& text, const std::string&
     return Fail(ErrorCode::kInvalidInput, what, where, "make it anew with candor train-rm");
   };
   const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return bad("not a reward model's heads: no JSON object");
   RewardHeads heads;
   try {
     json.at("feature_mean").get_to(heads.feature_mean), json.at("feature_scale").get_to(heads.feature_scale);

@@ -16,6 +16,7 @@ using text::RustBytes;
 using text::RustIds;
 using text::RustStatus;
 using Json = nlohmann::ordered_json;
+using FileJson = nlohmann::json;
 
 constexpr size_t kMaxTemplateBytes = size_t{4} << 20;  // published templates are below 50 kB
 
@@ -30,7 +31,7 @@ constexpr const char* kDefaultSource = R"({%- for message in messages -%}
 )";
 
 // The tokens that templates may name. transformers gives a template every entry of its special tokens map, as text.
-void CollectSpecialTokens(const Json& config, Json& tokens) {
+void CollectSpecialTokens(const FileJson& config, FileJson& tokens) {
   for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
     const auto it = config.find(key);
     if (tokens.contains(key) || it == config.end()) continue;
@@ -40,18 +41,20 @@ void CollectSpecialTokens(const Json& config, Json& tokens) {
 }
 
 // "chat_template" of a config: text, or a list of {"name", "template"} of which "default" counts. "" where there is none.
-Result<std::string> TemplateOfConfig(const Json& config, const std::string& where) {
+Result<std::string> TemplateOfConfig(const FileJson& config, const std::string& where) {
   const auto it = config.find("chat_template");
   if (it == config.end() || it->is_null()) return std::string();
   if (it->is_string()) return it->get<std::string>();
   std::string names;
   if (it->is_array()) {
-    for (const Json& entry : *it) {
+    for (const FileJson& entry : *it) {
       if (!entry.is_object() || !entry.contains("name") || !entry.contains("template")) continue;
       if (entry["name"] == "default" && entry["template"].is_string()) return entry["template"].get<std::string>();
       names += (names.empty() ? "" : ", ") + entry["name"].dump();
     }
   }
+  constexpr size_t kMaxNames = 200;
+  if (names.size() > kMaxNames) names = names.substr(0, kMaxNames) + "...";
   return Fail(ErrorCode::kInvalidInput,
               "chat_template has no template named \"default\"" + (names.empty() ? "" : " (it has " + names + ")"), where,
               "write the one to use into chat_template.jinja beside it");
@@ -106,9 +109,9 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& path) {
     return FromSource(std::move(source), path);
   }
   const std::string config_file = path + "/tokenizer_config.json";
-  CANDOR_ASSIGN(const Json config, ReadOptionalObject<Json>(config_file));
-  CANDOR_ASSIGN(const Json token_map, ReadOptionalObject<Json>(path + "/special_tokens_map.json"));
-  Json tokens = Json::object();
+  CANDOR_ASSIGN(const FileJson config, ReadOptionalObject<FileJson>(config_file));
+  CANDOR_ASSIGN(const FileJson token_map, ReadOptionalObject<FileJson>(path + "/special_tokens_map.json"));
+  FileJson tokens = FileJson::object();
   CollectSpecialTokens(config, tokens);
   CollectSpecialTokens(token_map, tokens);
 
@@ -119,7 +122,7 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& path) {
     return FromSource(std::move(source), name, tokens.dump());
   }
   name = path + "/chat_template.json";
-  CANDOR_ASSIGN(const Json processor, ReadOptionalObject<Json>(name));
+  CANDOR_ASSIGN(const FileJson processor, ReadOptionalObject<FileJson>(name));
   CANDOR_ASSIGN(source, TemplateOfConfig(processor, name));
   if (source.empty()) {
     name = config_file;

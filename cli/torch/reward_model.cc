@@ -40,7 +40,7 @@ DataRow RowOf(const RewardJson& request) {
   DataRow row;
   if (const RewardJson given = request.value("row", RewardJson()); given.is_object())
     if (auto parsed = ParseRow(given.dump(), "the request's row", {}, {})) return std::move(*parsed);
-  row.prompt = request.value("prompt", "");
+  if (const RewardJson prompt = request.value("prompt", RewardJson()); prompt.is_string()) row.prompt = prompt.get<std::string>();
   return row;
 }
 
@@ -78,7 +78,7 @@ Status ServeRewardModel(const RewardModelArguments& a) {
   for (std::string line; std::getline(std::cin, line);) {
     const RewardJson request = BracketDepth(line) > kMaxJsonDepth ? RewardJson() : RewardJson::parse(line, nullptr, false);
     if (!request.is_object()) return Fail(ErrorCode::kInvalidInput, "a request is not a JSON object", line.substr(0, 80));
-    RewardJson reply = {{"id", request.value("id", "")}};
+    RewardJson reply = {{"id", request.value("id", RewardJson(""))}};
     if (auto rewards = RewardsOf(trunk, heads, request))
       reply["rewards"] = std::move(*rewards);
     else

@@ -181,7 +181,11 @@ static Result<JudgeFile> FromSource(const RecipeSource& source, const std::strin
   WrittenJudge written;
   OptionTable table;
   Declare(table, written);
-  CANDOR_TRY(source.Bind(table));
+  if (Status bound = source.Bind(table); !bound) {  // what is missing stands nowhere
+    Error error = bound.error();
+    if (error.where.empty()) error.where = path;
+    return Fail(std::move(error));
+  }
   JudgeFile file;
   file.path = path, file.about = written.about, file.system = written.system, file.user = written.user;
   for (const JudgeKind kind : {JudgeKind::kPointwise, JudgeKind::kPairwise, JudgeKind::kSteps, JudgeKind::kMeta})

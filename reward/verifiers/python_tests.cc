@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
+#include "core/json_depth.h"
 #include "reward/verifiers/command_verifier.h"
 #include "reward/verifiers/failure_log.h"
 #include "reward/verifiers/normalise.h"
@@ -55,11 +56,7 @@ class PythonTests final : public Verifier {
     // What the code did to itself (time, memory) is its own failure; that the sandbox failed is not, and ProbeSandbox has seen it work.
     if (!line && line.error().code == ErrorCode::kUnavailable) return BinaryVerdict(false, line.error().what);
     if (!line) return Fail(line.error());
-    const Json said = Json::parse(*line, nullptr, false);
-    if (!said.is_object() || said.value("nonce", Json()) != nonce || !said.value("pass", Json()).is_boolean())
-      return Fail(ErrorCode::kInvalidInput, "the judge's line is no verdict of this run", "sandbox");
-    const Json why = said.value("why", Json());
-    return BinaryVerdict(said["pass"].get<bool>(), why.is_string() ? why.get<std::string>() : "");
+    return ReadTestVerdict(*line, nonce);
   }
 
   Result<std::string> Run(const std::string& question) const {
@@ -83,6 +80,15 @@ class PythonTests final : public Verifier {
 };
 
 }  // namespace
+
+Result<Verdict> ReadTestVerdict(std::string_view line, const std::string& nonce) {
+  const auto no_verdict = [] { return Fail(ErrorCode::kInvalidInput, "the judge's line is no verdict of this run", "sandbox"); };
+  if (BracketDepth(line) > kMaxJsonDepth) return no_verdict();  // JSON that nests deeply is copied deeply
+  const Json said = Json::parse(line, nullptr, false);
+  if (!said.is_object() || said.value("nonce", Json()) != nonce || !said.value("pass", Json()).is_boolean()) return no_verdict();
+  const Json why = said.value("why", Json());
+  return BinaryVerdict(said["pass"].get<bool>(), why.is_string() ? why.get<std::string>() : "");
+}
 
 std::string CodeOf(std::string_view text) {
   constexpr std::string_view kFence = "```";

@@ -10,6 +10,9 @@ namespace candor {
 // Errors: sandbox = "bwrap" where it does not work, scripts that are not found.
 Result<std::unique_ptr<Verifier>> MakePythonTestsVerifier(const VerifierOptions& options);
 
+// What the sandbox says of the code, in one line; the code itself may have written it. kInvalidInput: not the line with this run's nonce.
+Result<Verdict> ReadTestVerdict(std::string_view line, const std::string& nonce);
+
 // The code of an answer.
 std::string CodeOf(std::string_view text);
 

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -19,6 +20,7 @@
 #include <utility>
 
 #include "core/fs.h"
+#include "reward/verifiers/syscall_filter.h"
 
 namespace candor {
 
@@ -56,8 +58,20 @@ Status OpenPipe(Fd& read, Fd& write) {
   return {};
 }
 
-std::vector<std::string> BwrapWords() {
+// A file that holds the filter, for one bwrap: it reads it to the end.
+Result<Fd> OpenFilter() {
+  const std::string filter = SyscallFilter();
+  Fd file(::memfd_create("filter", MFD_CLOEXEC));
+  if (file.get() < 0 || ::write(file.get(), filter.data(), filter.size()) != static_cast<ssize_t>(filter.size()) ||
+      ::lseek(file.get(), 0, SEEK_SET) != 0)
+    return Fail(ErrorCode::kIo, std::string("cannot hand over the system call filter: ") + std::strerror(errno));
+  return file;
+}
+
+std::vector<std::string> BwrapWords(size_t filter_fd) {
   std::vector<std::string> words = {"bwrap",
+                                    "--seccomp",
+                                    std::to_string(filter_fd),
                                     "--unshare-all",
                                     "--unshare-user",
                                     "--disable-userns",
@@ -208,11 +222,15 @@ uid_t OwnUser() {
   return kFirstUser + static_cast<uid_t>(::getpid() % 65536) * 1024 + next++ % 1024;
 }
 
-std::vector<std::string> Words(const SandboxSetup& setup, const std::string& script, const std::string& argument) {
-  std::vector<std::string> words = setup.isolated ? BwrapWords() : std::vector<std::string>{};
+// Python with this script; `fds[i]` becomes its descriptor i.
+Status StartScript(const SandboxSetup& setup, const SandboxLimits& limits, const std::string& script, const std::string& argument,
+                   std::vector<int> fds, Process& process) {
+  CANDOR_ASSIGN(const Fd filter, OpenFilter());
+  std::vector<std::string> words = setup.isolated ? BwrapWords(fds.size()) : std::vector<std::string>{};
   words.insert(words.end(), {setup.python, "-I", "-S", "-c", script});
   if (!argument.empty()) words.push_back(argument);
-  return words;
+  if (setup.isolated) fds.push_back(filter.get());
+  return process.Start(std::move(words), fds, limits, setup.isolated ? OwnUser() : 0);
 }
 
 // Writes the request, reads the verdict's line, watches time and memory.
@@ -258,13 +276,12 @@ Result<std::string> RunSandboxed(const SandboxSetup& setup, const std::string& r
   CANDOR_TRY(OpenPipe(reply_read, reply_write));
   const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   Process server, tester;
-  CANDOR_TRY(server.Start(Words(setup, setup.server_script, std::to_string(setup.isolated ? setup.limits.processes : 0)),
-                          {ask_read.get(), reply_write.get(), null.get()}, setup.limits, setup.isolated ? OwnUser() : 0));
+  CANDOR_TRY(StartScript(setup, setup.limits, setup.server_script, std::to_string(setup.isolated ? setup.limits.processes : 0),
+                         {ask_read.get(), reply_write.get(), null.get()}, server));
   SandboxLimits judge = setup.limits;
   judge.memory_mb += 512;  // it holds what the code returns
-  CANDOR_TRY(tester.Start(Words(setup, setup.tester_script, ""),
-                          {request_read.get(), verdict_write.get(), null.get(), ask_write.get(), reply_read.get()}, judge,
-                          setup.isolated ? OwnUser() : 0));
+  CANDOR_TRY(StartScript(setup, judge, setup.tester_script, "",
+                         {request_read.get(), verdict_write.get(), null.get(), ask_write.get(), reply_read.get()}, tester));
   for (Fd* given : {&request_read, &verdict_write, &ask_read, &ask_write, &reply_read, &reply_write}) given->Close();
   return Converse(setup, request, std::move(request_write), verdict_read, server);
 }
@@ -274,9 +291,7 @@ Status ProbeSandbox(const SandboxSetup& setup) {
   CANDOR_TRY(OpenPipe(out_read, out_write));
   const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   Process probe;
-  std::vector<std::string> words = setup.isolated ? BwrapWords() : std::vector<std::string>{};
-  words.insert(words.end(), {setup.python, "-I", "-S", "-c", "print('ready')"});
-  CANDOR_TRY(probe.Start(words, {null.get(), out_write.get(), out_write.get()}, setup.limits, setup.isolated ? OwnUser() : 0));
+  CANDOR_TRY(StartScript(setup, setup.limits, "print('ready')", "", {null.get(), out_write.get(), out_write.get()}, probe));
   out_write.Close();
   std::string said;
   char buffer[512];

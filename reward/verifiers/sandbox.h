@@ -2,9 +2,10 @@
 // words to us come through a pipe that the code's process does not have, with a nonce of this run.
 //
 // bwrap gives each of them a user, pid, network, mount, ipc and uts namespace of its own: read-only system folders, an empty /tmp of 16
-// MiB, no network, no environment, no capabilities, no further user namespaces. Limits: time, memory (each process's address space, and the
-// sum of what all of them hold, looked at every 50 ms), processes, size of a file. As root the sandbox runs under a user id of its own,
-// since root is exempt from the limit of processes. Thread rule: any thread, one pair per call; the calling thread waits.
+// MiB, no network, no environment, no capabilities, no further user namespaces, no system calls that syscall_filter.h names. Limits: time,
+// memory (each process's address space, and the sum of what all of them hold, looked at every 50 ms), processes, size of a file. As root
+// the sandbox runs under a user id of its own, since root is exempt from the limit of processes. Thread rule: any thread, one pair per
+// call; the calling thread waits.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,9 +1,5 @@
 // Files that other machines or earlier lives wrote: safetensors, spooled groups, listed files of a manifest, run keys, addresses.
-#include <unistd.h>
-
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "core/fs.h"
 #include "core/rendezvous.h"
@@ -21,27 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 void Refused(const Error& error) { Promise(!error.what.empty() && !error.where.empty(), "a refusal says why and where"); }
-
-// A folder that is emptied for each try and gone with the process.
-const std::string& Folder() {
-  static const struct Owner {
-    Owner() {
-      std::string name = (fs::temp_directory_path() / "candor-fuzz-XXXXXX").string();
-      Promise(::mkdtemp(name.data()) != nullptr, "a temporary folder");
-      path = name;
-    }
-    ~Owner() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-    std::string path;
-  } owner;
-  return owner.path;
-}
-
-void Write(const std::string& path, std::string_view bytes) {
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
 
 void RunSafetensors(std::string_view bytes) {
   Result<std::vector<TensorEntry>> index = ParseSafetensorsIndex(bytes, "model.safetensors");

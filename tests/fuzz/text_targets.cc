@@ -61,7 +61,8 @@ std::vector<std::string> RecipeSeeds() {
       "[run]\nname = \"a\"\nmodel = \"m\"\nseed = 3\n[data]\n[[data.train]]\npath = \"p\"\nweight = 0.5\n",
       "[[objective]]\nchannel = \"accuracy + brier\"\nsegment = \"all\"\nweight = 1.0\n[[verifier]]\nname = \"v\"\nkind = \"numeric\"\n",
       "reward.threads = 4\nformat.tags = ['think', \"answer\"]\n[coordinator]\nlisten = '''tcp://127.0.0.1:0'''\nstaleness = 0x1\n",
-      "[trainer]\nlr = 1e-5\nsteps = 1_000\n# comment\n[[eval]]\nname = \"e\"\npath = \"x\"\n"};
+      "[trainer]\nlr = 1e-5\nsteps = 1_000\n# comment\n[[eval]]\nname = \"e\"\npath = \"x\"\n",
+      "\xc3\x9bsk = 1\nname = \"a\" \xc3\xa9\n"};  // letters outside strings once led toml++ to code that is not there
 }
 
 void RunTags(std::string_view bytes) {

@@ -4,12 +4,15 @@ import json
 import pathlib
 
 import binary_cases
+import service_cases
 
 CHECK = "check FILE"
 ROWS = "verifier test --kind exact_match --rows FILE"
 CALIBRATION = "calibration FILE --replicates 0"
 TOKENIZE = "tokenize MODEL FILE"  # FILE is a rows file, the model is sound
 TOKENIZER = "tokenize DIR ROWS"  # FILE is DIR/tokenizer.json, the rows are sound
+CONFIG = "tokenize DIR CHAT"  # FILE is DIR/tokenizer_config.json
+SLURM = "submit recipes/tiny.toml slurm.template=FILE --dry-run"
 TEMPLATE = "tokenize DIR CHAT"  # FILE is DIR/chat_template.jinja
 
 
@@ -40,6 +43,8 @@ def recipes(root):
     yield "no_key", b"= 3\n"
     yield "two_equals", b"seed == 3\n"
     yield "bare_word", b"dtype = fp32\n"
+    yield "letter_beyond_ascii", "\u00dbsk = 1\n".encode()
+    yield "letter_behind_a_value", 'name = "a" \u00e9\n'.encode()
     yield "bad_escape", b'name = "\\q"\n'
     yield "lone_surrogate", b'name = "\\ud800"\n'
     yield "huge_integer", b"seed = 99999999999999999999999\n"
@@ -230,6 +235,26 @@ def all_cases(root):
         ("verifier", "driver verifier", "{}.json", binary_cases.replies()),
         ("keys", "driver keys", "keys/rollout.key", binary_cases.keys()),
         ("endpoint", "driver endpoint", "endpoint.3", binary_cases.endpoints()),
+        ("curriculum", CHECK, "{}.toml", service_cases.curricula(root)),
+        ("judge_file", "driver judge_file", "{}.toml", service_cases.judge_files()),
+        ("judge_reply", "driver judge_reply", "{}.json", service_cases.judge_replies()),
+        ("gold", "driver gold", "{}.jsonl", service_cases.gold_rows()),
+        ("pairs", "driver pairs", "{}.jsonl", service_cases.pair_rows()),
+        ("verdict", "driver verdict", "{}.json", service_cases.test_verdicts()),
+        ("heads", "driver heads", "heads.json", service_cases.reward_heads()),
+        ("baseline", "driver baseline", "{}.jsonl.part", service_cases.baselines()),
+        ("answers", "driver answers", "{}.jsonl", service_cases.answers()),
+        ("chances", "driver chances", "{}.jsonl", service_cases.chances()),
+        ("sweep", "driver sweep", "{}.txt", service_cases.sweeps()),
+        ("submitted", "driver submitted", "jobs/submitted.json", service_cases.submitted_jobs()),
+        ("signed", "driver signed", "done.json", service_cases.signed_records()),
+        ("chat", "driver chat", "{}.json", service_cases.chat_requests()),
+        ("completions", "driver completions", "{}.json", service_cases.completion_requests()),
+        ("tokenizer_config", CONFIG, "tokenizer_config.json", service_cases.tokenizer_configs()),
+        ("slurm_template", SLURM, "{}.sbatch", service_cases.slurm_templates()),
+        ("version", "driver version", "manifest.json", service_cases.versions()),
+        ("packing", "driver packing", "packing.json", service_cases.packings()),
+        ("checkpoint", "driver checkpoint", "manifest.json", service_cases.checkpoints()),
     ]
     for group, how, file_name, cases in groups:
         for name, data in cases:

@@ -6,19 +6,33 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <sstream>
 
 #include "calibration/sketch.h"
 #include "cli/command_line.h"
+#include "cli/slurm_client.h"
+#include "cli/sweep_points.h"
 #include "coordinator/ledger_record.h"
 #include "core/fs.h"
 #include "core/rendezvous.h"
+#include "core/signed_record.h"
 #include "core/transport.h"
+#include "eval/answers.h"
+#include "eval/baseline_file.h"
+#include "eval/truth.h"
 #include "model/config.h"
 #include "proto/messages.h"
+#include "reward/judges/judge_client.h"
+#include "reward/judges/judge_trial.h"
+#include "reward/reward_heads.h"
 #include "reward/spool.h"
 #include "reward/verifiers/json_protocol.h"
+#include "reward/verifiers/python_tests.h"
+#include "serve/request.h"
 #include "text/safetensors_header.h"
+#include "trainer/checkpoint_manifest.h"
 #include "trainer/file_list.h"
+#include "weights/manifest.h"
 
 namespace candor {
 namespace {
@@ -48,6 +62,37 @@ Status ReadSpool(const std::string& path) {
   return {};
 }
 
+Status ReadServed(Endpoint endpoint, const std::string& path) {
+  const ApiResult<ServedRequest> request = ReadRequest(endpoint, *ReadFile(path));
+  if (request) return {};
+  return Fail(ErrorCode::kInvalidInput, request.error().message,
+              path + (request.error().param.empty() ? "" : ": ") + request.error().param);
+}
+
+Status ReadGold(const std::string& path, bool pairs) {
+  const std::vector<std::string> tags = {"answer", "confidence"};
+  CANDOR_ASSIGN(const TagFormat format, TagFormat::From(tags, "verbal"));
+  return Outcome(ReadGoldSet(path, format, pairs));
+}
+
+// PATH is that of a file that is still growing, NAME.part.
+Status ReadBaselinePart(const std::string& path) {
+  DataSet rows;
+  rows.rows.resize(2);
+  for (size_t i = 0; i < 2; ++i)
+    rows.rows[i].json = R"({"id": "r0", "prompt": "p"})", rows.rows[i].where = "rows.jsonl:" + std::to_string(i + 1);
+  return Outcome(BaselineFile::Open(path.substr(0, path.rfind(".part")), {"scores", "m k=2"}, rows));
+}
+
+// One argument of `candor sweep` a line.
+Status ReadSweep(const std::string& path) {
+  std::istringstream lines(*ReadFile(path));
+  std::vector<std::string> arguments;
+  for (std::string line; std::getline(lines, line);) arguments.push_back(line);
+  CANDOR_ASSIGN(const cli::SweepPlan plan, cli::PlanSweep(arguments));
+  return Outcome(cli::PointsOf(plan, "runs/sweep"));
+}
+
 int Run(const std::string& kind, const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
   const auto bytes = [&] { return *ReadFile(path); };
@@ -63,6 +108,23 @@ int Run(const std::string& kind, const std::string& path) {
       {"verifier", [&] { return At(path, DecodeGradeReply(bytes(), "1/0#1")); }},
       {"keys", [&] { return Outcome(ReadRunKeys(std::filesystem::path(folder).parent_path().string())); }},
       {"endpoint", [&] { return Outcome(FindCoordinator(folder)); }},
+      {"judge_file", [&] { return Outcome(ReadJudgeFile(path)); }},
+      {"judge_reply", [&] { return At(path, ReadChatReply(bytes())); }},
+      {"gold", [&] { return ReadGold(path, false); }},
+      {"pairs", [&] { return ReadGold(path, true); }},
+      {"verdict", [&] { return At(path, ReadTestVerdict(bytes(), "nonce")); }},
+      {"heads", [&] { return Outcome(ParseRewardHeads(bytes(), path)); }},
+      {"baseline", [&] { return ReadBaselinePart(path); }},
+      {"answers", [&] { return Outcome(ReadAnswers(path)); }},
+      {"chances", [&] { return Outcome(ReadChances(path)); }},
+      {"sweep", [&] { return ReadSweep(path); }},
+      {"submitted", [&] { return Outcome(cli::ReadSubmitted({std::filesystem::path(folder).parent_path().string()})); }},
+      {"signed", [&] { return Outcome(ReadSignedRecord(path, "run done", *MakeRunKeys())); }},
+      {"chat", [&] { return ReadServed(Endpoint::kChat, path); }},
+      {"completions", [&] { return ReadServed(Endpoint::kCompletions, path); }},
+      {"version", [&] { return Outcome(ParseVersionManifest(bytes(), path)); }},
+      {"packing", [&] { return Outcome(ParsePacking(bytes(), path)); }},
+      {"checkpoint", [&] { return At(path, ParseCheckpointManifest(bytes(), path)); }},
   };
   const auto found = kinds.find(kind);
   if (found == kinds.end()) return std::fprintf(stderr, "malformed_driver: no kind %s\n", kind.c_str()), 2;

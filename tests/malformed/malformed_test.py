@@ -23,7 +23,8 @@ def words(how, path, places, candor, driver):
     if how.startswith("driver "):
         return [driver, how.split()[1], str(path)]
     replaced = {"FILE": str(path), "DIR": str(path.parent), **places}
-    return [candor] + [replaced.get(word, word) for word in how.split()]
+    key = lambda word: word[: word.find("=") + 1]  # noqa: E731: of an override
+    return [candor] + [key(word) + replaced.get(word[len(key(word)) :], word[len(key(word)) :]) for word in how.split()]
 
 
 def run(argv, out_path, root):
@@ -55,7 +56,7 @@ def prepare(work, group, name, file_name, data):
         for role in ("coordinator", "reward", "trainer", "observer"):
             shutil.copy(work / "good_keys" / f"{role}.key", path.parent / f"{role}.key")
         shutil.copy(work / "good_keys" / "token", path.parent / "token")
-    if group == "template":
+    if group in ("template", "tokenizer_config"):
         shutil.copy(work / "model" / "tokenizer.json", folder / "tokenizer.json")
     return path
 

@@ -127,6 +127,36 @@ std::vector<Try> Escapes() {
   };
 }
 
+// What seccomp refuses (reward/verifiers/syscall_filter.h): each call by its number on x86-64.
+std::vector<Try> KernelCalls() {
+  const auto calls = [](const std::string& arguments) {
+    return "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nlibc.syscall.restype = ctypes.c_long\ndef solve():\n    b = "
+           "ctypes.create_string_buffer(256)\n    return 'escaped' if libc.syscall(" +
+           arguments + ") >= 0 else 'no'";
+  };
+  const auto opens = [](const std::string& family) {
+    return "import socket\ndef solve():\n    socket.socket(" + family + ", socket.SOCK_RAW)\n    return 'escaped'";
+  };
+  return {{"is traced by its parent", calls("101, 0, 0, 0, 0")},
+          {"traces init", calls("101, 16, 1, 0, 0")},
+          {"reads init's memory", calls("310, 1, b, 1, b, 1, 0")},
+          {"adds a key", calls("248, b'user', b'k', b'v', 1, -3")},
+          {"asks for a keyring", calls("250, 0, -3, 1")},
+          {"io_uring", calls("425, 8, b")},
+          {"bpf", calls("321, 0, b, 72")},
+          {"perf events", calls("298, b, 0, -1, -1, 0")},
+          {"user faults", calls("323, 1")},
+          {"a name space by clone", calls("56, 0x10000011, 0, 0, 0, 0")},
+          {"a name space by clone3", calls("435, b, 88")},
+          {"another personality", calls("135, 0x0400000")},
+          {"reads the kernel's log", calls("103, 3, b, 100")},
+          {"a file's handle", calls("303, -100, b'/usr', b, b, 0")},
+          {"an x32 call", calls("0x40000000 + 39")},
+          {"a netlink socket", opens("socket.AF_NETLINK")},
+          {"a packet socket", opens("socket.AF_PACKET")},
+          {"a machine's socket", opens("socket.AF_VSOCK")}};
+}
+
 std::vector<Try> ReachesAndFloods() {
   const auto does = [](const std::string& body) {
     return "import os, sys, socket, ctypes, subprocess, signal, time\ndef solve():\n    " + body;
@@ -248,6 +278,7 @@ TEST_F(Sandbox, NothingGetsOutAndNothingIsForged) {
   };
   std::vector<Try> escapes = Escapes();
   for (Try& more : ReachesAndFloods()) escapes.push_back(std::move(more));
+  for (Try& more : KernelCalls()) escapes.push_back(std::move(more));
   for (const Try& attempt : escapes) one(attempt, "assert solve() == 'escaped'");
   const std::string number = std::to_string(::getpid() * 7919L + 1234567);
   for (const Try& attempt : Forgeries())
@@ -276,6 +307,11 @@ TEST(SandboxMissing, IsRefusedUnlessTheRecipeSaysSo) {
   const auto verifier = Make(options);
   EXPECT_EQ(Grade(*verifier, "def f(): return 1", "assert f() == 1").label, Label::kCorrect);
   EXPECT_EQ(Grade(*verifier, "def f(): return 2", "assert f() == 1").label, Label::kWrong);
+  size_t succeed = 0;  // what the filter refuses is allowed elsewhere
+  for (const Try& attempt : KernelCalls())
+    if (attempt.name == "another personality" || attempt.name == "a netlink socket")
+      succeed += Grade(*verifier, attempt.code, "assert solve() == 'escaped'").label == Label::kCorrect;
+  EXPECT_EQ(succeed, 2u);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace candor {
 namespace {
 constexpr int kTryMs = 2000;  // one question to one coordinator; then its address is looked up again
 constexpr int kPauseMs = 100;
+constexpr int64_t kIdleMs = 60'000;  // then a connection to a reward worker is closed; to open another costs milliseconds
 }  // namespace
 
 Status LearnerLink::Connect(int64_t deadline_ms) {
@@ -48,8 +49,16 @@ Result<MessageBody> LearnerLink::Exchange(const MessageBody& request, const std:
   return Fail(last);
 }
 
+// A reward worker that was started again has another address; the socket to the old one would try for ever.
+void GroupFetcher::ForgetIdle() {
+  const int64_t now_ms = setup_.clock->SteadyMs();
+  std::erase_if(peers_, [&](const auto& peer) { return now_ms - peer.second.used_ms > kIdleMs; });
+}
+
 Result<ScoredGroup> GroupFetcher::Fetch(const PlannedGroup& planned, int deadline_ms) {
+  ForgetIdle();
   Peer& peer = peers_[planned.reward_endpoint];
+  peer.used_ms = setup_.clock->SteadyMs();
   if (!peer.client) {
     CANDOR_ASSIGN(peer.client, setup_.transport->Connect(planned.reward_endpoint, Role::kTrainer, Role::kReward, kMaxPayloadBytes));
     peer.caller = std::make_unique<Caller>(*peer.client, setup_.run_id, setup_.worker, *setup_.clock);

@@ -55,7 +55,9 @@ class GroupFetcher {
   struct Peer {
     std::unique_ptr<MessageClient> client;
     std::unique_ptr<Caller> caller;
+    int64_t used_ms = 0;
   };
+  void ForgetIdle();
   LearnerLinkSetup setup_;
   std::map<std::string, Peer> peers_;
 };

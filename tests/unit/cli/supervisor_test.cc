@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "cli/hang_watch.h"
 #include "core/clock.h"
 #include "core/fs.h"
 
@@ -86,6 +87,19 @@ TEST_F(Supervise, StopsWithTheSignalThatTheChildUnderstands) {
   while (TailOfFile(supervisor.LogPath("child"), 1).find("up") == std::string::npos) ::usleep(10'000);
   supervisor.Stop(5000);
   EXPECT_NE(TailOfFile(supervisor.LogPath("child"), 1).find("usr1"), std::string::npos);
+}
+
+// A status of another version may hold other kinds of values: they count as nothing heard, and nobody falls over them.
+TEST(Silences, AreReadFromNumbersAlone) {
+  const auto heard = ReadSilences(R"({"members": [{"name": "rollout-0", "silent_s": 1.5, "joined_s": 20}, {"name": "a", "silent_s": "long"},
+    {"name": "b", "silent_s": 1e308, "joined_s": -5}, {"name": 3}, 4]})");
+  ASSERT_EQ(heard.size(), 3u);
+  EXPECT_EQ(heard.at("rollout-0").silent_ms, 1500);
+  EXPECT_EQ(heard.at("rollout-0").joined_ms_ago, 20'000);
+  EXPECT_EQ(heard.at("a").silent_ms, 0);
+  EXPECT_GT(heard.at("b").silent_ms, 1'000'000'000);
+  EXPECT_EQ(heard.at("b").joined_ms_ago, 0);
+  for (const char* text : {"", "[]", R"({"members": 3})", R"({"members": {"a": 1}})"}) EXPECT_TRUE(ReadSilences(text).empty()) << text;
 }
 
 }  // namespace

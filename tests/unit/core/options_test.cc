@@ -164,5 +164,22 @@ TEST(Recipe, ReferencePageNamesEveryKey) {
   for (const char* key : {"`name`", "`steps`", "`lr`", "`[[piece]]`", "`channel`", "1 to 1000 steps"}) EXPECT_THAT(page, HasSubstr(key));
 }
 
+// The distance to every known name takes time in proportion to both lengths, and a request may bring megabytes.
+TEST(NearestName, OfAVeryLongNameThereIsNone) {
+  EXPECT_EQ(NearestName("temprature", {"temperature", "top_p"}), "temperature");
+  EXPECT_EQ(NearestName(std::string(190, 'x') + "temperature", {std::string(190, 'x') + "temprature"}), "");
+  EXPECT_EQ(NearestName(std::string(3'000'000, 'x'), {"temperature"}), "");
+}
+
+// UBSan: such letters led toml++ to code that is not there.
+TEST(Recipe, LettersBeyondAsciiOutsideStringsAreRefusedByLine) {
+  for (const std::string text : {"\xc3\x9bsk = 1\n", "name = \"a\" \xc3\xa9\n", "a\xc4\x80 = 2\n", "\xe2\x80\x8b = 1\n"}) {
+    RecipeSource source;
+    const Status added = source.AddText(text, "recipe.toml");
+    ASSERT_FALSE(added) << text;
+    EXPECT_NE(added.error().where.find("recipe.toml:1"), std::string::npos) << added.error().where;
+  }
+}
+
 }  // namespace
 }  // namespace candor

@@ -80,5 +80,13 @@ TEST(Launch, OnlyALauncherMakesARank) {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_PROCID"}) ::unsetenv(name);
 }
 
+// It is printed again before its code is known to fit: nesting of a megabyte once used up the stack.
+TEST(SignedRecord, NestingIsRefusedBeforeItIsFollowed) {
+  const std::string path = Fresh("signed_deep") + "/done.json";
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  ASSERT_TRUE(WriteFileAtomic(path, R"({"mac": "", "record": {"a": )" + deep + "}}"));
+  EXPECT_EQ(ReadSignedRecord(path, "done", *MakeRunKeys()).error().code, ErrorCode::kUnauthorized);
+}
+
 }  // namespace
 }  // namespace candor

@@ -81,6 +81,18 @@ TEST_F(Baselines, OtherSettingsOtherRowsAndDamageAreRefusedByLine) {
   std::swap(rows_.rows[0], rows_.rows[1]);
   std::ofstream(path_ + ".part") << "not JSON\n";
   refused(Open(), "no list");
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  std::ofstream(path_ + ".part") << R"({"scores": [], "baseline_by": )" << deep << "}\n";
+  refused(Open(), "nested too deeply");
+}
+
+// A path that is no UTF-8 may stand in what a file was made by.
+TEST_F(Baselines, SettingsOfAnyBytesAreCompared) {
+  ASSERT_TRUE(Open("models/\xff")->Append(rows_.rows[0], {1.0}));
+  EXPECT_EQ(Open("models/\xff")->done(), 1u);
+  const auto other = Open("models/\xfe k=4");
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().what.find("other settings"), std::string::npos) << other.error().Message();
 }
 
 }  // namespace

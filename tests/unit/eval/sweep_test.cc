@@ -92,5 +92,22 @@ TEST(Sweep, ThePageHoldsEveryPointAndNothingFromOutside) {
   EXPECT_EQ(json["points"][2]["state"], "waiting");
 }
 
+// Damaged sheets and summaries once ended the process with an exception.
+TEST(Sweep, WhatIsNoSheetTellsNothing) {
+  std::vector<SweepPoint> points = {At("lr-1", .5, .2)};
+  for (const char* text :
+       {"[]", "3", R"({"points": 3})", R"({"points": [3, "lr-1"]})", R"({"points": [{"name": "lr-1", "seconds": "long"}]})",
+        R"({"points": [{"name": 3, "seconds": 1}]})", "not JSON"})
+    ReadSeconds(nlohmann::json::parse(text, nullptr, false), points);
+  EXPECT_EQ(points[0].seconds, 0.0);
+  ReadSeconds(nlohmann::json::parse(R"({"points": [{"name": "lr-1", "seconds": 2.5}]})"), points);
+  EXPECT_EQ(points[0].seconds, 2.5);
+  for (const char* text : {"[]", R"({"after": 3})", R"({"after": {"held_out": [1]}})", R"({"after": {"held_out": {"n": "many"}}})"}) {
+    SweepPoint point;
+    ReadFigures(nlohmann::json::parse(text), point);
+    EXPECT_EQ(point.questions, 0) << text;
+  }
+}
+
 }  // namespace
 }  // namespace candor

@@ -7,6 +7,7 @@
 #include "reward/verifiers/choice.h"
 #include "reward/verifiers/normalise.h"
 #include "reward/verifiers/numeric.h"
+#include "reward/verifiers/python_tests.h"
 #include "tests/unit/reward/testing.h"
 
 namespace candor {
@@ -137,6 +138,19 @@ TEST(Choice, LettersTextsAndIndicesMeanTheSame) {
   EXPECT_EQ(Grade("choice", Row({"C"}, R"({"q":1})"), "(c)"), Label::kCorrect);  // no choices: letters
   EXPECT_EQ(Grade("choice", Row({"C"}, R"({"q":1})"), "A dog"), Label::kWrong);
   EXPECT_FALSE(ChoiceLetter("A dog").has_value());
+}
+
+// The verdict of code that a policy wrote: whoever does not know the nonce has no say, and nothing it prints is followed into its depth.
+TEST(PythonTests, OnlyALineWithTheNonceIsAVerdict) {
+  EXPECT_EQ(ReadTestVerdict(R"({"nonce": "n", "pass": true})", "n")->label, Label::kCorrect);
+  const auto failed = ReadTestVerdict(R"({"nonce": "n", "pass": false, "why": "3 is not 4"})", "n");
+  EXPECT_EQ(failed->label, Label::kWrong);
+  EXPECT_EQ(failed->reason, "3 is not 4");
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  for (const std::string& line :
+       std::vector<std::string>{"", "passed", R"({"nonce": "m", "pass": true})", R"({"pass": true})", R"({"nonce": "n", "pass": "true"})",
+                                R"({"nonce": )" + deep + R"(, "pass": true})", R"({"nonce": "n", "pass": true, "why": )" + deep + "}"})
+    EXPECT_FALSE(ReadTestVerdict(line, "n")) << line.substr(0, 60);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "core/fs.h"
 #include "parity_lines.h"
+#include "text/chat_template.h"
 
 namespace candor {
 namespace {
@@ -217,6 +218,22 @@ TEST(Tokenizer, BadEndTokenIsAnError) {
     ASSERT_FALSE(tokenizer) << value;
     EXPECT_NE(tokenizer.error().where.find("generation_config.json"), std::string::npos);
   }
+}
+
+// What nests deeply was once copied by recursion until the stack was used up.
+TEST(Tokenizer, ConfigurationsThatNestDeeplyAreRefused) {
+  const std::string folder = testing::TempDir() + "/candor_deep_config", deep = std::string(200'000, '[') + std::string(200'000, ']');
+  ASSERT_TRUE(MakeFolders(folder));
+  ASSERT_TRUE(WriteFileAtomic(folder + "/tokenizer.json", ReadAll(Golden("tiny_model/tokenizer.json")), false));
+  ASSERT_TRUE(WriteFileAtomic(folder + "/generation_config.json", "{\"eos_token_id\": " + deep + "}", false));
+  const auto tokenizer = Tokenizer::Load(folder);
+  ASSERT_FALSE(tokenizer);
+  EXPECT_NE(tokenizer.error().where.find("generation_config.json"), std::string::npos);
+  ASSERT_TRUE(
+      WriteFileAtomic(folder + "/tokenizer_config.json", "{\"chat_template\": [{\"template\": 1, \"name\": " + deep + "}]}", false));
+  const auto chat = ChatTemplate::Load(folder);
+  ASSERT_FALSE(chat);
+  EXPECT_NE(chat.error().where.find("tokenizer_config.json"), std::string::npos);
 }
 
 TEST(Tokenizer, MayBeUsedFromSeveralThreads) {
