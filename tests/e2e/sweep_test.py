@@ -68,9 +68,29 @@ class SweepRun(unittest.TestCase):
         self.assertEqual(page.count("<circle"), 2)
         self.assertNotIn("http", page)
         self.assertIn("finished", self.ok())
+        self.check_arms()
         other = self.call("trainer.group_size=4")
         self.assertNotEqual(other.returncode, 0)
         self.assertIn("group_size", other.stderr)
+
+    def check_arms(self):
+        page = self.sweep / "arms.html"
+        runs = [str(self.sweep / name) for name in ("lr-1e-3", "lr-1e-9")]
+        compared = subprocess.run([CANDOR, "compare", "--seeds", "--json", "--html", str(page), *runs], cwd=SOURCE, capture_output=True, text=True, timeout=60)
+        self.assertEqual(compared.returncode, 0, compared.stderr)
+        arms = json.loads(compared.stdout)["arms"]
+        self.assertEqual([(arm["name"], arm["runs"]) for arm in arms], [("lr-1e-3", ["lr-1e-3"]), ("lr-1e-9", ["lr-1e-9"])])
+        after = json.loads((self.sweep / "lr-1e-3/summary.json").read_text())["after"]["held_out"]
+        self.assertAlmostEqual(arms[0]["figures"]["accuracy"]["value"], after["accuracy"], places=9)
+        self.assertAlmostEqual(arms[0]["figures"]["brier"]["value"], after["brier"], places=9)
+        self.assertIn("lr-1e-9", page.read_text())
+
+    def test_a_file_of_arms_is_listed_round_by_round(self):
+        arms = pathlib.Path(self.folder.name) / "arms.toml"
+        arms.write_text(f'seeds = 2\n[[arm]]\nrecipe = "{SOURCE}/recipes/tiny.toml"\n[[arm]]\nrecipe = "{SOURCE}/recipes/objectives/rlvr.toml"\nseeds = 1\n')
+        listed = subprocess.run([CANDOR, "sweep", str(arms), "--dry-run"], cwd=SOURCE, capture_output=True, text=True, timeout=60)
+        self.assertEqual(listed.returncode, 0, listed.stderr)
+        self.assertEqual([line.split()[1] for line in listed.stdout.splitlines()[:3]], ["tiny_seed-1", "rlvr_seed-1", "tiny_seed-2"])
 
 
 if __name__ == "__main__":
