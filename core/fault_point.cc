@@ -153,8 +153,12 @@ bool VisitFaultPoint(const char* point) {
         due.push_back(rule);
   }
   bool fails = false;
-  for (const Rule& rule : due)
+  static std::mutex acting;  // a thread that dies between another one's claim and act would leave a claim on which nobody acts
+  for (const Rule& rule : due) {
+    std::unique_lock lock(acting, std::defer_lock);
+    if (rule.act != Act::kDelay) lock.lock();
     if (Claim(rule, process)) fails = Perform(rule) || fails;
+  }
   return fails;
 }
 

@@ -47,7 +47,7 @@ part() {
   if "$@" >"$scratch/$name" 2>&1; then verdict=ok; else verdict=FAILED failed=1; fi
   {
     echo "== $name ($((SECONDS - started)) s): $verdict"
-    grep -E '^ *(Start +[0-9]+:|[0-9]+: .*candor-figure|candor-figure)|tests passed|tests failed|x real time|length bias|^leases|\*\*\*Failed|\(Failed\)|\*\*\*Timeout' "$scratch/$name" || true
+    grep -E '^ *Start +[0-9]+:|candor-figure|tests passed|tests failed|x real time|length bias|^leases|\*\*\*Failed|\(Failed\)|\*\*\*Timeout' "$scratch/$name" || true
   } >>"$out"
   [ $verdict = ok ] || tail -n 60 "$scratch/$name"
 }

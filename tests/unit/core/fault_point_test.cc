@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace candor {
 namespace {
@@ -44,6 +46,35 @@ TEST(FaultPoint, ActsOnceInAllProcessesWhereAFolderKeepsCount) {
   std::ifstream(folder + "/test.point.any") >> pid >> when >> action;
   EXPECT_EQ(action, "exit:5");
   EXPECT_GT(std::stoll(when), 1700000000000);
+}
+
+// Two threads of a process come to their deadly moments at once: one kills, the other's rule is left for the next life.
+TEST(FaultPoint, AClaimIsActedOnThoughAnotherThreadKillsTheProcess) {
+  const std::string folder = std::string(::getenv("TEST_TMPDIR") ? ::getenv("TEST_TMPDIR") : "/tmp") + "/fault_threads";
+  auto both = [&] {
+    ::setenv("CANDOR_FAULT", "test.a=kill, test.b=kill", 1);
+    ::setenv("CANDOR_FAULT_DIR", folder.c_str(), 1);
+    std::atomic<int> there = 0;
+    auto visit = [&](const char* point) {
+      for (++there; there < 2;) std::this_thread::yield();
+      (void)internal::VisitFaultPoint(point);
+    };
+    std::thread other(visit, "test.b");
+    visit("test.a");
+    other.join();
+    std::_Exit(7);
+  };
+  for (int life = 0; life < 40; ++life) {
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    ASSERT_EXIT(both(), testing::KilledBySignal(SIGKILL), "");
+    int claims = 0;
+    for (const auto& claim : std::filesystem::directory_iterator(folder)) {
+      EXPECT_GT(claim.file_size(), 0u) << claim.path();
+      ++claims;
+    }
+    ASSERT_EQ(claims, 1) << "of two rules one has acted";
+  }
 }
 
 TEST(FaultPoint, RefusesARuleItCannotRead) {
