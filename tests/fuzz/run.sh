@@ -18,7 +18,7 @@ found=0
 one() {  # NAME: one log line; a finding stays in build/fuzz/tests/fuzz/found/
   local name=$1 log=$build/log/$1
   mkdir -p "$build/log" "$build/found" "$build/grown/$name"
-  if "$build/fuzzer" "--target=$name" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -max_len=65536 -artifact_prefix="$build/found/$name-" \
+  if "$build/fuzzer" "--target=$name" -seed=1 -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -max_len=65536 -artifact_prefix="$build/found/$name-" \
     "$build/grown/$name" "$build/corpus/$name" >"$log" 2>&1; then
     echo "candor-figure R10 libfuzzer/$name=$(grep -oE 'Done [0-9]+' "$log" | grep -oE '[0-9]+') runs in $seconds s, 0 found bound=0"
   else
