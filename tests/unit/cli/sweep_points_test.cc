@@ -91,7 +91,7 @@ std::string ArmsFileWith(const std::string& text) {
 
 TEST(SweepArms, EveryArmHasItsSeedsAndRoundsComeFirst) {
   const std::string path = ArmsFileWith(
-      "title = \"T\"\nseeds = 2\n[[arm]]\nrecipe = \"a.toml\"\n[[arm]]\nrecipe = \"sub/b.toml\"\nname = \"c\"\nseeds = 1\nset = "
+      "title = \"T\"\nseeds = 2\n[[arm]]\nrecipe = \"a.toml\"\n[[arm]]\nrecipe = \"sub/b.toml\"\nname = \"c\"\nseeds = 1\nsettings = "
       "[\"x=1\"]\n");
   const SweepArms arms = PlanArms({path, "trainer.steps=9"}, {}).value();
   EXPECT_EQ(arms.title, "T");
