@@ -63,6 +63,7 @@ std::string Again(const sim::SimSettings& settings) {
   std::string text = fmt::format("candor simulate --seed {} --workers {} --steps {}", settings.seed, settings.workers, settings.steps);
   if (settings.prompts_per_step) text += fmt::format(" --prompts {}", settings.prompts_per_step);
   if (!settings.faults) text += " --faults off";
+  if (settings.curriculum) text += " --curriculum";
   if (settings.sabotage != sim::Sabotage::kNone) text += std::string(" --break ") + sim::Name(settings.sabotage);
   return text;
 }
@@ -157,12 +158,14 @@ int RunSimulate(int argc, const char* const* argv) {
   app.Add("--steps", &arguments.settings.steps).Range(1, 1000000).ShowDefault();
   app.Add("--prompts", &arguments.settings.prompts_per_step, "prompts per step; 0 = as fits the workers").ShowDefault();
   app.Add("--faults", &arguments.faults, "on or off").OneOf({"on", "off"}).ShowDefault();
+  app.AddFlag("--curriculum", &arguments.settings.curriculum,
+              "each seed also chooses skipped prompts, retired ones and steps that are filled up");
   app.Add("--break", &arguments.broken, "break one rule on purpose, to see that it is caught");
   app.AddFlag("--story", &arguments.story, "print what was done to the run");
   app.AddFlag("--shrink", &arguments.shrink, "of a failing seed: look for the fewest faults that still make it fail");
   app.AddFlag("--json", &arguments.json, "one JSON object instead of lines");
   app.AddFooter(
-      "Examples:\n  candor simulate --seed 7 --story\n  candor simulate --seeds 1..1000\n"
+      "Examples:\n  candor simulate --seed 7 --story\n  candor simulate --seeds 1..1000\n  candor simulate --seeds 1..100 --curriculum\n"
       "  candor simulate --workers 1000 --steps 1000 --seed 1\n  candor simulate --seeds 1..50 --break ack_before_sync");
   if (const auto code = app.Parse(argc, argv)) return *code;
   return ExitWith("simulate", Run(arguments));

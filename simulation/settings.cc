@@ -35,6 +35,17 @@ RunPlan MakePlan(const SimSettings& settings, Dice& dice) {
   return plan;
 }
 
+// From numbers of its own, so that a seed has the same faults with and without it.
+CurriculumPlan MakeCurriculum(const SimSettings& settings) {
+  Dice dice(settings.seed, 4);
+  CurriculumPlan plan;
+  plan.skip = dice.Chance(0.6);
+  plan.retire_at = dice.Chance(0.6) ? 0.5 + 0.5 * dice.Unit() : 0.0;
+  plan.retired_share = dice.Chance(0.3) ? 0.0 : dice.Unit();
+  plan.fill_batches = dice.Chance(0.5) ? 1000 : 1;  // as many as it takes: half of the groups do not vary
+  return plan;
+}
+
 void PlanFaults(const SimSettings& settings, Dice& dice, Swarm& swarm) {
   std::vector<FaultKind> kinds;
   for (int kind = 0; kind < kFaultKinds; ++kind)
@@ -57,6 +68,7 @@ Swarm MakeSwarm(const SimSettings& settings) {
   Dice dice(settings.seed, 3);
   Swarm swarm;
   swarm.plan = MakePlan(settings, dice);
+  if (settings.curriculum) swarm.plan.curriculum = MakeCurriculum(settings);
   const uint32_t workers = std::max(2u, settings.workers);
   swarm.rewards = settings.workers > 16 ? std::max(2u, workers / 50) : 1 + static_cast<uint32_t>(dice.Bits() % std::min(3u, workers / 2));
   swarm.rollouts = workers - swarm.rewards;

@@ -53,6 +53,7 @@ struct SimSettings {
   uint64_t steps = 50;
   uint32_t prompts_per_step = 0;  // 0: as fits the workers
   bool faults = true;
+  bool curriculum = false;  // the seed also chooses skips, retirement and filled steps
   Sabotage sabotage = Sabotage::kNone;
   std::set<size_t> without;  // planned faults that are left out (shrinking)
 };

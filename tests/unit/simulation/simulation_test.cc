@@ -42,6 +42,24 @@ TEST(Simulation, NothingIsLostOrTrainedTwiceUnderFaults) {
   std::printf("candor-figure R2 simulated_leases=%llu leases\n", static_cast<unsigned long long>(leases));
 }
 
+TEST(Simulation, CurriculaHoldUnderFaults) {
+  uint64_t skips = 0, retires = 0, fills = 0, leases = 0, plain_leases = 0;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SimSettings settings;
+    settings.seed = seed, settings.workers = 2 + static_cast<uint32_t>(seed % 7), settings.steps = 20, settings.curriculum = true;
+    const CurriculumPlan plan = MakeSwarm(settings).plan.curriculum;
+    skips += plan.skip, retires += plan.retire_at > 0, fills += plan.fill_batches > 1;
+    const SimOutcome outcome = Simulate(settings);
+    ASSERT_EQ(outcome.failure, "") << Again(settings) << " --curriculum";
+    if (plan.fill_batches == 1) continue;
+    leases += outcome.leases;
+    settings.curriculum = false;
+    plain_leases += Simulate(settings).leases;
+  }
+  EXPECT_GT(std::min({skips, retires, fills}), 5u) << "each of them must really be there";
+  EXPECT_GT(leases, plain_leases * 5 / 4) << "a step that is filled up takes more groups";
+}
+
 TEST(Simulation, SameSeedSameTrace) {
   SimSettings settings;
   settings.seed = 5, settings.steps = 10;
