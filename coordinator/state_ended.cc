@@ -8,6 +8,10 @@ namespace candor {
 
 namespace {
 
+// A learner may announce the version that it goes back to while another one's checkpoint still covers newer steps, and ask for its first
+// plan after that: what was said must not be forgotten in between.
+constexpr uint64_t kStepsBackRemembered = 200;
+
 bool HasEnded(GroupPhase phase) {
   return phase == GroupPhase::kTrained || phase == GroupPhase::kDropped || phase == GroupPhase::kEvaluated;
 }
@@ -65,10 +69,10 @@ void CoordinatorState::PutAwayEvals(StepId through) {
   }
 }
 
-// The oldest that a group of the next wave may be written by stays, and what an evaluation is still asking. A learner that goes back
-// further announces its version before it asks for a plan.
+// The oldest that a group of the next wave may be written by stays, those some way before it, and what an evaluation is still asking. A
+// learner that goes back further announces its version before it asks for a plan.
 void CoordinatorState::ForgetVersions() {
-  const PolicyVersion oldest{covered_.value - std::min(covered_.value, plan_.staleness)};
+  const PolicyVersion oldest{covered_.value - std::min(covered_.value, plan_.staleness + kStepsBackRemembered)};
   auto asked = [this](PolicyVersion version) {
     for (uint32_t e = 0; e < plan_.evals.size(); ++e)
       if (OpenInEval(MakeEvalGroupId(e, version, 0)) > 0) return true;
