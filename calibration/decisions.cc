@@ -54,6 +54,19 @@ RegretOverThresholds ComputeRegret(const std::vector<KnownPoint>& points) {
   return result;
 }
 
+double LogitSlope(const std::vector<KnownPoint>& points) {
+  constexpr double least = 1e-3;
+  const auto logit = [](double p) { return std::log(p / (1 - p)); };
+  double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+  for (const KnownPoint& point : points) {
+    if (!(0 < point.chance && point.chance < 1)) continue;
+    const double a = logit(point.chance), b = logit(std::clamp(point.confidence, least, 1 - least));
+    n += 1, x += a, y += b, xx += a * a, xy += a * b;
+  }
+  const double spread = n * xx - x * x;
+  return spread > 1e-9 ? (n * xy - x * y) / spread : kNaN;
+}
+
 Abstention ComputeAbstention(const std::vector<AbstentionRow>& rows) {
   double tp = 0, fp = 0, fn = 0, tn = 0, answered_correct = 0, answerable_correct = 0, appropriate = 0;
   for (const AbstentionRow& row : rows) {

@@ -35,6 +35,9 @@ struct RegretOverThresholds {
   double worst_threshold = 0.0;
 };
 RegretOverThresholds ComputeRegret(const std::vector<KnownPoint>& points);
+// Least squares of logit confidence on logit chance, over chances inside (0, 1), confidences held within [.001, .999]; above 1: extremised.
+// NaN where the chances do not differ.
+double LogitSlope(const std::vector<KnownPoint>& points);
 
 // One row of an abstention benchmark.
 struct AbstentionRow {

@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kArmDeciles = 10, kArmReplicates = 200;
+constexpr int kArmReplicates = 200;
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 
 // What one run said to one question; NaN where it is not there.
@@ -67,17 +67,6 @@ void ReadSamples(const std::vector<const AnswerRow*>& samples, Question& q) {
   if (const auto coherence = calibration::ComputeCoherence(answers, confidences); coherence.distinct > 0) q.excess = coherence.excess();
 }
 
-Status ReadChance(const KnownChances& chances, const AnswerRow& row, Question& q) {
-  const auto known = chances.by_row.find(row.prompt);
-  if (known == chances.by_row.end())
-    return Fail(ErrorCode::kInvalidInput, "nothing is known about the chances of `" + row.prompt + "`", row.dataset,
-                "give the file that the runs were evaluated on");
-  q.chance = ChanceOf(known->second, row.answer);
-  q.best = 0;
-  for (const auto& [answer, chance] : known->second) q.best = std::max(q.best, chance);
-  return {};
-}
-
 // Exchanges the confidences of the questions that have one, the same way every time.
 void ExchangeConfidences(Questions& questions) {
   std::vector<size_t> stated;
@@ -106,7 +95,10 @@ Result<Questions> QuestionsOf(const RunAnswers& run, const KnownChances* chances
     if (const auto found = before.find(row.prompt); found != before.end()) q.before = found->second;
     if (const auto found = row.signals.find("answer_prob"); found != row.signals.end()) q.answer_prob = found->second;
     if (const auto found = samples.find(row.prompt); found != samples.end()) ReadSamples(found->second, q);
-    if (chances) CANDOR_TRY(ReadChance(*chances, row, q));
+    if (chances) {
+      CANDOR_ASSIGN(const GivenChance chance, ChanceOf(*chances, row));
+      q.chance = chance.given, q.best = chance.best;
+    }
     questions.push_back(std::move(q));
   }
   ExchangeConfidences(questions);
@@ -143,29 +135,14 @@ void AddCalibration(const Chosen& chosen, FigureMap& figures) {
   figures["dsc_shuffled"] = calibration::ComputeCorp(shuffled).dsc;
 }
 
-int DecileOf(double best) { return std::min(kArmDeciles - 1, static_cast<int>(best * kArmDeciles)); }
-
-double SlopeOf(const Chosen& chosen) {
-  constexpr double least = 1e-3;  // as in MeasureAgainstTruth
-  double n = 0, x = 0, y = 0, xx = 0, xy = 0;
-  for (const Question* q : chosen) {
-    if (!(std::isfinite(q->confidence) && 0 < q->chance && q->chance < 1)) continue;
-    const double c = std::clamp(q->confidence, least, 1 - least);
-    const double a = std::log(q->chance / (1 - q->chance)), b = std::log(c / (1 - c));
-    n += 1, x += a, y += b, xx += a * a, xy += a * b;
-  }
-  const double spread = n * xx - x * x;
-  return spread > 1e-9 ? (n * xy - x * y) / spread : kNothing;
-}
-
 void AddTruth(const Chosen& chosen, FigureMap& figures) {
-  KnownMean right, best, surely_wrong, error, by_decile[kArmDeciles];
+  KnownMean right, best, surely_wrong, error, by_decile[kTruthDeciles];
   std::vector<calibration::KnownPoint> known;
   std::vector<calibration::AbstentionRow> decisions;
   for (const Question* q : chosen) {
     right.Add(q->chance), best.Add(q->best), surely_wrong.Add(q->chance == 0 && q->best > 0 ? 1 : 0);
     if (!std::isfinite(q->confidence)) continue;
-    error.Add(std::abs(q->confidence - q->chance)), by_decile[DecileOf(q->best)].Add(std::abs(q->confidence - q->chance));
+    error.Add(std::abs(q->confidence - q->chance)), by_decile[TruthDecile(q->best)].Add(std::abs(q->confidence - q->chance));
     known.push_back({q->confidence, q->chance});
     decisions.push_back({q->chance < 0.5, q->confidence < 0.5, q->label == 1});
   }
@@ -174,7 +151,7 @@ void AddTruth(const Chosen& chosen, FigureMap& figures) {
     if (std::isfinite(decile.Get()) && !(worst >= decile.Get())) worst = decile.Get();
   const calibration::RegretOverThresholds regret = calibration::ComputeRegret(known);
   figures["expected_accuracy"] = right.Get(), figures["bayes_accuracy"] = best.Get(), figures["surely_wrong"] = surely_wrong.Get();
-  figures["confidence_error"] = error.Get(), figures["worst_decile"] = worst, figures["slope"] = SlopeOf(chosen);
+  figures["confidence_error"] = error.Get(), figures["worst_decile"] = worst, figures["slope"] = calibration::LogitSlope(known);
   figures["regret"] = regret.mean, figures["regret_worst"] = regret.worst;
   figures["abstention"] = calibration::ComputeAbstention(decisions).direction;
 }
@@ -247,18 +224,18 @@ json FiguresJson(const std::vector<Questions>& runs, bool known) {
 
 // By best, all runs together, and what each run stated.
 json DecilesJson(const std::vector<Questions>& runs) {
-  KnownMean error[kArmDeciles], stated[kArmDeciles], chance[kArmDeciles];
-  int n[kArmDeciles] = {};
-  std::vector<std::array<KnownMean, kArmDeciles>> by_run(runs.size());
+  KnownMean error[kTruthDeciles], stated[kTruthDeciles], chance[kTruthDeciles];
+  int n[kTruthDeciles] = {};
+  std::vector<std::array<KnownMean, kTruthDeciles>> by_run(runs.size());
   for (size_t r = 0; r < runs.size(); ++r)
     for (const Question& q : runs[r]) {
       if (!std::isfinite(q.confidence)) continue;
-      const int d = DecileOf(q.best);
+      const int d = TruthDecile(q.best);
       ++n[d], error[d].Add(std::abs(q.confidence - q.chance)), stated[d].Add(q.confidence), chance[d].Add(q.chance);
       by_run[r][d].Add(q.confidence);
     }
   json deciles = json::array();
-  for (int d = 0; d < kArmDeciles; ++d) {
+  for (int d = 0; d < kTruthDeciles; ++d) {
     json& decile = deciles.emplace_back(json{{"n", n[d]}});
     if (n[d] == 0) continue;
     decile["confidence_error"] = error[d].Get(), decile["mean_confidence"] = stated[d].Get(), decile["mean_chance"] = chance[d].Get();

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "calibration/decisions.h"
 #include "core/fs.h"
 
 namespace candor {
@@ -16,9 +16,6 @@ namespace candor {
 namespace {
 
 using nlohmann::json;
-
-constexpr int kDeciles = 10;
-constexpr double kLeastConfidence = 1e-3;
 
 struct Sums {
   double n = 0, right = 0, best = 0, stated = 0, error = 0, confidence = 0;
@@ -34,17 +31,6 @@ json Describe(const Sums& s) {
           {"mean_confidence", Mean(s.confidence, s.stated)},
           {"confidence_error", Mean(s.error, s.stated)}};
 }
-
-double Logit(double p) { return std::log(p / (1 - p)); }
-
-struct RegressionSums {
-  double n = 0, x = 0, y = 0, xx = 0, xy = 0;
-  void Add(double a, double b) { n += 1, x += a, y += b, xx += a * a, xy += a * b; }
-  double Slope() const {
-    const double spread = n * xx - x * x;
-    return n > 1 && spread > 1e-9 ? (n * xy - x * y) / spread : std::numeric_limits<double>::quiet_NaN();
-  }
-};
 
 std::string Shown(const json& value) { return value.is_number() ? fmt::format("{:.3f}", value.get<double>()) : "-"; }
 
@@ -99,29 +85,36 @@ double ChanceOf(const std::map<std::string, double>& chances, const std::string&
   return 0.0;
 }
 
+Result<GivenChance> ChanceOf(const KnownChances& chances, const AnswerRow& row) {
+  const auto known = chances.by_row.find(row.prompt);
+  if (known == chances.by_row.end())
+    return Fail(ErrorCode::kInvalidInput, "nothing is known about the chances of `" + row.prompt + "`", row.dataset,
+                "give the file that the runs were evaluated on");
+  GivenChance chance{ChanceOf(known->second, row.answer), 0.0};
+  for (const auto& [answer, of_answer] : known->second) chance.best = std::max(chance.best, of_answer);
+  return chance;
+}
+
+int TruthDecile(double best) { return std::min(kTruthDeciles - 1, static_cast<int>(best * kTruthDeciles)); }
+
 Result<json> MeasureAgainstTruth(const KnownChances& chances, const std::vector<AnswerRow>& rows) {
-  Sums all, by_best[kDeciles];
-  RegressionSums line;
+  Sums all, by_best[kTruthDeciles];
+  std::vector<calibration::KnownPoint> points;
   double surely_wrong = 0;
   for (const AnswerRow& row : rows) {
-    const auto known = chances.by_row.find(row.prompt);
-    if (known == chances.by_row.end())
-      return Fail(ErrorCode::kInvalidInput, "nothing is known about the chances of `" + row.prompt + "`", row.dataset,
-                  "give the file that the runs were evaluated on");
-    double best = 0;
-    for (const auto& [answer, chance] : known->second) best = std::max(best, chance);
-    const double right = ChanceOf(known->second, row.answer);
+    CANDOR_ASSIGN(const GivenChance chance, ChanceOf(chances, row));
+    const auto [right, best] = chance;
     surely_wrong += right == 0.0 && best > 0.0 ? 1 : 0;
-    for (Sums* sums : {&all, &by_best[std::min(kDeciles - 1, static_cast<int>(best * kDeciles))]}) {
+    for (Sums* sums : {&all, &by_best[TruthDecile(best)]}) {
       sums->n += 1, sums->right += right, sums->best += best;
       if (row.confidence) sums->stated += 1, sums->confidence += *row.confidence, sums->error += std::abs(*row.confidence - right);
     }
-    if (row.confidence && 0.0 < right && right < 1.0)
-      line.Add(Logit(right), Logit(std::clamp(*row.confidence, kLeastConfidence, 1 - kLeastConfidence)));
+    if (row.confidence) points.push_back({*row.confidence, right});
   }
   json result = Describe(all);
   result["surely_wrong"] = Mean(surely_wrong, all.n);
-  result["slope"] = std::isfinite(line.Slope()) ? json(line.Slope()) : json(nullptr);
+  const double slope = calibration::LogitSlope(points);
+  result["slope"] = std::isfinite(slope) ? json(slope) : json(nullptr);
   result["deciles"] = json::array();
   for (const Sums& sums : by_best) result["deciles"].push_back(Describe(sums));
   return result;

@@ -23,12 +23,20 @@ std::string PlainAnswer(const std::string& answer);
 // The chance of an answer as written, else as PlainAnswer; 0 where it is not listed.
 double ChanceOf(const std::map<std::string, double>& chances, const std::string& answer);
 
+// Of the answer that was given, and the largest of its row. Error: a row that the chances do not know.
+struct GivenChance {
+  double given = 0, best = 0;
+};
+Result<GivenChance> ChanceOf(const KnownChances& chances, const AnswerRow& row);
+// Tenths of best, the last with 1 in it.
+inline constexpr int kTruthDeciles = 10;
+int TruthDecile(double best);
+
 // Of these answers, with p* = the chance of the answer that was given and best = the largest chance of the row:
 //   accuracy         mean p*: what the drawn labels scatter around       bayes_accuracy      mean best
 //   surely_wrong     share of answers whose chance is 0 though best > 0  stated              answers with a confidence
 //   confidence_error mean |confidence - p*|                              deciles             the same three by best
-//   slope            least squares of logit confidence on logit p*, over 0 < p* < 1, confidences held within [.001, .999]; above 1:
-//                    extremised
+//   slope            of logit confidence on logit p* (calibration::LogitSlope)
 // An answer without a confidence counts for accuracy alone. Errors: a row that the chances do not know.
 Result<nlohmann::json> MeasureAgainstTruth(const KnownChances& chances, const std::vector<AnswerRow>& rows);
 

@@ -43,6 +43,13 @@ TEST(Decisions, BestThresholdIsTheBestOfAll) {
   EXPECT_TRUE(std::isinf(ComputeUtility(MakePoints({0.9}, {0}), 0.5).best_threshold)) << "always wrong: silence is best";
 }
 
+TEST(Decisions, SlopeSaysWhetherConfidencesAreExtremised) {
+  EXPECT_NEAR(LogitSlope({{0.1, 0.25}, {0.9, 0.75}, {0.3, 1.0}}), 2.0, 1e-12) << "odds of 1:9 for 1:3; a sure answer does not count";
+  EXPECT_NEAR(LogitSlope({{0.25, 0.25}, {0.75, 0.75}}), 1.0, 1e-12);
+  EXPECT_NEAR(LogitSlope({{0.0, 0.25}, {1.0, 0.75}}), std::log(999.0) / std::log(3.0), 1e-12) << "held within [.001, .999]";
+  EXPECT_TRUE(std::isnan(LogitSlope({{0.1, 0.5}, {0.9, 0.5}})));
+}
+
 TEST(Decisions, RegretIsWhatActingOnTheConfidenceLoses) {
   // Stated .8, true .5: between the two, answering loses t - .5; the mean over all thresholds is .3^2 / 2, the worst is at .80.
   const std::vector<KnownPoint> one = {{0.8, 0.5}};
