@@ -1,6 +1,7 @@
 // `candor submit RECIPE...`: the run as jobs of a Slurm cluster.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -29,7 +30,7 @@ constexpr char kSubmitExamples[] = R"(Examples:
   candor submit recipes/cities.toml                             coordinator, learners, rollouts and rewards as jobs of their own
   candor submit recipes/cities.toml --dry-run                   the plan and every script; nothing is written or submitted
   candor submit recipes/cities.toml slurm.partition=gpu slurm.time=04:00:00 'slurm.extra=["learners: --nodes=2"]'
-  candor submit recipes/cities.toml --resume                    go on after all jobs are gone
+  candor submit recipes/cities.toml --resume                    go on: submits the jobs that are gone, and keeps those that are still there
 Then: squeue --me; tail -f RUN_DIR/logs/job-learners.log; candor job verdict --run-dir RUN_DIR)";
 
 void Print(const SlurmPlan& plan, const RunDir& run) {
@@ -49,35 +50,60 @@ Result<SlurmSite> SiteOf(const Recipe& recipe, const RunDir& run) {
   return site;
 }
 
-Status RefuseIfAlive(const RunDir& run) {
-  CANDOR_ASSIGN(const std::vector<SubmittedJob> before, ReadSubmitted(run));
-  for (const SubmittedJob& job : before) {
-    CANDOR_ASSIGN(const Presence presence, FindJob(job.id));
-    if (presence != Presence::kGone)
-      return Fail(ErrorCode::kInvalidInput, fmt::format("job {} ({}) of this run is still there", job.id, job.role), run.path,
-                  "wait for it, or end it: scancel " + job.id);
-  }
-  return {};
+const SlurmJob* JobOfFile(const SlurmPlan& plan, const std::string& file) {
+  const auto found = std::find_if(plan.jobs.begin(), plan.jobs.end(), [&](const SlurmJob& job) { return job.file == file; });
+  return found == plan.jobs.end() ? nullptr : &*found;
 }
 
-// All of them or none.
-Status SubmitAll(const SlurmPlan& plan, const RunDir& run) {
-  std::vector<SubmittedJob> submitted;
-  std::map<std::string, std::string> id_of;
-  for (const SlurmJob& job : plan.jobs) {
-    Status written = WriteFileAtomic(job.file, job.script);
-    Result<std::string> id = written ? SubmitScript(job.file, job.after.empty() ? "" : id_of[job.after]) : Fail(written.error());
-    if (id) {
-      submitted.push_back({job.role, *id, job.file});
-      written = WriteSubmitted(run, submitted);
-    }
-    if (!id || !written) {
-      for (const SubmittedJob& one : submitted) (void)CancelJob(one.id);
-      return Fail(id ? written.error() : id.error());
-    }
-    id_of[job.role] = *id;
-    std::printf("%-12s job %s\n", job.role.c_str(), id->c_str());
+// Jobs from before that are still there. --resume keeps them (a controller that lost its state has forgotten some jobs and not others; what
+// candor join submitted) when they are what would be submitted now; else nothing may be there.
+Result<std::vector<SubmittedJob>> StillThere(const SlurmPlan& plan, Recipe& recipe, const RunDir& run, bool resume) {
+  CANDOR_ASSIGN(const std::vector<SubmittedJob> before, ReadSubmitted(run));
+  const bool same_recipe = ReadFile(run.Recipe(), size_t{1} << 22).value_or("") == ResolvedText(recipe);
+  std::vector<SubmittedJob> kept;
+  size_t planned = 0;
+  for (const SubmittedJob& job : before) {
+    CANDOR_ASSIGN(const Presence presence, FindJob(job.id));
+    if (presence == Presence::kGone) continue;
+    const std::string there = fmt::format("job {} ({}) of this run is still there", job.id, job.role);
+    const std::string end = "wait for it, or end it: scancel " + job.id;
+    if (!resume) return Fail(ErrorCode::kInvalidInput, there, run.path, end + "; --resume submits only what is gone");
+    const SlurmJob* plan_of_it = JobOfFile(plan, job.file);
+    if (!same_recipe || (plan_of_it && ReadFile(job.file, size_t{1} << 20).value_or("") != plan_of_it->script))
+      return Fail(ErrorCode::kInvalidInput, there + ", and its recipe or script would be another one now", run.path, end);
+    planned += plan_of_it ? 1 : 0;
+    kept.push_back(job);
   }
+  if (planned == plan.jobs.size())
+    return Fail(ErrorCode::kInvalidInput, fmt::format("all {} jobs of this run are still there", planned), run.path,
+                "wait for them, or end them with scancel");
+  return kept;
+}
+
+// All that are missing, or none.
+Status SubmitMissing(const SlurmPlan& plan, const RunDir& run, const std::vector<SubmittedJob>& kept) {
+  std::vector<SubmittedJob> listed = kept;
+  std::vector<std::string> fresh;
+  std::map<std::string, std::string> id_of;
+  for (const SubmittedJob& job : kept)
+    if (const SlurmJob* planned = JobOfFile(plan, job.file)) id_of[planned->role] = job.id;
+  for (const SlurmJob& job : plan.jobs) {
+    if (!id_of.count(job.role)) {
+      Status written = WriteFileAtomic(job.file, job.script);
+      Result<std::string> id = written ? SubmitScript(job.file, job.after.empty() ? "" : id_of[job.after]) : Fail(written.error());
+      if (id) {
+        fresh.push_back(*id), id_of[job.role] = *id;
+        listed.push_back({job.role, *id, job.file});
+        written = WriteSubmitted(run, listed);
+      }
+      if (!id || !written) {
+        for (const std::string& one : fresh) (void)CancelJob(one);
+        return Fail(id ? written.error() : id.error());
+      }
+    }
+    std::printf("%-12s job %s\n", job.role.c_str(), id_of[job.role].c_str());
+  }
+  for (const SubmittedJob& job : kept) std::printf("kept         %s: job %s is still there\n", job.role.c_str(), job.id.c_str());
   return {};
 }
 
@@ -97,10 +123,10 @@ Status Submit(const SubmitArguments& arguments) {
     std::printf("%s holds a finished run.\n", run.path.c_str());
     return {};
   }
-  CANDOR_TRY(RefuseIfAlive(run));
+  CANDOR_ASSIGN(const auto kept, StillThere(plan, recipe, run, arguments.resume));
   CANDOR_TRY(PrepareRun(recipe, run, {arguments.resume, {}}));
   CANDOR_TRY(MakeFolders(run.Jobs()));
-  CANDOR_TRY(SubmitAll(plan, run));
+  CANDOR_TRY(SubmitMissing(plan, run, kept));
   std::printf("run folder   %s\nwatch        tail -f %s/job-%s.log\n", run.path.c_str(), run.Logs().c_str(),
               plan.layout == "one_job" ? "all" : "learners");
   return {};

@@ -25,4 +25,4 @@ for name, (least, most) in BOUNDS.items():
     print(f"candor-figure weights {name}={result[name]:.4f} bound={least}..{most}")
     if not least <= result[name] <= most:
         bad.append(f"{name} is {result[name]}, not within {least} to {most}")
-sys.exit("\n".join(bad))
+sys.exit("\n".join(bad) or 0)

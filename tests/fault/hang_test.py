@@ -55,7 +55,7 @@ class Hangs(FaultedRun):
 class StoppedRoles(Hangs):
     def check_stopped(self, role):
         """SIGSTOP to one process of the role; the run must do steps again."""
-        run = self.begin(coordinator__hang_timeout_s=5, rollout__workers=2 if MODE == "all" else 1)
+        run = self.begin(coordinator__hang_timeout_s=8, rollout__workers=2 if MODE == "all" else 1)
         pid = pids_of(role, run.path)[-1]
         os.kill(pid, signal.SIGSTOP)
         self.addCleanup(lambda: pathlib.Path(f"/proc/{pid}").exists() and os.kill(pid, signal.SIGKILL))

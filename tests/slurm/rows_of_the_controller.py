@@ -39,7 +39,10 @@ def controller_killed_early(row):
         for job in run.jobs.values():
             if row.on.job(job).get("Reason") in ("launch_failed_requeued_held", "JobHeldAdmin", "JobHeldUser"):
                 row.on.run("scontrol", "release", job, check=False)
-        if row.on.run("squeue", "-h", "-n", ",".join(f"{row.name}-{role}" for role in run.jobs)).stdout == "" and run.verdict() != "done":
+        # forgotten by a controller that came back without its latest state: those jobs alone are submitted again
+        forgotten = [role for role, job in run.jobs.items() if row.on.run("squeue", "-h", "-j", job, check=False).stdout == ""]
+        if forgotten and run.verdict() != "done":
+            print(f"controller_killed_early: forgotten: {' '.join(forgotten)}", flush=True)
             run.submit("--resume")
         return (row.folder / "done.json").exists() and run.verdict() == "done"
 
