@@ -22,6 +22,10 @@ void OfMembers(const CoordinatorState& state, int64_t now_ms, std::vector<Alarm>
     if (member.heartbeats && silent_s > kSilentAlarmS)
       alarms.push_back({"worker_silent", fmt::format("{} has not been heard for {:.0f} s", name, silent_s)});
   }
+  for (const auto& [name, member] : state.lost())
+    if (!state.finished())
+      alarms.push_back({"worker_silent", fmt::format("{} has not been heard for {:.0f} s: what it held was given to others", name,
+                                                     static_cast<double>(now_ms - member.heard_ms) / 1000)});
   if (!rollout && !state.finished()) alarms.push_back({"role_missing", "no rollout worker has joined: nothing is generated"});
   if (!reward && !state.finished()) alarms.push_back({"role_missing", "no reward worker has joined: nothing is scored"});
 }

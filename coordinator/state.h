@@ -63,6 +63,13 @@ struct MemberState {
   std::map<std::string, double> metrics;
 };
 
+// One that fell silent and has not come back; forgotten after kLostKeptMs.
+struct LostMember {
+  Role role = Role::kRollout;
+  int64_t heard_ms = 0;
+};
+inline constexpr int64_t kLostKeptMs = 600000;
+
 // How a group stands, whether it is at work or put away.
 struct GroupStand {
   GroupPhase phase = GroupPhase::kOpen;
@@ -113,6 +120,7 @@ class CoordinatorState {
   std::optional<GroupStand> StandOf(GroupId id) const;
   void ForEachGroup(const std::function<void(GroupId, GroupStand)>& visit) const;  // all that were ever issued
   const std::map<std::string, MemberState>& members() const { return members_; }
+  const std::map<std::string, LostMember>& lost() const { return lost_; }
   const std::map<StepId, PlanLogged>& plans() const { return plans_; }
   // Those that a group may still be written by.
   const std::map<PolicyVersion, VersionInfo>& versions() const { return versions_; }
@@ -228,6 +236,7 @@ class CoordinatorState {
   std::set<GroupId> open_, scored_;                           // by phase
   std::optional<std::vector<std::string>> reward_endpoints_;  // of the members, ascending; empty when it must be found again
   std::map<std::string, MemberState> members_;
+  std::map<std::string, LostMember> lost_;
   std::map<std::string, std::set<Incarnation>> superseded_;
   std::map<std::string, Waiting> waiting_;
   int64_t hold_leases_until_ms_ = 0;

@@ -41,6 +41,7 @@ Result<MemberState*> CoordinatorState::Join(Role role, const std::string& worker
     member.role = role;
     member.incarnation = incarnation;
     member.joined_ms = now_ms;
+    lost_.erase(worker);
   }
   member.heard_ms = now_ms;
   return &member;
@@ -244,6 +245,7 @@ void CoordinatorState::LoseMember(const std::string& worker, Actions& actions) {
   for (GroupId id : std::set<GroupId>(member.leases)) SetPhase(id, groups_.at(id), GroupPhase::kOpen);
   waiting_.erase(worker);
   if (member.role == Role::kReward) reward_endpoints_.reset();
+  lost_[worker] = {member.role, member.heard_ms};
   members_.erase(worker);
 }
 
@@ -254,6 +256,7 @@ void CoordinatorState::ExpireLeases(int64_t now_ms, Actions& actions) {
     if (watched && now_ms - member.heard_ms > limits_.lease_timeout_ms) silent.push_back(name);
   }
   for (const std::string& name : silent) LoseMember(name, actions);
+  std::erase_if(lost_, [&](const auto& one) { return now_ms - one.second.heard_ms > kLostKeptMs; });
   const std::vector<std::string>& rewards = RewardEndpoints();
   for (auto& [name, member] : members_) {
     for (auto lease = member.leases.begin(); lease != member.leases.end();) {

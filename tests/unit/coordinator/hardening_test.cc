@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "coordinator/alarms.h"
 #include "coordinator/state.h"
 
 namespace candor {
@@ -83,6 +84,29 @@ TEST_F(Hardening, RewardWorkersThatMoveOrLeaveAreKnownAtOnce) {
   EXPECT_EQ(endpoints().size(), 2u);
   state.Tick(now);  // reward-1 has been silent since its heartbeat
   EXPECT_EQ(endpoints(), std::vector<std::string>{"tcp://a"});
+}
+
+TEST_F(Hardening, ALostWorkerIsAnAlarmUntilItIsBackOrLongGone) {
+  Join("rollout-0"), Join("rollout-1");
+  const auto silent = [this] {
+    std::vector<std::string> what;
+    for (const Alarm& alarm : PresentAlarms(state, {}, now))
+      if (alarm.name == "worker_silent") what.push_back(alarm.what);
+    return what;
+  };
+  const auto live = [this](const std::string& name) { Say<HeartbeatReply>(Role::kRollout, WorkerHeartbeat{name, {7}, {}, {}}); };
+  now = 2000, live("rollout-1"), live("rollout-0"), state.Tick(now);
+  EXPECT_TRUE(silent().empty());
+  now = 4000, live("rollout-0");
+  now = 6000, live("rollout-0"), state.Tick(now);
+  EXPECT_EQ(state.members().count("rollout-1"), 0u) << "its leases went to others";
+  EXPECT_EQ(silent(), std::vector<std::string>{"rollout-1 has not been heard for 4 s: what it held was given to others"});
+  live("rollout-1");
+  EXPECT_TRUE(silent().empty()) << "it is back";
+  now = 20000, live("rollout-0"), state.Tick(now);
+  EXPECT_EQ(silent().size(), 1u);
+  now = 6000 + kLostKeptMs + 1, live("rollout-0"), state.Tick(now);
+  EXPECT_TRUE(silent().empty()) << "nobody waits for it any more";
 }
 
 TEST_F(Hardening, CountersAgreeWithTheScan) {
