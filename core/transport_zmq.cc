@@ -26,9 +26,12 @@ namespace candor {
 namespace {
 
 constexpr size_t kKeyChars = 40;
-constexpr int kHeartbeatMs = 1000;          // a peer that vanished without closing its connection (power, network) is noticed
-constexpr int kHeartbeatTimeoutMs = 10000;  // generous: an overloaded host is not a dead one
-constexpr int kHandshakeMs = 5000;          // a connection that does not finish its handshake is closed
+// A peer that vanished without closing its connection (power, network) is noticed by the kernel: probes when nothing is said, and a bound
+// on how long what was sent may stay unanswered. Not by libzmq's own heartbeats: their timers are looked through one by one at every
+// message, so that a coordinator with thousands of workers would do little else.
+constexpr int kProbeAfterS = 5, kProbeEveryS = 2, kProbesMax = 3;
+constexpr int kUnansweredMs = 10000;  // generous: an overloaded host is not a dead one
+constexpr int kHandshakeMs = 5000;    // a connection that does not finish its handshake is closed
 constexpr int kReconnectMs = 100, kReconnectMaxMs = 2000;
 constexpr int kQueuedMessagesMax = 1024;  // per peer; beyond it Send says kUnavailable
 constexpr int64_t kCurveOverhead = 64;    // a CURVE frame is a little larger than its message
@@ -165,9 +168,11 @@ class Context {
 
 void SetCommon(Socket& socket, size_t max_message_bytes) {
   socket.Set64(ZMQ_MAXMSGSIZE, static_cast<int64_t>(max_message_bytes) + kCurveOverhead);
-  socket.Set(ZMQ_HEARTBEAT_IVL, kHeartbeatMs);
-  socket.Set(ZMQ_HEARTBEAT_TIMEOUT, kHeartbeatTimeoutMs);
-  socket.Set(ZMQ_HEARTBEAT_TTL, kHeartbeatTimeoutMs);
+  socket.Set(ZMQ_TCP_KEEPALIVE, 1);
+  socket.Set(ZMQ_TCP_KEEPALIVE_IDLE, kProbeAfterS);
+  socket.Set(ZMQ_TCP_KEEPALIVE_INTVL, kProbeEveryS);
+  socket.Set(ZMQ_TCP_KEEPALIVE_CNT, kProbesMax);
+  socket.Set(ZMQ_TCP_MAXRT, kUnansweredMs);
   socket.Set(ZMQ_HANDSHAKE_IVL, kHandshakeMs);
   socket.Set(ZMQ_SNDHWM, kQueuedMessagesMax);
   socket.Set(ZMQ_RCVHWM, kQueuedMessagesMax);
