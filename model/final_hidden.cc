@@ -8,6 +8,10 @@ namespace candor {
 Result<at::Tensor> FinalHidden(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics,
                                const std::vector<std::vector<int32_t>>& texts) {
   PackedGroups batch;
+  for (const std::vector<int32_t>& text : texts)  // a tokenizer may know more than the model, and a policy may write any of it
+    for (const int32_t id : text)
+      if (id < 0 || id >= config.vocab_size)
+        return Fail(ErrorCode::kInvalidInput, "token " + std::to_string(id) + " lies outside the model's vocabulary");
   // The row that would predict one token more is the text's last.
   for (const std::vector<int32_t>& text : texts) CANDOR_TRY(batch.Add(text, {{0}}));
   return Guarded("reading hidden states", "if memory ran out, use shorter texts", [&]() -> Result<at::Tensor> {

@@ -1,16 +1,15 @@
 // Flat tensors of units: made, read, written.
 #include "model/parameters.h"
 
-#include <unistd.h>
-
 #include <cmath>
+#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <set>
 
 #include "core/check.h"
+#include "core/fs.h"
 #include "core/rng.h"
 #include "model/safetensors_io.h"
 
@@ -162,12 +161,8 @@ Status SaveParameters(const Parameters& parameters, const std::string& folder, i
     CANDOR_TRY(WriteSafetensors(folder + "/" + name, tensors));
   }
   if (shards.size() == 1) return {};
-  const std::string path = folder + "/model.safetensors.index.json", temporary = path + ".tmp";
-  std::ofstream(temporary, std::ios::binary)
-      << nlohmann::ordered_json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) << "\n";
-  if (::rename(temporary.c_str(), path.c_str()) != 0)
-    return Fail(ErrorCode::kIo, std::string("cannot write the index: ") + std::strerror(errno), path);
-  return {};
+  return WriteFileAtomic(folder + "/model.safetensors.index.json",
+                         nlohmann::ordered_json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) + "\n");
 }
 
 }  // namespace candor

@@ -1,9 +1,11 @@
 // Writes a policy as a Hugging Face folder, and reads and writes confidence.json.
 #include "model/policy_folder.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -201,15 +203,22 @@ Status WritePolicyFolder(const std::string& folder, const ModelConfig& config, c
     return written;
   }
   CANDOR_TRY(SyncFolder(beside));
-  if (FileExists(target)) CANDOR_TRY(RemoveTree(target));
+  const fs::path parent = fs::path(target).parent_path();
+  const std::string around = parent.empty() ? "." : parent.string();
+  if (FileExists(target)) {  // exchanged in one step where the file system can: there is always one of the two
+    if (::renameat2(AT_FDCWD, beside.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
+      CANDOR_TRY(SyncFolder(around));
+      return RemoveTree(beside);
+    }
+    CANDOR_TRY(RemoveTree(target));
+  }
   std::error_code error;
   fs::rename(beside, target, error);
   if (error) {
     (void)RemoveTree(beside);
     return Fail(ErrorCode::kIo, "cannot put the policy folder in place: " + error.message(), folder);
   }
-  const fs::path parent = fs::path(target).parent_path();
-  return SyncFolder(parent.empty() ? "." : parent.string());
+  return SyncFolder(around);
 }
 
 }  // namespace candor

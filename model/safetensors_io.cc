@@ -8,11 +8,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/check.h"
+#include "core/fs.h"
+#include "core/json_depth.h"
 #include "text/safetensors_header.h"
 
 namespace candor {
@@ -129,8 +130,10 @@ Result<std::vector<std::string>> SafetensorsFilesOf(const std::string& folder) {
     return Fail(ErrorCode::kNotFound, "no weights in the model folder", single,
                 "a model folder holds model.safetensors, or shards with model.safetensors.index.json");
   }
-  std::ifstream stream(index_path, std::ios::binary);
-  const nlohmann::json index = nlohmann::json::parse(stream, nullptr, false);
+  constexpr size_t kMaxIndexBytes = size_t{256} << 20;
+  CANDOR_ASSIGN(const std::string text, ReadFile(index_path, kMaxIndexBytes));
+  if (BracketDepth(text) > kMaxJsonDepth) return Fail(ErrorCode::kInvalidInput, "the index is nested too deeply", index_path);
+  const nlohmann::json index = nlohmann::json::parse(text, nullptr, false);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
     return Fail(ErrorCode::kInvalidInput, "the index has no 'weight_map' object", index_path, "copy the model again");
   }

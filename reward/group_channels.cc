@@ -73,11 +73,11 @@ void AddGroupChannels(const GroupChannelRules& rules, const std::vector<bool>& a
   if (rules.wanted.contains("tiar")) AddTiar(abstained_G, traces_G);
   if (rules.wanted.contains("majority") || rules.wanted.contains("majority_true")) AddMajority(rules, abstained_G, traces_G);
   for (ScoredTrace& scored : traces_G) {
-    if (rules.wanted.contains("rubric")) AddRubric(rules.criteria, scored);
     auto accuracy = scored.channels.find("accuracy");
     if (rules.wanted.contains("contrast") && baseline && accuracy != scored.channels.end())
       scored.channels["contrast"] = accuracy->second - *baseline;
     if (rules.wanted.contains("baseline") && baseline) scored.channels["baseline"] = *baseline;
+    if (rules.wanted.contains("rubric")) AddRubric(rules.criteria, scored);  // the last: a criterion may be any of the others
   }
 }
 

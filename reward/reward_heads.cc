@@ -14,7 +14,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr double kStdClamp = 5.0;
-constexpr double kLeastScale = 1e-6;
+constexpr double kLeastDeviation = 1e-6;
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kAdamEpsilon = 1e-8;
 
 double Dot(const std::vector<double>& w, const std::vector<double>& x) {
@@ -93,7 +93,11 @@ void Standardise(const HeadRows& rows, RewardHeads& heads) {
     }
     score_sum += rows.scores[i], score_squares += rows.scores[i] * rows.scores[i];
   }
-  const auto scale = [&](double s, double ss) { return std::max(kLeastScale, std::sqrt(std::max(0.0, ss / n - s / n * s / n))); };
+  // What never varied here says nothing; divided by its noise it would drown everything else in a row where it does.
+  const auto scale = [&](double s, double ss) {
+    const double mean = s / n, deviation = std::sqrt(std::max(0.0, ss / n - mean * mean));
+    return deviation > kLeastDeviation * std::max(1.0, std::abs(mean)) ? deviation : 1.0;
+  };
   for (size_t d = 0; d < rows.width; ++d)
     heads.feature_mean.push_back(sum[d] / n), heads.feature_scale.push_back(scale(sum[d], squares[d]));
   heads.score_mean = score_sum / n, heads.score_scale = scale(score_sum, score_squares);

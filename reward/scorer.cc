@@ -94,6 +94,8 @@ Status CheckTraceGroup(const TraceGroup& group) {
   std::string where = "group " + ToString(group.id);
   if (group.traces_G.empty() || group.traces_G.size() > kMaxTraces)
     return Fail(ErrorCode::kInvalidInput, fmt::format("{} traces", group.traces_G.size()), where);
+  if (!std::ranges::all_of(group.reference_base_R, [](float x) { return std::isfinite(x); }))
+    return Fail(ErrorCode::kInvalidInput, "a log-probability of the reference answer without reasoning is not finite", where);
   for (size_t i = 0; i < group.traces_G.size(); ++i)
     if (Status checked = CheckTrace(group.traces_G[i]); !checked)
       return Fail(ErrorCode::kInvalidInput, checked.error().what, fmt::format("{}, trace {}", where, i));

@@ -1,5 +1,7 @@
 #include "trainer/checkpoint.h"
 
+#include <filesystem>
+
 #include "core/fs.h"
 #include "core/log.h"
 #include "model/safetensors_io.h"
@@ -81,6 +83,13 @@ Result<CheckpointManifest> AgreeOnWhole(const std::string& folder, int64_t step,
   return manifest;
 }
 
+// Whether the checkpoint itself is at fault. One of another program's format, or one that this machine cannot read now (too many open
+// files, no permission, a file system that is away), may be whole: the run ends and says so rather than going back behind it.
+bool IsDamage(const Error& error) {
+  return error.code != ErrorCode::kCollective && error.code != ErrorCode::kVersionSkew && error.code != ErrorCode::kUnavailable &&
+         error.code != ErrorCode::kIo;
+}
+
 Result<CheckpointInfo> Fill(const CheckpointManifest& manifest, const std::string& folder, ShardedPolicy& policy) {
   Status filled = SameModel(manifest, policy, folder);
   if (filled) filled = FillFrom(manifest, folder, policy);
@@ -98,6 +107,13 @@ Result<CheckpointInfo> LoadCheckpoint(ShardedPolicy& policy, const std::string& 
 Result<std::optional<CheckpointInfo>> LoadNewestCheckpoint(ShardedPolicy& policy, const std::string& checkpoints) {
   Collective& collective = policy.collective();
   std::string list;
+  Status listed;
+  if (std::error_code error; collective.rank() == 0) {
+    const std::filesystem::directory_iterator readable(checkpoints, error);
+    if (error && error != std::errc::no_such_file_or_directory)
+      listed = Fail(ErrorCode::kIo, "cannot be listed: " + error.message(), checkpoints);
+  }
+  CANDOR_TRY(AgreeOn(collective, listed));
   if (collective.rank() == 0)
     for (const CheckpointFolder& folder : FindCheckpoints(checkpoints)) list += std::to_string(folder.step) + ":" + folder.name + " ";
   CANDOR_ASSIGN(list, BroadcastText(collective, list, 0));
@@ -107,7 +123,7 @@ Result<std::optional<CheckpointInfo>> LoadNewestCheckpoint(ShardedPolicy& policy
     const std::string folder = checkpoints + "/" + candidate.name;
     Result<CheckpointManifest> manifest = AgreeOnWhole(folder, candidate.step, collective);
     if (!manifest) {
-      if (manifest.error().code == ErrorCode::kCollective) return Fail(manifest.error());
+      if (!IsDamage(manifest.error())) return Fail(manifest.error());
       if (collective.rank() == 0) {
         spdlog::error("checkpoint {} cannot be used, trying the one before it: {}", folder, manifest.error().Message());
         // It is not to come back when its successors are older than it says it is.

@@ -24,7 +24,9 @@ std::vector<std::pair<std::string, at::Tensor>> CheckpointedState(ShardedPolicy&
 // Writes step_<step> and waits for it, then removes all but the newest `keep_last`.
 Result<CheckpointInfo> WriteCheckpoint(ShardedPolicy& policy, const std::string& checkpoints, int64_t step, int64_t keep_last);
 
-// Fills the policy from the newest checkpoint that is whole; nullopt when there is none. A checkpoint of another model is an error.
+// Fills the policy from the newest checkpoint that is whole; nullopt when there is none. A checkpoint of
+// another model is an error, and so is what cannot be read for the machine's reasons or in this program's format: only damage sets one
+// aside.
 Result<std::optional<CheckpointInfo>> LoadNewestCheckpoint(ShardedPolicy& policy, const std::string& checkpoints);
 // The same from one folder, which must be whole.
 Result<CheckpointInfo> LoadCheckpoint(ShardedPolicy& policy, const std::string& folder);

@@ -81,7 +81,8 @@ Result<CheckpointManifest> ParseCheckpointManifest(const std::string& text, cons
     const Json whole = Json::parse(text);
     const Json& body = whole.at("body");
     if (const Json& format = body.at("format"); format != kFormat)
-      return Fail(ErrorCode::kVersionSkew, fmt::format("has format {}, this program reads {}", format.dump(), kFormat), where);
+      return Fail(ErrorCode::kVersionSkew, fmt::format("has format {}, this program reads {}", format.dump(), kFormat), where,
+                  "go on with the program that wrote it");
     if (TextOf(body) != text) return Fail(ErrorCode::kInvalidInput, "is damaged: its hash or its form is not what was written", where);
     CANDOR_ASSIGN(CheckpointManifest manifest, FromBody(body, where));
     CANDOR_TRY(CheckShape(manifest, where));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -18,13 +19,17 @@ namespace {
 Result<std::vector<FileChunk>> HashChunks(const std::string& path) {
   const int opened = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);  // a link would lead out of the folder
   if (opened < 0 && errno == ELOOP) return Fail(ErrorCode::kInvalidInput, "is a link, not a file of its folder", path);
-  if (opened < 0) return Fail(ErrorCode::kNotFound, "cannot be opened", path);
+  if (opened < 0)
+    return Fail(errno == ENOENT || errno == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kUnavailable,
+                std::string("cannot be opened: ") + std::strerror(errno), path);
   const std::unique_ptr<FILE, int (*)(FILE*)> file(::fdopen(opened, "rb"), &std::fclose);
   std::vector<FileChunk> chunks;
   std::string buffer(kChunkBytes, '\0');
   for (uint64_t offset = 0;;) {
     const uint64_t got = std::fread(buffer.data(), 1, buffer.size(), file.get());
-    if (std::ferror(file.get())) return Fail(ErrorCode::kIo, "reading stopped at byte " + std::to_string(offset), path);
+    if (std::ferror(file.get()))  // EIO: a sector that is lost is damage of the file; anything else is not
+      return Fail(errno == EIO ? ErrorCode::kInvalidInput : ErrorCode::kUnavailable,
+                  "reading stopped at byte " + std::to_string(offset) + ": " + std::strerror(errno), path);
     if (got > 0) chunks.push_back({offset, got, HashHex(std::string_view(buffer).substr(0, got))});
     offset += got;
     if (got < buffer.size()) return chunks;

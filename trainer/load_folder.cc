@@ -29,6 +29,9 @@ class TensorFiles {
       if (found == file->tensors().end()) continue;
       if (found->second.sizes() != at::IntArrayRef(param.shape))
         return Fail(ErrorCode::kInvalidInput, "tensor " + param.name + " does not have the shape that config.json says", file->path());
+      if (!at::isFloatingType(found->second.scalar_type()))
+        return Fail(ErrorCode::kInvalidInput, "tensor " + param.name + " holds integers", file->path(),
+                    "use the model's unquantised weights");
       return found->second;
     }
     return Fail(ErrorCode::kInvalidInput, "tensor " + param.name + " is missing", folder_, "the folder must hold the whole model");

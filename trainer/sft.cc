@@ -163,13 +163,18 @@ Status KeepOrStop(const SftSetup& setup, ShardedPolicy& policy, int64_t done, in
   bool keeps = false, stops = false;
   for (const auto& wish : wishes) keeps = keeps || wish[0] > 0.0, stops = stops || wish[1] > 0.0;
   const bool worth_it = !setup.keep_folder.empty() && done > 0;
+  bool kept = false;
   if (worth_it && (keeps || stops)) {
-    CANDOR_TRY(WriteCheckpoint(policy, setup.keep_folder, done, 1));
+    const Result<CheckpointInfo> written = WriteCheckpoint(policy, setup.keep_folder, done, 1);
+    if (!written && written.error().code == ErrorCode::kCollective) return Fail(written.error());
+    if (!written) LogError(written.error(), "what was learned is not kept");  // a full disk ends no training; the next one may fit
+    kept = written.has_value();
     kept_at = SteadySeconds();
   }
   if (!stops) return {};
-  return Fail(ErrorCode::kCancelled, fmt::format("stopped after step {} of {}", done, total), worth_it ? setup.keep_folder : "",
-              worth_it ? "the same command goes on from there" : "");
+  return Fail(ErrorCode::kCancelled,
+              fmt::format("stopped after step {} of {}{}", done, total, worth_it && !kept ? ", which could not be kept" : ""),
+              worth_it ? setup.keep_folder : "", kept ? "the same command goes on from there" : "");
 }
 
 PolicyFolderOptions FolderOptionsOf(const SftSetup& setup, const std::optional<SlotTokens>& slot) {

@@ -1,7 +1,7 @@
 """Runs a model's code in a sandbox and answers calls into it. Never sees the tests' expectations: it is asked for values and gives values, and
 whoever asks compares them in another process (code_tester.py).
 
-One JSON line in, one out. {"load": code} -> {"names": [[name, value], ..]}; {"call": ref, "args": [..], "kw": {..}}, {"attr": ref, "name": ..},
+Says {"ready": true} when it stands. Then one JSON line in, one out. {"load": code} -> {"names": [[name, value], ..]}; {"call": ref, "args": [..], "kw": {..}}, {"attr": ref, "name": ..},
 {"item": ref, "key": ..}, {"len": ref}, {"list": ref} -> {"v": value}; {"run": code, "input": text} -> {"v": what it printed}; {"e": [class,
 text]} where the code raised. Values: plain data tagged by type, everything else a reference.
 """
@@ -96,6 +96,8 @@ def main():
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
+    replies.write(b'{"ready": true}\n')  # before any of the code is here
+    replies.flush()
     refs, space = [], {"__name__": "__main__"}
     for line in requests:
         try:

@@ -1,6 +1,7 @@
 """Judges a model's code without running any of it: the tests run here, each use of the model's names is a question to code_server.py in a sandbox
-of its own, and what comes back is plain data that is compared here. One JSON line {"nonce", "code", "tests"} on stdin; one {"nonce", "pass",
-"why"} on stdout. Pipes to and from the server are the descriptors 3 and 4.
+of its own, and what comes back is plain data that is compared here. One JSON line {"nonce", "code", "tests"} on stdin; on stdout "ready" once
+the server stands, then one line {"nonce", "pass", "why"}. Where the server does not stand nothing is said: that is not the code's fault. Pipes
+to and from the server are the descriptors 3 and 4.
 
 tests: Python that asserts (text or a list of texts), or a list of {"input", "output"} of whole programs.
 """
@@ -21,6 +22,7 @@ class Failed(Exception):
 class Server:
     def __init__(self):
         self.requests, self.replies = os.fdopen(3, "wb"), os.fdopen(4, "rb")
+        self.stands = self.replies.readline(LIMIT) == b'{"ready": true}\n'
 
     def ask(self, **request):
         try:
@@ -135,12 +137,12 @@ def test_programs(server, code, tests):
             raise Failed(f"test {number} printed something else")
 
 
-def judge(request):
+def judge(server, request):
     tests = request["tests"]
     if isinstance(tests, list) and tests and all(isinstance(t, dict) for t in tests):
-        test_programs(Server(), request["code"], tests)
+        test_programs(server, request["code"], tests)
     else:
-        test_functions(Server(), request["code"], "\n".join(tests) if isinstance(tests, list) else tests)
+        test_functions(server, request["code"], "\n".join(tests) if isinstance(tests, list) else tests)
 
 
 def main():
@@ -149,8 +151,13 @@ def main():
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0), os.dup2(null, 1), os.dup2(null, 2)
     passed, why = False, ""
+    server = Server()
+    if not server.stands:
+        os._exit(1)
+    verdict.write("ready\n")
+    verdict.flush()
     try:
-        judge(request)
+        judge(server, request)
         passed = True
     except AssertionError as error:
         why = f"an assertion does not hold: {error}"[:300]

@@ -56,9 +56,12 @@ bool Holds(const std::vector<std::string>& words, const std::string& word) {
 
 Result<std::shared_ptr<const re2::RE2>> Compile(const std::string& pattern, int groups, const std::string& where) {
   constexpr size_t kMaxPatternBytes = 1000;
+  if (pattern.size() > kMaxPatternBytes)
+    return Fail(ErrorCode::kInvalidInput, fmt::format("the expression has {} bytes; {} is the most", pattern.size(), kMaxPatternBytes),
+                where);
   re2::RE2::Options options;
   options.set_log_errors(false);
-  auto compiled = std::make_shared<const re2::RE2>(pattern.substr(0, kMaxPatternBytes), options);
+  auto compiled = std::make_shared<const re2::RE2>(pattern, options);
   if (!compiled->ok()) return Fail(ErrorCode::kInvalidInput, "the expression cannot be read: " + compiled->error(), where);
   if (compiled->NumberOfCapturingGroups() != groups)
     return Fail(ErrorCode::kInvalidInput, fmt::format("the expression has {} groups, not {}", compiled->NumberOfCapturingGroups(), groups),

@@ -61,7 +61,7 @@ std::vector<std::optional<double>> RoundRobinScores(std::span<const Game> games,
   return scores;
 }
 
-Knockout::Knockout(size_t players, uint64_t seed) : left_(players), scores_(players) {
+Knockout::Knockout(size_t players, uint64_t seed) : left_(players), scores_(players), won_(players, false) {
   std::iota(left_.begin(), left_.end(), size_t{0});
   std::sort(left_.begin(), left_.end(), [&](size_t a, size_t b) {
     return std::pair(RandomBits(seed, RngStream::kOrder, a), a) < std::pair(RandomBits(seed, RngStream::kOrder, b), b);
@@ -81,12 +81,13 @@ void Knockout::Take(std::span<const Game> judged) {
     if (!game.share) continue;
     const bool first = *game.share >= 0.5;
     stay.push_back(first ? game.a : game.b);
+    won_[stay.back()] = true;
     scores_[first ? game.b : game.a] = static_cast<double>(round_) / static_cast<double>(rounds_);
   }
   if (left_.size() % 2 == 1) stay.push_back(left_.back());
   left_ = std::move(stay);
   ++round_;
-  if (left_.size() == 1 && round_ > 0) scores_[left_[0]] = 1.0;
+  if (left_.size() == 1 && won_[left_[0]]) scores_[left_[0]] = 1.0;
 }
 
 std::vector<std::optional<double>> Knockout::Scores() const { return scores_; }

@@ -38,7 +38,8 @@ std::vector<Game> RoundRobin(size_t players);
 std::vector<std::optional<double>> RoundRobinScores(std::span<const Game> games, size_t players);
 
 // Players meet in rounds, in an order drawn from the seed; who loses in round r of R (counted from 0) scores r/R, the winner 1. A tie is
-// decided by the draw; of a game that nobody judged both leave without a score; an odd one out goes on without a game.
+// decided by the draw; of a game that nobody judged both leave without a score; an odd one out goes on without a game. Who is left without
+// having won any game has no score either.
 class Knockout {
  public:
   Knockout(size_t players, uint64_t seed);
@@ -50,6 +51,7 @@ class Knockout {
  private:
   std::vector<size_t> left_;
   std::vector<std::optional<double>> scores_;
+  std::vector<bool> won_;  // a game that was judged
   size_t round_ = 0, rounds_ = 0;
 };
 

@@ -77,9 +77,9 @@ class Choice final : public BuiltinVerifier {
 
  private:
   Verdict Compare(std::string_view answer, const DataRow& row) const override {
-    Result<std::vector<std::string>> choices = ReadChoices(row.json, field_);
+    Result<Choices> choices = ReadChoices(row.json, field_);
     if (!choices) return UnknownVerdict(choices.error().Message());
-    return choices->empty() ? CompareLetters(answer, row) : CompareChoices(answer, row, *choices);
+    return choices->texts.empty() ? CompareLetters(answer, row) : CompareChoices(answer, row, *choices);
   }
 
   static Verdict CompareLetters(std::string_view answer, const DataRow& row) {
@@ -91,7 +91,7 @@ class Choice final : public BuiltinVerifier {
     return BinaryVerdict(false);
   }
 
-  static Verdict CompareChoices(std::string_view answer, const DataRow& row, const std::vector<std::string>& choices) {
+  static Verdict CompareChoices(std::string_view answer, const DataRow& row, const Choices& choices) {
     std::optional<size_t> chosen = ResolveChoice(answer, choices);
     for (const std::string& accepted : row.answers) {
       std::optional<size_t> target = ResolveAcceptedChoice(accepted, choices);

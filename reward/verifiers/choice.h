@@ -14,13 +14,18 @@ namespace candor {
 // letter A).
 std::optional<size_t> ChoiceLetter(std::string_view text);
 
-// The choices of a row's JSON under `field`: ["Paris", "Lyon"], or {"label": [..], "text": [..]} (the labels are then what letters refer to
-// and must be A, B, C, .. or 1, 2, 3, ..). Empty when the row has no such field.
-Result<std::vector<std::string>> ReadChoices(const std::string& row_json, const std::string& field);
+struct Choices {
+  std::vector<std::string> texts;
+  std::vector<std::string> labels;  // what each is called in the row; empty where the row does not say
+};
+// The choices of a row's JSON under `field`: ["Paris", "Lyon"], or {"label": [..], "text": [..]} (ARC's shape; labels are A, B, C, .. or 1,
+// 2, 3, .. or any others that differ). Empty when the row has no such field.
+Result<Choices> ReadChoices(const std::string& row_json, const std::string& field);
 
-// The choice that a text means: exactly its text, else its letter. nullopt: none, or several choices have that text.
-std::optional<size_t> ResolveChoice(std::string_view text, const std::vector<std::string>& choices);
-// As above for an accepted answer, which may also be a 0-based index ("2").
-std::optional<size_t> ResolveAcceptedChoice(std::string_view text, const std::vector<std::string>& choices);
+// The choice that a text means: exactly its text, else its label ("2", "(2)", "2. Lyon"), else its letter. nullopt: none, or several
+// choices have that text.
+std::optional<size_t> ResolveChoice(std::string_view text, const Choices& choices);
+// As above for an accepted answer: a label first; where there are no labels it may also be a 0-based index ("2").
+std::optional<size_t> ResolveAcceptedChoice(std::string_view text, const Choices& choices);
 
 }  // namespace candor

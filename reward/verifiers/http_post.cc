@@ -102,7 +102,6 @@ Result<HttpReply> HttpPoster::Send(Connection& connection, const std::string& se
   if (handle == nullptr) return Fail(ErrorCode::kInternal, "libcurl gave no handle", url);
   Exchange exchange{target_.rules, host_, target_.reply_bytes_max, "", 0, ""};
   char why[CURL_ERROR_SIZE] = "";
-  curl_easy_reset(handle);  // keeps the connection
   curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
   curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
@@ -122,6 +121,9 @@ Result<HttpReply> HttpPoster::Send(Connection& connection, const std::string& se
   curl_easy_setopt(handle, CURLOPT_WRITEDATA, &exchange);
   curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, why);
   const CURLcode code = curl_easy_perform(handle);
+  HttpReply reply{0, std::move(exchange.body)};
+  curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &reply.status);
+  curl_easy_reset(handle);  // keeps the connection, and nothing that points to this call's memory
   if (!exchange.refused.empty() && code != CURLE_OK)
     return Fail(ErrorCode::kUnauthorized, fmt::format("{} leads to {}, which is not public", host_, exchange.refused), url,
                 "if that is meant, name it: allow_hosts = [\"" + host_ + "\"], or allow_private = true");
@@ -131,8 +133,6 @@ Result<HttpReply> HttpPoster::Send(Connection& connection, const std::string& se
     return Fail(ErrorCode::kInvalidInput, fmt::format("the reply is larger than {} bytes", target_.reply_bytes_max), url);
   if (code != CURLE_OK)
     return Fail(ErrorCode::kUnavailable, std::string("no reply: ") + (why[0] != '\0' ? why : curl_easy_strerror(code)), url);
-  HttpReply reply{0, std::move(exchange.body)};
-  curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &reply.status);
   for (size_t at = 0; !target_.bearer.empty() && (at = reply.body.find(target_.bearer, at)) != std::string::npos; ++at)
     reply.body.replace(at, target_.bearer.size(), "*");  // some endpoints repeat the key that they refuse
   return reply;

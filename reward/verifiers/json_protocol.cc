@@ -52,7 +52,9 @@ Status ReadRewards(const Json& rewards, std::string_view reply, Verdict& verdict
   if (rewards.size() > kMaxRewards) return Malformed(fmt::format("{} rewards; {} is the limit", rewards.size(), kMaxRewards), reply);
   for (const auto& [name, value] : rewards.items()) {
     if (!IsUserChannel(name))
-      return Malformed("reward \"" + name + "\" cannot be a channel; use letters, digits, _ . / and none of Candor's own channels", reply);
+      return Malformed(
+          "reward \"" + name.substr(0, 100) + "\" cannot be a channel; use letters, digits, _ . / and none of Candor's own channels",
+          reply);
     if (value.is_null()) continue;  // missing for this completion
     if (!value.is_number() && !value.is_boolean()) return Malformed("reward \"" + name + "\" is not a number", reply);
     double number = value.is_boolean() ? (value.get<bool>() ? 1.0 : 0.0) : value.get<double>();

@@ -53,7 +53,7 @@ class PythonTests final : public Verifier {
     CANDOR_ASSIGN(const std::string nonce, Nonce());
     const Json question = {{"nonce", nonce}, {"code", code}, {"tests", *tests}};
     Result<std::string> line = Run(question.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n");
-    // What the code did to itself (time, memory) is its own failure; that the sandbox failed is not, and ProbeSandbox has seen it work.
+    // What the code did to itself (time, memory) is its own failure; that the sandbox did not start is not.
     if (!line && line.error().code == ErrorCode::kUnavailable) return BinaryVerdict(false, line.error().what);
     if (!line) return Fail(line.error());
     return ReadTestVerdict(*line, nonce);

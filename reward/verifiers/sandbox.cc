@@ -28,7 +28,8 @@ namespace {
 
 constexpr size_t kMaxVerdictBytes = size_t{64} << 10;
 constexpr int kWatchMs = 50;
-constexpr uid_t kFirstUser = 0x70000000;  // far above what user databases hand out
+constexpr std::string_view kReady = "ready";  // as code_tester.py says it
+constexpr uid_t kFirstUser = 0x70000000;      // far above what user databases hand out
 constexpr size_t kMaxTree = 4096;
 
 class Fd {
@@ -171,7 +172,7 @@ class Process {
     char* environment[] = {path.data(), nullptr};
     const pid_t parent = ::getpid();
     pid_ = ::fork();
-    if (pid_ < 0) return Fail(ErrorCode::kUnavailable, std::string("cannot fork: ") + std::strerror(errno), words[0]);
+    if (pid_ < 0) return Fail(ErrorCode::kIo, std::string("cannot fork: ") + std::strerror(errno), words[0]);
     if (pid_ == 0) Become(pointers.data(), environment, fds.data(), static_cast<int>(fds.size()), limits, user, parent);
     return {};
   }
@@ -233,20 +234,25 @@ Status StartScript(const SandboxSetup& setup, const SandboxLimits& limits, const
   return process.Start(std::move(words), fds, limits, setup.isolated ? OwnUser() : 0);
 }
 
-// Writes the request, reads the verdict's line, watches time and memory.
+// Writes the request, reads the judge's "ready" and its verdict, a line each, watches time and memory.
 Result<std::string> Converse(const SandboxSetup& setup, std::string_view unsent, Fd to, const Fd& from, const Process& server) {
   using Clock = std::chrono::steady_clock;
-  const auto deadline = Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(setup.limits.seconds * 1000.0));
+  const auto after = [](double seconds) { return Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000.0)); };
+  bool ready = false;
+  auto deadline = after(setup.limits.start_seconds);
+  const auto fail = [&](const std::string& early, const std::string& late) {
+    return ready ? Fail(ErrorCode::kUnavailable, late, "sandbox") : Fail(ErrorCode::kIo, "the sandbox did not start: " + early, "sandbox");
+  };
   ::fcntl(to.get(), F_SETFL, O_NONBLOCK);
   std::string reply;
   char buffer[4096];
   for (;;) {
     if (Clock::now() >= deadline)
-      return Fail(ErrorCode::kUnavailable, fmt::format("the code was not judged within {:.3g} s and was killed", setup.limits.seconds),
-                  "sandbox");
+      return fail(fmt::format("it took longer than {:.3g} s", setup.limits.start_seconds),
+                  fmt::format("the code was not judged within {:.3g} s and was killed", setup.limits.seconds));
     if (const int64_t held = TreeBytes(server.pid()); held > setup.limits.memory_mb << 20)
-      return Fail(ErrorCode::kUnavailable,
-                  fmt::format("the code held {} MiB, more than {}, and was killed", held >> 20, setup.limits.memory_mb), "sandbox");
+      return fail(fmt::format("it holds {} MiB by itself, and memory_mb is {}", held >> 20, setup.limits.memory_mb),
+                  fmt::format("the code held {} MiB, more than {}, and was killed", held >> 20, setup.limits.memory_mb));
     pollfd fds[2] = {{from.get(), POLLIN, 0}, {unsent.empty() ? -1 : to.get(), POLLOUT, 0}};
     ::poll(fds, 2, kWatchMs);
     if (fds[1].revents != 0) {
@@ -257,9 +263,13 @@ Result<std::string> Converse(const SandboxSetup& setup, std::string_view unsent,
     }
     if (fds[0].revents == 0) continue;
     const ssize_t got = ::read(from.get(), buffer, sizeof buffer);
-    if (got == 0) return Fail(ErrorCode::kUnavailable, "the judge ended before its verdict", "sandbox");
+    if (got == 0) return fail("one of its processes ended", "the judge ended before its verdict");
     if (got > 0) reply.append(buffer, static_cast<size_t>(got));
-    if (const size_t end = reply.find('\n'); end != std::string::npos) return reply.substr(0, end);
+    for (size_t end; (end = reply.find('\n')) != std::string::npos; reply.erase(0, end + 1)) {
+      if (ready) return reply.substr(0, end);
+      if (reply.substr(0, end) != kReady) return fail("its judge said something else", "");
+      ready = true, deadline = after(setup.limits.seconds);
+    }
     if (reply.size() > kMaxVerdictBytes) return Fail(ErrorCode::kInvalidInput, "the judge wrote too much", "sandbox");
   }
 }
@@ -295,9 +305,19 @@ Status ProbeSandbox(const SandboxSetup& setup) {
   out_write.Close();
   std::string said;
   char buffer[512];
-  for (ssize_t got; said.size() < 2000 && (got = ::read(out_read.get(), buffer, sizeof buffer)) > 0;)
-    said.append(buffer, static_cast<size_t>(got));
-  const int status = probe.Reap();
+  pollfd readable{out_read.get(), POLLIN, 0};
+  const int wait_ms = static_cast<int>(setup.limits.start_seconds * 1000.0);
+  bool silent = false;
+  for (ssize_t got = 1; said.size() < 2000 && got > 0;) {
+    silent = ::poll(&readable, 1, wait_ms) == 0;
+    got = silent ? 0 : ::read(out_read.get(), buffer, sizeof buffer);
+    if (got > 0) said.append(buffer, static_cast<size_t>(got));
+  }
+  if (silent) {
+    said = fmt::format("no answer within {:.3g} s", setup.limits.start_seconds);
+    probe.Kill();
+  }
+  const int status = silent ? 0 : probe.Reap();
   if (status == 0 && said == "ready\n") return {};
   while (!said.empty() && said.back() == '\n') said.pop_back();
   if (said.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 127) said = "there is no such program";

@@ -104,15 +104,19 @@ bool LeaseBook::MaySwap(PolicyVersion target, bool idle) const {
 EngineMove LeaseBook::Next(std::optional<PolicyVersion> loaded, bool idle) const {
   const std::scoped_lock lock(mutex_);
   if (order_.empty()) return {};
+  const auto held = [this](GroupId group) { return std::find(cancelled_.begin(), cancelled_.end(), group) != cancelled_.end(); };
   for (GroupId group : order_) {
     const Lease& lease = entries_.at(group).lease;
+    if (held(group)) continue;  // granted again before the engine let go of it
     if (!loaded || !Allows(lease, *loaded)) continue;
     const bool fresher = *loaded < newest_.version && Allows(lease, newest_.version) && (!wave_ || *wave_ != lease.wave);
     if (!fresher) return {EngineMove::Kind::kSubmit, lease, {}};
     if (MaySwap(newest_.version, idle)) return {EngineMove::Kind::kLoad, lease, newest_.version};
     return {};
   }
-  const Lease& lease = entries_.at(order_.front()).lease;
+  const auto first = std::find_if_not(order_.begin(), order_.end(), held);
+  if (first == order_.end()) return {};
+  const Lease& lease = entries_.at(*first).lease;
   const PolicyVersion target = std::min(newest_.version, lease.max_version);
   if (newest_.manifest.empty() || !Allows(lease, target) || !MaySwap(target, idle)) return {};
   return {EngineMove::Kind::kLoad, lease, target};
@@ -152,7 +156,7 @@ void LeaseBook::Progress(const std::map<GroupId, uint64_t>& tokens) {
 void LeaseBook::Finished(TraceGroup group) {
   const std::scoped_lock lock(mutex_);
   const auto at = entries_.find(group.id);
-  if (at == entries_.end()) return;  // cancelled meanwhile
+  if (at == entries_.end() || at->second.phase != Phase::kRunning) return;  // cancelled meanwhile, perhaps granted again
   at->second.phase = Phase::kDone;
   at->second.tokens = 0;
   for (const Trace& trace : group.traces_G) at->second.tokens += trace.tokens_T.size();

@@ -182,9 +182,9 @@ void RunRowFields(std::string_view bytes) {
   if (const auto baseline = ReadBaseline(bytes, "scores")) Promise(!std::isnan(*baseline), "a baseline is a number");
   const auto choices = ReadChoices(std::string(bytes), "choices");
   if (!choices) return Refused(choices.error());
-  Promise(choices->size() <= 26, "choices have letters");
+  Promise(choices->texts.size() <= 26, "choices have letters");
   for (const char* text : {"B", "(c) x", "2", ""})
-    if (const auto choice = ResolveAcceptedChoice(text, *choices)) Promise(*choice < choices->size(), "a choice is one of them");
+    if (const auto choice = ResolveAcceptedChoice(text, *choices)) Promise(*choice < choices->texts.size(), "a choice is one of them");
 }
 std::vector<std::string> RowFieldSeeds() {
   return {R"({"prompt": "p", "answer": "B", "choices": ["Paris", "Lyon", 3], "scores": [0.5, 1]})",

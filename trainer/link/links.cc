@@ -16,7 +16,13 @@ constexpr int64_t kIdleMs = 60'000;  // then a connection to a reward worker is 
 }  // namespace
 
 Status LearnerLink::Connect(int64_t deadline_ms) {
-  CANDOR_ASSIGN(CoordinatorAddress address, FindCoordinator(setup_.run_dir, *setup_.disk));
+  const Result<CoordinatorAddress> found = FindCoordinator(setup_.run_dir, *setup_.disk);
+  if (!found) {  // whatever keeps the file from being read may pass: a file system that is away, a coordinator that was just started
+    Error away = found.error();
+    away.code = ErrorCode::kUnavailable, away.retry = true;
+    return Fail(away);
+  }
+  const CoordinatorAddress& address = *found;
   if (caller_ && address.epoch == epoch_) return {};
   caller_.reset();
   CANDOR_ASSIGN(client_, setup_.transport->Connect(address.endpoint, Role::kTrainer, Role::kCoordinator, kMaxControlBytes));

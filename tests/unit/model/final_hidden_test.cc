@@ -27,8 +27,10 @@ TEST(FinalHidden, IsWhatTheHeadPredictsTheNextTokenFrom) {
   EXPECT_GT(MaxAbs(hidden_MD[0] - hidden_MD[2]), 1e-2) << "another text, another state";
 }
 
-TEST(FinalHidden, AnEmptyTextIsRefused) {
+TEST(FinalHidden, AnEmptyTextAndATokenThatTheModelLacksAreRefused) {
   const ModelConfig config = TinyConfig();
+  for (const int32_t id : {-1, static_cast<int32_t>(config.vocab_size)})
+    EXPECT_FALSE(FinalHidden(config, RandomParameters(config, 5, at::kFloat, 0.2), {DType::kFp32, true}, {{1, 2}, {1, id}})) << id;
   EXPECT_FALSE(FinalHidden(config, RandomParameters(config, 5, at::kFloat, 0.2), {DType::kFp32, true}, {{}}));
 }
 

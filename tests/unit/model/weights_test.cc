@@ -54,6 +54,21 @@ TEST_F(Weights, RoundTripInOneFileAndInShards) {
   }
 }
 
+TEST_F(Weights, AnIndexThatCannotBeWrittenIsAnError) {
+  fs::create_directories(At("model.safetensors.index.json.tmp"));  // where it was once written first
+  const Status saved = SaveParameters(parameters_, folder_.string(), 20'000);
+  EXPECT_TRUE(!saved || fs::is_regular_file(At("model.safetensors.index.json")));
+  fs::remove_all(At("model.safetensors.index.json"));
+  fs::create_directories(At("model.safetensors.index.json/in the way"));
+  EXPECT_FALSE(SaveParameters(parameters_, folder_.string(), 20'000));
+}
+
+TEST_F(Weights, AnIndexNestedDeeplyIsAnError) {
+  std::ofstream(At("model.safetensors.index.json"))
+      << R"({"weight_map": )" << std::string(200'000, '[') << std::string(200'000, ']') << "}";
+  EXPECT_NE(LoadError().find("nested"), std::string::npos) << LoadError();
+}
+
 TEST_F(Weights, Bf16IsKeptExactly) {
   const Parameters low = parameters_.Cast(at::kBFloat16);
   ASSERT_TRUE(SaveParameters(low, folder_.string()));

@@ -140,6 +140,22 @@ TEST(Choice, LettersTextsAndIndicesMeanTheSame) {
   EXPECT_FALSE(ChoiceLetter("A dog").has_value());
 }
 
+// Some of ARC's rows call their choices 1 to 4: the accepted "1" is the first, not the one at index 1.
+TEST(Choice, ARowsOwnLabelsAreWhatItsAnswersMean) {
+  const DataRow row = Row({"1"}, R"({"choices":{"label":["1","2","3","4"],"text":["Paris","Lyon","2.5","x"]}})");
+  for (const char* right : {"1", "(1)", "1.", "1) Paris", "answer: 1", "paris", "A"})
+    EXPECT_EQ(Grade("choice", row, right), Label::kCorrect) << right;
+  for (const char* wrong : {"2", "Lyon", "B", "0", "12", "1.5", "2.5"}) EXPECT_EQ(Grade("choice", row, wrong), Label::kWrong) << wrong;
+  EXPECT_EQ(Grade("choice", Row({"4"}, row.json), "x"), Label::kCorrect);
+  EXPECT_EQ(Grade("choice", Row({"0"}, row.json), "Paris"), Label::kUnknown) << "no index where there are labels";
+  const DataRow named = Row({"true"}, R"({"choices":{"label":[true,false],"text":["it floats","it sinks"]}})");
+  EXPECT_EQ(Grade("choice", named, "True"), Label::kCorrect);
+  EXPECT_EQ(Grade("choice", named, "it sinks"), Label::kWrong);
+  for (const char* labels : {R"(["A"])", R"(["A","a"])", R"("AB")"})
+    EXPECT_EQ(Grade("choice", Row({"A"}, std::string(R"({"choices":{"label":)") + labels + R"(,"text":["x","y"]}})"), "x"), Label::kUnknown)
+        << labels;
+}
+
 // The verdict of code that a policy wrote: whoever does not know the nonce has no say, and nothing it prints is followed into its depth.
 TEST(PythonTests, OnlyALineWithTheNonceIsAVerdict) {
   EXPECT_EQ(ReadTestVerdict(R"({"nonce": "n", "pass": true})", "n")->label, Label::kCorrect);

@@ -81,6 +81,8 @@ TEST(JudgeFiles, FaultsNameThePlaceAndTheFix) {
   EXPECT_THAT(with("pointwise", "pontwise"), HasSubstr("kind"));
   EXPECT_THAT(with("(y|n)", "y|n"), HasSubstr("( )"));
   EXPECT_THAT(with("(y|n)", "(y|n"), HasSubstr("cannot be read"));
+  EXPECT_THAT(with("(y|n)", "(y|n|" + std::string(1000, 'x') + ")"), HasSubstr("1000 is the most"));
+  EXPECT_THAT(with("(y|n)", "(y|n)" + std::string(1000, 'x')), HasSubstr("1000 is the most")) << "not cut to what would be read";
   EXPECT_THAT(with("positive = [\"y\"]", ""), HasSubstr("words for yes"));
   EXPECT_THAT(with("positive", "postive"), HasSubstr("postive"));
   EXPECT_THAT(with("\"word\"", "\"number\"\nleast = 1\nmost = 1"), HasSubstr("same number"));
@@ -142,6 +144,9 @@ TEST(Tournaments, TheStrongerPlayerEndsHigherWhateverTheDraw) {
   EXPECT_TRUE(silent.over());
   EXPECT_EQ(silent.Scores()[round[0].a], 1.0);
   EXPECT_FALSE(silent.Scores()[round[1].a] || silent.Scores()[round[1].b]);
+  Knockout unjudged(3, 1);
+  while (!unjudged.over()) unjudged.Take(unjudged.NextRound());
+  for (const auto& score : unjudged.Scores()) EXPECT_FALSE(score) << "the odd one out won nothing: the judge was away";
   std::vector<Game> games = RoundRobin(3);
   games[0].share = 1.0, games[1].share = .75;  // 0 beats 1, 0 against 2; 1 against 2 is not judged
   const auto scores = RoundRobinScores(games, 3);

@@ -156,6 +156,8 @@ TEST(Rubric, IsAWeightedMeanThatAVetoZeroesAndAMissingCriterionMakesUnknown) {
   EXPECT_NEAR(Of(group, 0, "rubric"), (.2 + 2.4) / 4, 1e-12);
   EXPECT_EQ(Of(group, 1, "rubric"), 0.0);
   EXPECT_TRUE(std::isnan(Of(group, 2, "rubric")));
+  options.criteria = {{"contrast", 1.0, -1e9}, {"baseline", 1.0, -1e9}};
+  EXPECT_NEAR(Of(Score(options, {"rubric"}, {Right(), Wrong()}, .4), 0, "rubric"), (.6 + .4) / 2, 1e-12) << "any other channel";
 }
 
 TEST(Contrast, SubtractsTheRowsStoredScores) {

@@ -163,6 +163,9 @@ TEST(Reference, ANumberThatIsNotFiniteIsRefusedBeforeAnythingIsComputed) {
   const Status refused = CheckTraceGroup(group);
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().what.find("reference"), std::string::npos);
+  group.traces_G[0].reference_log_probs_R = {};
+  group.reference_base_R = {-.5f, std::numeric_limits<float>::quiet_NaN()};
+  ASSERT_FALSE(CheckTraceGroup(group)) << "a probability of 1 else";
 }
 
 }  // namespace

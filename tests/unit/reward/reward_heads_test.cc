@@ -62,6 +62,15 @@ TEST(RewardHeads, RowsWhoseScoresBelongToOthersTeachNothing) {
   EXPECT_GT(figures.error, 0.95 * figures.constant_error);
 }
 
+TEST(RewardHeads, AFeatureThatNeverVariedSaysNothing) {
+  HeadRows rows = Known(60);
+  for (size_t i = 0; i < rows.size(); ++i) rows.features[3 * i + 1] = 1e4f;
+  const RewardHeads heads = *FitHeads(rows, {});
+  const std::vector<float> same = {5.f, 1e4f, 10.f}, shifted = {5.f, 1e4f + .01f, 10.f};
+  for (size_t h = 0; h < heads.heads.size(); ++h)
+    EXPECT_NEAR(heads.Read(shifted)[h].mean, heads.Read(same)[h].mean, .1) << "not ten thousand deviations away";
+}
+
 TEST(RewardHeads, HeadsDifferAndSurviveTheFile) {
   const RewardHeads heads = *FitHeads(Known(40), {});
   const std::vector<float> far = {300.f, -300.f, 10.f};

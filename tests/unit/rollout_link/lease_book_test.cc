@@ -131,6 +131,21 @@ TEST(LeaseBook, CancelledGroupsAreForgottenEverywhere) {
   EXPECT_EQ(book.Next(PolicyVersion{0}, true).kind, Kind::kWait);
 }
 
+TEST(LeaseBook, AGroupGrantedAgainWaitsUntilTheEngineLetItGo) {
+  LeaseBook book({});
+  book.SetNewest(Newest(0));
+  const GroupId id = MakeGroupId(1, 0);
+  book.Add({MakeLease(1, 0, 0, 0)});
+  book.Started(id);
+  book.Cancel({id});
+  book.Add({MakeLease(1, 0, 0, 0)});
+  EXPECT_EQ(book.Next(PolicyVersion{0}, false).kind, Kind::kWait) << "the engine would refuse it as one it has, and it would be given up";
+  book.Finished(Result(id));  // of the old lease, in the same moment
+  EXPECT_TRUE(book.TakeDue(0).empty());
+  EXPECT_EQ(book.TakeCancelled(), std::vector<GroupId>{id});
+  EXPECT_EQ(book.Next(PolicyVersion{0}, true).kind, Kind::kSubmit);
+}
+
 TEST(LeaseBook, AsksForABatchAndStopsWhenResultsPileUp) {
   LeaseBook book({.max_batch = 64, .unspooled_max = 2});
   EXPECT_EQ(book.FreeGroups(), 1u) << "the first lease tells how large groups are";

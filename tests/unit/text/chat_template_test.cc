@@ -2,6 +2,9 @@
 #include "text/chat_template.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 
@@ -152,6 +155,27 @@ TEST(ChatTemplate, BombsAreErrors) {
     EXPECT_FALSE(rendered) << name << " gave " << rendered->text.substr(0, 100);
     EXPECT_LT(seconds, 20.0) << name;
   }
+}
+
+// A process that a scheduler suspends (SIGSTOP) for longer than a template may compute goes on with the template it had.
+TEST(ChatTemplate, TimeThatTheProcessStoodStillDoesNotCount) {
+  const ChatTemplate chat = Make("{% for a in range(90000) %}{{ a }}{% endfor %}{{ messages[0].content }}");
+  const pid_t me = ::getpid(), child = ::fork();
+  if (child == 0) {
+    ::usleep(300'000);
+    ::kill(me, SIGSTOP);
+    ::usleep(10'500'000);
+    ::kill(me, SIGCONT);
+    ::_exit(0);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  int64_t rendered = 0;
+  for (; std::chrono::steady_clock::now() - start < std::chrono::seconds(11); ++rendered) {
+    const auto one = chat.Render(R"([{"role": "user", "content": "hi"}])");
+    ASSERT_TRUE(one) << rendered << ": " << one.error().Message();
+  }
+  EXPECT_GE(rendered, 2);
+  ::waitpid(child, nullptr, 0);
 }
 
 // Values as deep as fuel allows, dropped, compared, printed and hashed by the engine itself, which recurses without a limit of its own.

@@ -2,6 +2,11 @@
 // policy holds.
 #include "trainer/checkpoint.h"
 
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include <fstream>
 
 #include "core/fs.h"
@@ -86,6 +91,41 @@ TEST(Checkpoint, ADamagedOneIsPassedOver) {
     }
     EXPECT_EQ(Load(folder.path(), 2, Sharding::kZero3), 10) << damage;
     EXPECT_EQ(Load(folder.path(), 1, Sharding::kNone), 10) << damage;
+  }
+}
+
+// A name that can be seen and not opened (ENXIO), for root as well.
+void PutSocketAt(const std::string& path) {
+  std::filesystem::remove(path);
+  sockaddr_un address{AF_UNIX, {}};
+  ASSERT_LT(path.size(), sizeof address.sun_path);
+  path.copy(address.sun_path, path.size());
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ::close(fd);
+}
+
+TEST(Checkpoint, WhatOnlyThisMachineOrProgramCannotReadIsAnErrorAndStays) {
+  for (const char* what : {"slice", "manifest", "format", "folder"}) {
+    tiny::Folder folder;
+    Write(folder.path(), 2, Sharding::kZero3, {10, 20});
+    const std::string newest = folder.path() + "/step_00000020", manifest = newest + "/manifest.json";
+    if (what == std::string_view("slice")) PutSocketAt(newest + "/rank_1.safetensors");
+    if (what == std::string_view("manifest")) PutSocketAt(manifest);
+    if (what == std::string_view("format")) {
+      std::string text = *ReadFile(manifest);
+      const size_t at = text.find("\"format\":");
+      ASSERT_NE(at, std::string::npos);
+      ASSERT_TRUE(WriteFileAtomic(manifest, text.replace(at + 9, 1, "99")));
+    }
+    rlimit files{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+    const rlimit none{0, files.rlim_max};
+    if (what == std::string_view("folder")) ::setrlimit(RLIMIT_NOFILE, &none);
+    const int64_t loaded = Load(folder.path(), 1, Sharding::kNone);
+    ::setrlimit(RLIMIT_NOFILE, &files);
+    EXPECT_EQ(loaded, -2) << what << ": neither the one before it nor none";
+    EXPECT_TRUE(FileExists(newest)) << what;
   }
 }
 

@@ -65,6 +65,19 @@ TEST(StoppedFineTuning, GoesOnWhereItWasAndEndsWithTheSameBits) {
   }
 }
 
+// As on a full disk.
+TEST(StoppedFineTuning, WhatCannotBeKeptIsSaidAndNoReasonToFail) {
+  const DataSet rows = FormatRows();
+  tiny::Folder place;
+  const std::string keep = place.path() + "/keep";
+  std::filesystem::create_symlink(place.path() + "/nowhere/keep", keep);
+  const Trained stopped = Train(rows, place.path() + "/out", keep, 3, 2);
+  ASSERT_FALSE(stopped.status);
+  EXPECT_EQ(stopped.status.error().code, ErrorCode::kCancelled) << stopped.status.error().Message();
+  EXPECT_NE(stopped.status.error().what.find("could not be kept"), std::string::npos) << stopped.status.error().Message();
+  EXPECT_EQ(stopped.status.error().fix, "");
+}
+
 // Who asks for nothing to be kept starts afresh.
 TEST(StoppedFineTuning, WithoutAFolderNothingIsKept) {
   const DataSet rows = FormatRows();

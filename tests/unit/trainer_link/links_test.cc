@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <set>
 
 #include "core/fs.h"
@@ -68,6 +69,23 @@ class Fetching : public testing::Test {
   ManualClock clock_;
   GroupFetcher fetcher_{Link()};
 };
+
+TEST_F(Fetching, AnAddressThatCannotBeReadNowIsACoordinatorThatIsAway) {
+  std::string folder = (std::filesystem::temp_directory_path() / "candor-links-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  LearnerLinkSetup setup = Link();
+  setup.run_dir = folder;
+  for (const char* state : {"none", "torn", "a folder"}) {
+    const std::string_view name = state;
+    ASSERT_TRUE(name != "torn" || WriteFileAtomic(folder + "/endpoint.1", "{\"epo"));
+    ASSERT_TRUE(name != "a folder" || MakeFolders(folder + "/endpoint.2"));
+    LearnerLink link(setup);
+    const Result<Welcome> reply = link.Ask<Welcome>(Hello{}, "hello", 0);
+    ASSERT_FALSE(reply);
+    EXPECT_EQ(reply.error().code, ErrorCode::kUnavailable) << state << ": asked again until the deadline";
+  }
+  EXPECT_TRUE(RemoveTree(folder));
+}
 
 TEST_F(Fetching, AConnectionServesManyGroups) {
   for (int i = 0; i < 5; ++i) {
