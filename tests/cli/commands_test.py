@@ -14,7 +14,7 @@ CANDOR = str(pathlib.Path(sys.argv.pop(1)).resolve())
 SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
 MODEL = str(SOURCE / "recipes/tiny/model")
 ROWS = str(SOURCE / "recipes/tiny/test.jsonl")
-COMMANDS = ("init", "run", "sweep", "check", "data", "sft", "generate", "serve", "eval", "calibration", "compare", "report", "ledger", "export", "baseline", "train-rm", "reward-model", "score", "tokenize", "verifier", "judge", "bench", "doctor")
+COMMANDS = ("init", "run", "sweep", "check", "data", "sft", "generate", "serve", "eval", "calibration", "compare", "label-curve", "report", "ledger", "export", "baseline", "train-rm", "reward-model", "score", "tokenize", "verifier", "judge", "bench", "doctor")
 ROLES = ("coordinator", "reward", "rollout", "trainer")
 
 
