@@ -30,6 +30,7 @@ const std::vector<Command>& Commands() {
       {"eval", Group::kLook, "accuracy and calibration of a model on a data set, with intervals", nullptr},
       {"calibration", Group::kLook, "calibration of anybody's rows of confidence and correctness, with a diagram", RunCalibration},
       {"compare", Group::kLook, "several runs side by side, with paired differences", RunCompare},
+      {"label-curve", Group::kLook, "RL against fits without RL after as many labels, as a table and a picture", RunLabelCurve},
       {"report", Group::kLook, "a run as one self-contained HTML page", RunReport},
       {"status", Group::kLook, "who waits for whom and since when: every process of a run, live", RunStatus},
       {"dashboard", Group::kLook, "the address of a live run's page, and the ssh line that brings it to you", RunDashboard},

@@ -15,6 +15,7 @@ int RunInit(int argc, const char* const* argv);
 int RunJob(int argc, const char* const* argv);
 int RunJoin(int argc, const char* const* argv);
 int RunJudge(int argc, const char* const* argv);
+int RunLabelCurve(int argc, const char* const* argv);
 int RunLedger(int argc, const char* const* argv);
 int RunReport(int argc, const char* const* argv);
 int RunRewardRole(int argc, const char* const* argv);

@@ -26,6 +26,10 @@ RunPlan PlanOf(const Recipe& recipe, const std::map<std::string, DataSet>& data)
   plan.seed = static_cast<uint64_t>(recipe.run.seed);
   const CurriculumOptions& c = recipe.curriculum;
   plan.curriculum = {c.skip == "greso", c.retire_at, c.retired_share, static_cast<uint32_t>(c.fill_batches)};
+  const RewardOptions& w = recipe.reward;
+  if (w.filter == "moving_std")
+    plan.moving_filter = {true, w.filter_beta, w.filter_ema, static_cast<uint64_t>(w.filter_average_from),
+                          static_cast<uint64_t>(w.filter_from)};
   if (data.count("train")) plan.datasets.push_back({"train", static_cast<uint32_t>(data.at("train").rows.size()), 1.0});
   for (const EvalSetOptions& eval : recipe.evals)
     if (eval.every > 0)

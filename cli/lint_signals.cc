@@ -116,6 +116,18 @@ void LintBaseline(const ObjectiveOptions& o, const ChannelExpression& expression
                         "advantage = \"contrastive_baseline\" on the reward itself, or advantage = \"none\""});
 }
 
+// What dro_over_base subtracts is the same for every trace of a prompt, whatever its reasoning.
+void LintOverBase(const ObjectiveOptions& o, const ChannelExpression& expression, std::vector<Finding>& findings) {
+  const std::set<std::string> keeps_level = {"none", "contrastive_baseline"};
+  if (o.loss != "policy_gradient" || !IsOneOf("dro_over_base", expression.names()) || keeps_level.contains(o.advantage)) return;
+  findings.push_back(
+      {"contrast_cancels", true, false,
+       fmt::format("advantage = \"{}\" subtracts the prompt's mean from the channel dro_over_base", o.advantage),
+       "what stands behind an empty reasoning is one number per prompt, which a mean over the prompt's traces removes again: "
+       "this is dro, at the price of one more forward",
+       "channel = \"dro\" or \"dro_propagated\", or advantage = \"none\""});
+}
+
 void LintSingleTrace(const Recipe& r, const ObjectiveOptions& o, std::vector<Finding>& findings) {
   if (r.trainer.group_size != 1 || o.segment == "slot") return;
   const std::set<std::string> of_the_group = {"group_mean", "leave_one_out", "batch_std", "group_std", "pass_at_k"};
@@ -138,6 +150,7 @@ void LintSignals(const Recipe& recipe, const ObjectiveOptions& objective, std::v
   LintStated(objective, *expression, findings);
   LintCertainty(recipe, objective, *expression, findings);
   LintBaseline(objective, *expression, findings);
+  LintOverBase(objective, *expression, findings);
   LintSingleTrace(recipe, objective, findings);
 }
 

@@ -155,6 +155,17 @@ Status CheckObjectives(const Recipe& r) {
   return {};
 }
 
+Status CheckFilter(const Recipe& r) {
+  if (r.reward.filter != "moving_std" || !Contains(r.run.stages, "rl")) return {};
+  if (const size_t count = ValuesLearned(r).size(); count != 1)
+    return Bad(fmt::format("filter = \"moving_std\" follows the deviation of one reward, and {} objectives have a policy gradient", count),
+               "reward.filter", "write their sum as one channel expression, or choose another filter");
+  if (r.reward.filter_average_from >= r.reward.filter_from)
+    return Bad("the first step that is filtered has nothing to compare with", "reward.filter_from",
+               fmt::format("let it lie after filter_average_from = {}", r.reward.filter_average_from));
+  return {};
+}
+
 Status CheckCurriculum(const Recipe& r) {
   const bool slot = std::any_of(r.objectives.begin(), r.objectives.end(), [](const ObjectiveOptions& o) { return o.segment == "slot"; });
   if (r.curriculum.retire_at > 0 && r.curriculum.retired_share > 0 && !slot)
@@ -199,6 +210,7 @@ Status CheckRecipe(const Recipe& r) {
   CANDOR_ASSIGN(const TagFormat format, TagFormat::From(r.format.tags, r.format.confidence));
   CANDOR_TRY(CheckObjectives(r));
   CANDOR_TRY(CheckCurriculum(r));
+  CANDOR_TRY(CheckFilter(r));
   CANDOR_TRY(CheckEngineOptions(r.rollout.engine));
   CANDOR_TRY(CheckSamplingOptions(r.rollout.sampling));
   CANDOR_TRY(ScoreRules::From(format, r.reward));

@@ -160,6 +160,8 @@ std::string PlanToJson(const RunPlan& plan) {
   if (const CurriculumPlan& c = plan.curriculum; !(c == CurriculumPlan{}))  // ledgers without one stay as they were
     json["curriculum"] = {
         {"skip", c.skip}, {"retire_at", c.retire_at}, {"retired_share", c.retired_share}, {"fill_batches", c.fill_batches}};
+  if (const MovingFilterPlan& m = plan.moving_filter; m.on)
+    json["moving_filter"] = {{"beta", m.beta}, {"ema", m.ema}, {"average_from", m.average_from}, {"from", m.from}};
   return json.dump();
 }
 
@@ -183,6 +185,11 @@ Result<RunPlan> PlanFromJson(const std::string& text) {
       const auto& c = j.at("curriculum");
       plan.curriculum = {c.at("skip").get<bool>(), c.at("retire_at").get<double>(), c.at("retired_share").get<double>(),
                          c.at("fill_batches").get<uint32_t>()};
+    }
+    if (j.contains("moving_filter")) {
+      const auto& m = j.at("moving_filter");
+      plan.moving_filter = {true, m.at("beta").get<double>(), m.at("ema").get<double>(), m.at("average_from").get<uint64_t>(),
+                            m.at("from").get<uint64_t>()};
     }
     return plan;
   } catch (const nlohmann::json::exception& error) {

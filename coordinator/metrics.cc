@@ -55,6 +55,7 @@ MetricLine StepMetrics(const CoordinatorState& state, StepId step) {
     line["curriculum/retired"] = static_cast<double>(c.retired());
     line["curriculum/explore_easy"] = c.explore_easy(), line["curriculum/explore_hard"] = c.explore_hard();
   }
+  if (const auto threshold = state.moving_filter().ThresholdAt(step)) line["filter/threshold"] = *threshold;
   const double traces = line.count("traces") ? line["traces"] : 0;
   if (traces > 0) {
     line["format_ok/all/mean"] /= traces;

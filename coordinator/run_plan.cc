@@ -24,6 +24,11 @@ Status CheckRunPlan(const RunPlan& plan) {
   if (!(0 < c.fill_batches && uint64_t{c.fill_batches} * plan.prompts_per_step < (1u << 20)))
     return bad(fmt::format("{} batches of {} prompts in a step", c.fill_batches, plan.prompts_per_step),
                "give at least 1, and less than a million prompts in all");
+  const MovingFilterPlan& m = plan.moving_filter;
+  if (!(0.0 <= m.beta && m.beta <= 1e6 && 0.0 <= m.ema && m.ema < 1.0 && 0 < m.average_from && m.average_from < m.from))
+    return bad(fmt::format("a moving filter with beta {}, ema {}, from step {} on an average from step {} on", m.beta, m.ema, m.from,
+                           m.average_from),
+               "give ema below 1, and at least one step of averaging before the first that is filtered");
   if (plan.evals.size() > kMaxEvals) return bad(fmt::format("{} evaluation sets", plan.evals.size()), "at most 128");
   std::set<std::string> names;
   for (const DatasetPlan& dataset : plan.datasets) {

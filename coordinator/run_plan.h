@@ -33,6 +33,14 @@ struct CurriculumPlan {
   bool operator==(const CurriculumPlan&) const = default;
 };
 
+// The filter "moving_std" (coordinator/moving_filter.h). Steps are numbered from 1.
+struct MovingFilterPlan {
+  bool on = false;
+  double beta = 0.5, ema = 0.99;
+  uint64_t average_from = 6, from = 11;
+  bool operator==(const MovingFilterPlan&) const = default;
+};
+
 struct RunPlan {
   std::string run_id;
   uint64_t steps = 0;
@@ -45,6 +53,7 @@ struct RunPlan {
   std::vector<DatasetPlan> datasets;
   std::vector<EvalPlan> evals;
   CurriculumPlan curriculum = {};
+  MovingFilterPlan moving_filter = {};
 };
 
 // Counts in range, names different, everything that a group id can hold.

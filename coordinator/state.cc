@@ -23,7 +23,7 @@ StateLimits LimitsOf(const CoordinatorOptions& options) {
 }
 
 CoordinatorState::CoordinatorState(RunPlan plan, StateLimits limits, uint64_t epoch)
-    : plan_(std::move(plan)), limits_(limits), curriculum_(plan_), epoch_(epoch) {
+    : plan_(std::move(plan)), limits_(limits), curriculum_(plan_), moving_filter_(plan_.moving_filter), epoch_(epoch) {
   CANDOR_CHECK(CheckRunPlan(plan_).has_value(), "a run plan is checked before it is used");
   IssueWaves();
 }
@@ -134,6 +134,7 @@ struct RecordApplier {
   }
   void operator()(const PlanLogged& r) const {
     s.plans_[r.plan.step] = r;
+    for (const PlannedGroup& planned : r.plan.groups) s.groups_.at(planned.group).drop = planned.drop;
     s.next_plan_ = std::max(s.next_plan_, r.plan.plan.value + 1);
   }
   void operator()(const PlanVoided& r) const {
@@ -146,6 +147,7 @@ struct RecordApplier {
     if (s.segment_ != r.segment) {
       s.segment_ = r.segment;
       s.curriculum_.Undo(r.step);
+      s.moving_filter_.Undo(r.step);
       for (StepId step = r.step; step <= s.last_done_; ++step.value) Undo(step);
       s.last_done_ = {r.step.value - 1};
       s.checkpointed_ = std::min(s.checkpointed_, s.last_done_);
@@ -181,12 +183,16 @@ struct RecordApplier {
   void operator()(const StepDone& r) const {
     const StepId step = r.report.step;
     std::vector<PromptOutcome> outcomes;
+    std::vector<double> stds;
     for (const PlannedGroup& planned : s.plans_.at(step).plan.groups) {
       GroupState& group = s.groups_.at(planned.group);
       s.SetPhase(planned.group, group, GroupPhase::kTrained);
-      if (group.header) outcomes.push_back({group.prompt, group.header->correct, group.header->correct + group.header->wrong});
+      if (!group.header) continue;
+      outcomes.push_back({group.prompt, group.header->correct, group.header->correct + group.header->wrong});
+      if (const auto deviation = ValueStdOf(*group.header)) stds.push_back(*deviation);
     }
     s.curriculum_.Learned(step, outcomes);
+    s.moving_filter_.Learned(step, stds);
     s.last_report_ = r;
     s.last_done_ = step;
     s.IssueWaves();

@@ -24,6 +24,7 @@
 #include "coordinator/curriculum.h"
 #include "coordinator/ended_groups.h"
 #include "coordinator/ledger_record.h"
+#include "coordinator/moving_filter.h"
 #include "coordinator/options.h"
 #include "coordinator/run_plan.h"
 #include "core/transport.h"
@@ -131,6 +132,7 @@ class CoordinatorState {
   uint64_t CountOf(GroupPhase phase) const { return by_phase_[static_cast<size_t>(phase)]; }
   const std::map<DropReason, uint64_t>& dropped() const { return dropped_; }
   const Curriculum& curriculum() const { return curriculum_; }
+  const MovingFilter& moving_filter() const { return moving_filter_; }
   // Groups of a wave that was issued: prompts_per_step, and what the filter made necessary.
   uint32_t WaveSize(StepId wave) const;
   uint32_t WaveBatches(StepId wave) const;
@@ -198,6 +200,7 @@ class CoordinatorState {
   RuleResult OnPlanRequest(const PlanRequest& request, int64_t now_ms, Actions& actions);
   Status AdoptTrainer(const PlanRequest& request, Actions& actions);
   Result<PlanLogged> MakePlan(StepId step, uint32_t ranks) const;
+  DropReason DropInPlan(StepId step, const GroupState& group) const;
   Result<bool> FillWave(StepId step, Actions& actions);
   StepPlan ReplyPlan(const PlanLogged& logged) const;
   std::string WaitingForSpool(const PlanLogged& logged, int64_t now_ms) const;
@@ -210,6 +213,7 @@ class CoordinatorState {
   RunPlan plan_;
   StateLimits limits_;
   Curriculum curriculum_;
+  MovingFilter moving_filter_;
   const uint64_t epoch_;
 
   // Durable, a function of the ledger:

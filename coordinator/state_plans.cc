@@ -42,6 +42,12 @@ std::string CoordinatorState::WaitingForStep(StepId step) const {
   return text + fmt::format(", {} waiting for a worker)", open);
 }
 
+// What the group's own outcomes said, or what the filter says that follows the run.
+DropReason CoordinatorState::DropInPlan(StepId step, const GroupState& group) const {
+  const GroupScored& header = *group.header;
+  return header.drop == DropReason::kNone && !moving_filter_.Keeps(step, header) ? DropReason::kLowVariance : header.drop;
+}
+
 Result<PlanLogged> CoordinatorState::MakePlan(StepId step, uint32_t ranks) const {
   PlanLogged logged;
   logged.ranks = ranks;
@@ -55,8 +61,8 @@ Result<PlanLogged> CoordinatorState::MakePlan(StepId step, uint32_t ranks) const
     if (group.phase != GroupPhase::kScored || !group.header)
       return Fail(ErrorCode::kInternal, fmt::format("group {} is {} in a plan", id.value, Name(group.phase)), "plan");
     const GroupScored& header = *group.header;
-    logged.plan.groups.push_back(
-        {id, header.reward_endpoint, header.hash, 0, header.prompt_tokens + header.completion_tokens, header.drop, 1.0 / group.keep});
+    logged.plan.groups.push_back({id, header.reward_endpoint, header.hash, 0, header.prompt_tokens + header.completion_tokens,
+                                  DropInPlan(step, group), 1.0 / group.keep});
   }
   BalanceOverRanks(logged.plan.groups, ranks);
   return logged;
@@ -139,7 +145,7 @@ Result<bool> CoordinatorState::FillWave(StepId step, Actions& actions) {
   uint32_t kept = 0;
   for (uint32_t position = 0; position < size; ++position) {
     const GroupState& group = groups_.at(MakeGroupId(step.value, position));
-    kept += group.phase == GroupPhase::kScored && group.drop == DropReason::kNone;
+    kept += group.phase == GroupPhase::kScored && group.header && DropInPlan(step, group) == DropReason::kNone;
   }
   if (plan_.curriculum.fill_batches < 2 || kept >= wanted) return false;
   if (batches >= plan_.curriculum.fill_batches)

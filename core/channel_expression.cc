@@ -129,8 +129,9 @@ class ChannelExpressionParser {
 };
 
 const std::vector<std::string>& PolicyChannels() {
-  static const std::vector<std::string> names = {"self_certainty", "mean_log_prob", "lowest_window",  "answer_span", "answer_prob",
-                                                 "answer_margin",  "rlpr",          "reference_prob", "dro"};
+  static const std::vector<std::string> names = {
+      "self_certainty", "mean_log_prob",  "lowest_window", "answer_span",    "answer_prob",   "answer_margin",
+      "rlpr",           "reference_prob", "dro",           "dro_propagated", "dro_over_base", "reference_length"};
   return names;
 }
 

@@ -28,6 +28,7 @@ std::string ToJsonLine(const AnswerRow& row) {
                {"accepted", row.accepted}, {"slice", row.slices},
                {"signals", row.signals},   {"label", kLabels[static_cast<int>(row.label)]},
                {"confidence", nullptr},    {"format_error", row.format_error}};
+  if (!row.paraphrase_of.empty()) line["paraphrase_of"] = row.paraphrase_of;
   if (row.confidence) line["confidence"] = *row.confidence;
   if (row.label != Label::kUnknown) line["correct"] = row.label == Label::kCorrect;
   return line.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -41,6 +42,7 @@ Result<AnswerRow> ParseAnswerRow(const std::string& text, const std::string& whe
     row.dataset = line.at("dataset").get<std::string>();
     row.role = line.value("role", "held_out");
     row.prompt = line.at("prompt").get<std::string>();
+    row.paraphrase_of = line.value("paraphrase_of", "");
     row.greedy = line.at("greedy").get<bool>();
     row.sample = line.value("sample", 0);
     row.question = line.value("question", "");

@@ -13,11 +13,12 @@
 namespace candor {
 
 struct AnswerRow {
-  std::string dataset;  // the eval's name
-  std::string role;     // held_out | out_of_domain | dev
-  std::string prompt;   // the row's id: rows of two models pair by it, answers to one prompt form a cluster
-  bool greedy = true;   // else sampled at temperature 1
-  int32_t sample = 0;   // which sampled answer
+  std::string dataset;             // the eval's name
+  std::string role;                // held_out | out_of_domain | dev
+  std::string prompt;              // the row's id: rows of two models pair by it, answers to one prompt form a cluster
+  std::string paraphrase_of = "";  // phrasings of one question share it; "": there is one phrasing
+  bool greedy = true;              // else sampled at temperature 1
+  int32_t sample = 0;              // which sampled answer
   std::string question, text, answer;
   std::vector<std::string> accepted;
   Label label = Label::kUnknown;

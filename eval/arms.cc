@@ -30,6 +30,7 @@ struct Question {
   double label = kNothing, confidence = kNothing, shuffled = kNothing, before = kNothing, answer_prob = kNothing;
   double chance = kNothing, best = kNothing;
   double pass_1 = kNothing, pass_k = kNothing, entropy = kNothing, excess = kNothing;
+  int readable = 0;  // samples that kept the format
 };
 using Questions = std::vector<Question>;
 using FigureMap = std::map<std::string, double>;
@@ -62,6 +63,7 @@ void ReadSamples(const std::vector<const AnswerRow*>& samples, Question& q) {
   if (known > 0) q.pass_1 = calibration::PassAtK(known, right, 1), q.pass_k = calibration::PassAtK(known, right, known);
   double total = 0;
   for (const auto& [answer, count] : counts) total += count;
+  q.readable = static_cast<int>(total);
   if (total > 0) q.entropy = 0;
   for (const auto& [answer, count] : counts) q.entropy -= count / total * std::log(count / total);
   if (const auto coherence = calibration::ComputeCoherence(answers, confidences); coherence.distinct > 0) q.excess = coherence.excess();
@@ -108,15 +110,17 @@ Result<Questions> QuestionsOf(const RunAnswers& run, const KnownChances* chances
 using Chosen = std::vector<const Question*>;
 
 void AddMeans(const Chosen& chosen, FigureMap& figures) {
-  KnownMean accuracy, confidence, prob, drift, moved, pass_1, pass_k, entropy, excess;
+  KnownMean accuracy, confidence, prob, drift, moved, pass_1, pass_k, entropy, entropy_right, entropy_wrong, excess;
   for (const Question* q : chosen) {
     accuracy.Add(q->label), confidence.Add(q->confidence), prob.Add(q->answer_prob);
     drift.Add(q->confidence - q->before), moved.Add(std::abs(q->confidence - q->before));
     pass_1.Add(q->pass_1), pass_k.Add(q->pass_k), entropy.Add(q->entropy), excess.Add(q->excess);
+    if (q->readable > 1 && std::isfinite(q->label)) (q->label == 1 ? entropy_right : entropy_wrong).Add(q->entropy);
   }
   figures["accuracy"] = accuracy.Get(), figures["mean_confidence"] = confidence.Get(), figures["answer_prob"] = prob.Get();
   figures["drift"] = drift.Get(), figures["moved"] = moved.Get();
   figures["pass_1"] = pass_1.Get(), figures["pass_k"] = pass_k.Get();
+  figures["entropy_right"] = entropy_right.Get(), figures["entropy_wrong"] = entropy_wrong.Get();
   figures["entropy"] = entropy.Get(), figures["coherence_excess"] = excess.Get();
 }
 

@@ -22,6 +22,7 @@ std::string ArmOf(const std::string& run_name);
 //   drift, moved       mean and mean absolute change of the confidence since before RL
 // of the sampled answers:
 //   pass_1, pass_k     one of 1, or of all samples, is right         entropy  of the answers of one question, in nats
+//   entropy_right, entropy_wrong   the same where the greedy answer is right or wrong, of questions with at least two readable samples
 //   coherence_excess   mean of what the confidences of different answers to one question add up to above 1
 // and of the known truth (p* = chance of the answer that was given, best = the largest of the row):
 //   expected_accuracy, bayes_accuracy, surely_wrong, confidence_error, slope  as in MeasureAgainstTruth

@@ -76,7 +76,9 @@ std::string ArmsText(const json& comparison) {
                                {"answer_prob", "answer probability"},
                                {"pass_1", "pass@1"},
                                {"pass_k", "pass@k"},
-                               {"entropy", "entropy"}});
+                               {"entropy", "entropy"},
+                               {"entropy_right", "entropy where right"},
+                               {"entropy_wrong", "entropy where wrong"}});
   text += ArmTable(arms, "confidence",
                    {{"brier", "Brier"},
                     {"mcb", "MCB"},

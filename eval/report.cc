@@ -100,6 +100,41 @@ std::string MainTables(const json& s) {
   return html + "</table>";
 }
 
+// One table of what the sets that have `key` say about it, before beside after.
+std::string ConsistencyTable(const json& s, const char* key, const std::string& head, const std::vector<const char*>& means) {
+  std::string rows;
+  for (const std::string& name : SetNames(s))
+    for (const auto& [moment, title] : kMoments) {
+      if (!s.contains(moment) || !s[moment]["sets"].contains(name) || !s[moment]["sets"][name].contains(key)) continue;
+      const json& figures = s[moment]["sets"][name][key];
+      rows += fmt::format("<tr><td>{}, {}</td>", EscapeXml(name), title);
+      for (const char* mean : means) {
+        const json& value = figures[mean];
+        const bool interval = value.is_object() && value["low"].is_number();
+        rows += !value.is_object() ? "<td>-</td>"
+                                   : fmt::format("<td>{:.3f}{}</td>", value["mean"].get<double>(),
+                                                 interval ? fmt::format(" <small>[{:.3f}, {:.3f}]</small>", value["low"].get<double>(),
+                                                                        value["high"].get<double>())
+                                                          : "");
+      }
+      rows += "</tr>\n";
+    }
+  return rows.empty() ? "" : head + rows + "</table>";
+}
+
+std::string ConsistencyTables(const json& s) {
+  return ConsistencyTable(s, "semantic_entropy",
+                          "<h2>Several answers to one question</h2><p class=\"note\">Entropy over the different sampled answers, in nats. "
+                          "It should be small where the greedy answer is right.</p><table><tr><th>sampled answers</th><th>all</th>"
+                          "<th>greedy answer right</th><th>greedy answer wrong</th></tr>",
+                          {"all", "greedy_right", "greedy_wrong"}) +
+         ConsistencyTable(s, "paraphrases",
+                          "<h2>Several phrasings of one question</h2><p class=\"note\">Over pairs of phrasings; all should be small."
+                          "</p><table><tr><th>greedy answers</th><th>confidence differs by</th><th>answer changes</th>"
+                          "<th>right becomes wrong</th></tr>",
+                          {"confidence_difference", "answer_changed", "grade_changed"});
+}
+
 // The headline: before and after, and the paired difference.
 std::string Cards(const json& s) {
   std::string html;
@@ -159,7 +194,7 @@ std::string ReportHtml(const ReportInput& input) {
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>" +
       EscapeXml(input.name) + " - Candor report</title><style>" + kStyle + "</style></head><body>";
   html += "<h1>" + EscapeXml(input.name) + "</h1><p class=\"sub\">" + EscapeXml(input.title) + "</p>" + Cards(s) + VerdictText(s) +
-          Diagrams(input) + MainTables(s) + StepCharts(input.steps) + SliceTable(s);
+          Diagrams(input) + MainTables(s) + ConsistencyTables(s) + StepCharts(input.steps) + SliceTable(s);
   html += "<h2>Recipe</h2><details><summary>every key with its value</summary><pre>" + EscapeXml(input.recipe_toml) +
           "</pre></details></body></html>\n";
   return html;

@@ -9,6 +9,7 @@
 
 #include "calibration/summary.h"
 #include "eval/baselines.h"
+#include "eval/consistency.h"
 #include "eval/select.h"
 
 namespace candor {
@@ -77,6 +78,10 @@ json Moment(const std::vector<AnswerRow>& answers) {
     const auto part = Select(answers, {.dataset = name, .greedy = true});
     moment["sets"][name] = SetNumbers(part);
     if (!part.empty()) moment["sets"][name]["role"] = part.front().role;
+    const std::vector<AnswerRow> all = Select(answers, {.dataset = name});
+    if (const auto entropy = ComputeSemanticEntropyFigures(all); entropy.Any()) moment["sets"][name]["semantic_entropy"] = ToJson(entropy);
+    if (const auto phrasings = ComputeParaphraseFigures(all); phrasings.questions > 0)
+      moment["sets"][name]["paraphrases"] = ToJson(phrasings);
   }
   moment["slices"] = SliceNumbers(Select(answers, {.role = "held_out", .greedy = true}));
   return moment;

@@ -37,7 +37,7 @@ std::vector<calibration::Row> ToRows(const std::vector<AnswerRow>& rows, const s
     calibration::Row row;
     if (confidences[i]) row.confidence = Confidence::From(*confidences[i]);
     row.label = rows[i].label == Label::kCorrect ? 1.0 : 0.0;
-    row.prompt = rows[i].dataset + "/" + rows[i].prompt;
+    row.prompt = rows[i].dataset + "/" + (rows[i].paraphrase_of.empty() ? rows[i].prompt : rows[i].paraphrase_of);
     row.slices = rows[i].slices;
     out.push_back(std::move(row));
   }

@@ -16,7 +16,7 @@ struct AnswerFilter {
 std::vector<AnswerRow> Select(const std::vector<AnswerRow>& rows, const AnswerFilter& filter);
 // In order of first appearance.
 std::vector<std::string> DatasetNames(const std::vector<AnswerRow>& rows);
-// Unknown labels are left out: an answer that could not be graded says nothing.
+// Unknown labels are left out: an answer that could not be graded says nothing. Phrasings of one question are one cluster.
 std::vector<calibration::Row> ToRows(const std::vector<AnswerRow>& rows);
 // The same with another confidence per row; nullopt where it has none. `confidences` is parallel to `rows`.
 std::vector<calibration::Row> ToRows(const std::vector<AnswerRow>& rows, const std::vector<std::optional<double>>& confidences);

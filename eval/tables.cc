@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calibration/summary.h"
+#include "eval/consistency.h"
 #include "eval/select.h"
 
 namespace candor {
@@ -54,6 +55,33 @@ std::vector<std::string> TableRow(const std::string& name, const std::vector<Ans
           Cell(s.augrc, s.estimates.augrc.interval)};
 }
 
+using Table = std::vector<std::vector<std::string>>;
+
+std::string MeanCell(const calibration::ClusteredMean& mean) { return mean.clusters == 0 ? "-" : Cell(mean.mean, mean.interval); }
+
+// Of the data sets whose questions have several samples.
+std::string EntropyText(const std::vector<AnswerRow>& rows) {
+  Table table = {{"set", "questions", "samples", "entropy", "greedy answer right", "greedy answer wrong", "AUROC of -entropy"}};
+  for (const std::string& name : DatasetNames(rows)) {
+    const SemanticEntropyFigures f = ComputeSemanticEntropyFigures(Select(rows, {.dataset = name}));
+    if (f.Any())
+      table.push_back({name, std::to_string(f.all.clusters), fmt::format("{:.1f}", f.samples), MeanCell(f.all), MeanCell(f.right),
+                       MeanCell(f.wrong), Cell(f.auroc, {NAN, NAN})});
+  }
+  return table.size() == 1 ? "" : "\nSeveral answers to one question: entropy over the different ones, nats\n" + Aligned(table);
+}
+
+std::string ParaphraseText(const std::vector<AnswerRow>& rows) {
+  Table table = {{"set", "questions", "phrasings", "confidence differs by", "answer changes", "right becomes wrong"}};
+  for (const std::string& name : DatasetNames(rows)) {
+    const ParaphraseFigures f = ComputeParaphraseFigures(Select(rows, {.dataset = name}));
+    if (f.questions > 0)
+      table.push_back({name, std::to_string(f.questions), fmt::format("{:.1f}", f.phrasings), MeanCell(f.confidence), MeanCell(f.answer),
+                       MeanCell(f.grade)});
+  }
+  return table.size() == 1 ? "" : "\nSeveral phrasings of one question, greedy answers: means over pairs of phrasings\n" + Aligned(table);
+}
+
 }  // namespace
 
 std::string AnswersText(const std::vector<AnswerRow>& rows) {
@@ -66,7 +94,7 @@ std::string AnswersText(const std::vector<AnswerRow>& rows) {
         table.push_back(TableRow(name, part));
     if (table.size() > 1) text += (greedy ? "Greedy answers\n" : "\nSampled answers\n") + Aligned(table);
   }
-  return text;
+  return text + EntropyText(rows) + ParaphraseText(rows);
 }
 
 std::string AnswersJson(const std::vector<AnswerRow>& rows) {
@@ -75,6 +103,11 @@ std::string AnswersJson(const std::vector<AnswerRow>& rows) {
     for (const std::string& name : DatasetNames(rows))
       if (std::vector<AnswerRow> part = Select(rows, {.dataset = name, .greedy = greedy}); !part.empty())
         all[greedy ? "greedy" : "sampled"][name] = calibration::ToJson(calibration::ComputeSummary(ToRows(part)));
+  for (const std::string& name : DatasetNames(rows)) {
+    const std::vector<AnswerRow> part = Select(rows, {.dataset = name});
+    if (const auto figures = ComputeSemanticEntropyFigures(part); figures.Any()) all["semantic_entropy"][name] = ToJson(figures);
+    if (const auto figures = ComputeParaphraseFigures(part); figures.questions > 0) all["paraphrases"][name] = ToJson(figures);
+  }
   return all.dump(1) + "\n";
 }
 

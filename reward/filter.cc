@@ -1,6 +1,8 @@
 #include "reward/filter.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "reward/policy_channels.h"
 
@@ -46,6 +48,7 @@ FilterRules FilterRules::From(const RewardOptions& options) {
   if (options.filter == "vcrl") rules.kind = FilterKind::kVcrl;
   if (options.filter == "reference_spread") rules.kind = FilterKind::kReferenceSpread;
   if (options.filter == "reward") rules.kind = FilterKind::kReward;
+  if (options.filter == "moving_std") rules.kind = FilterKind::kMovingStd;
   return rules;
 }
 
@@ -66,18 +69,35 @@ static DropReason BySpread(const FilterRules& rules, std::span<const ScoredTrace
   return varies ? DropReason::kNone : DropReason::kLowVariance;
 }
 
+// A greedy trace has none, nor one without a label where the value needs it.
+static std::vector<double> ValuesOf(const ChannelExpression& value, std::span<const ScoredTrace> traces_G) {
+  std::vector<double> values;
+  for (const ScoredTrace& scored : traces_G) {
+    const bool member = !scored.trace.greedy && (scored.label != Label::kUnknown || value.NeedsNoLabel());
+    const std::optional<double> one = member ? value.Evaluate(scored.channels) : std::nullopt;
+    if (one) values.push_back(*one);
+  }
+  return values;
+}
+
+std::optional<double> ValueStd(const FilterRules& rules, std::span<const ScoredTrace> traces_G) {
+  if (rules.values.empty()) return std::nullopt;
+  const std::vector<double> values = ValuesOf(rules.values.front(), traces_G);
+  if (values.size() < 2) return std::nullopt;
+  const double n = static_cast<double>(values.size()), mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0.0;
+  for (const double x : values) squares += (x - mean) * (x - mean);
+  return std::sqrt(squares / (n - 1.0));
+}
+
 static DropReason ByReward(const FilterRules& rules, std::span<const ScoredTrace> traces_G) {
   bool known = false;
   for (const ChannelExpression& value : rules.values) {
-    std::optional<double> least, most;
-    for (const ScoredTrace& scored : traces_G) {
-      const bool member = !scored.trace.greedy && (scored.label != Label::kUnknown || value.NeedsNoLabel());
-      const std::optional<double> one = member ? value.Evaluate(scored.channels) : std::nullopt;
-      if (!one) continue;
-      least = std::min(least.value_or(*one), *one), most = std::max(most.value_or(*one), *one);
-    }
-    known = known || least.has_value();
-    if (least && *most - *least > kSameReward) return DropReason::kNone;
+    const std::vector<double> values = ValuesOf(value, traces_G);
+    if (values.empty()) continue;
+    known = true;
+    const auto [least, most] = std::minmax_element(values.begin(), values.end());
+    if (*most - *least > kSameReward) return DropReason::kNone;
   }
   return known ? DropReason::kNoVariance : DropReason::kAllUnknown;
 }
@@ -94,6 +114,10 @@ DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> tr
     const DropReason reason = ByReward(rules, traces_G);
     return reason == DropReason::kAllUnknown && out.greedy > 0 ? DropReason::kNoVariance : reason;
   }
+  if (rules.kind == FilterKind::kMovingStd) {
+    if (ValueStd(rules, traces_G)) return DropReason::kNone;
+    return out.sampled() + out.greedy > 0 ? DropReason::kNoVariance : DropReason::kAllUnknown;
+  }
   const DropReason zero_variance = ZeroVariance(out);
   if (zero_variance == DropReason::kAllUnknown) return zero_variance;
   const double rate = out.sampled() > 0 ? static_cast<double>(out.correct) / out.sampled() : 0.0;
@@ -101,6 +125,7 @@ DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> tr
     case FilterKind::kNone:
     case FilterKind::kReferenceSpread:  // answered above
     case FilterKind::kReward:
+    case FilterKind::kMovingStd:
       return DropReason::kNone;
     case FilterKind::kAccuracy:
       return zero_variance;

@@ -14,7 +14,10 @@
 //              a round instead, and prompts that are too hard
 //   reward     drops where no value that a policy gradient learns from varies over the group (verl's metric "score"): for graded rewards
 //              without a confidence. With one in the value it hardly ever drops anything
+//   moving_std  measures that value's standard deviation (n - 1) into the channel value_std; the coordinator compares it with a threshold
+//              that follows the run (coordinator/moving_filter.h; RLPR, arXiv 2506.18254). Dropped here: a group of fewer than two values
 #pragma once
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,12 +27,21 @@
 
 namespace candor {
 
-enum class FilterKind : uint8_t { kNone = 0, kAccuracy = 1, kAgreement = 2, kMidBand = 3, kVcrl = 4, kReferenceSpread = 5, kReward = 6 };
+enum class FilterKind : uint8_t {
+  kNone = 0,
+  kAccuracy = 1,
+  kAgreement = 2,
+  kMidBand = 3,
+  kVcrl = 4,
+  kReferenceSpread = 5,
+  kReward = 6,
+  kMovingStd = 7
+};
 struct FilterRules {
   FilterKind kind = FilterKind::kAccuracy;
   double low = 0.0, high = 1.0, min_variance = 0.0, min_spread = 0.0;
   bool needs_label = true;  // false: an objective learns without labels, so that a group without any is kept where the kind allows it
-  std::vector<ChannelExpression> values = {};  // kReward: of the policy-gradient objectives
+  std::vector<ChannelExpression> values = {};  // kReward, kMovingStd (of the first): of the policy-gradient objectives
   static FilterRules From(const RewardOptions& options);
 };
 
@@ -38,6 +50,9 @@ struct FilterRules {
 DropReason FilterGroup(const FilterRules& rules, std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G = {});
 // kNoVariance: the labelled sampled traces agree (or there are none, but a greedy trace is labelled).
 DropReason FilterByAccuracy(std::span<const ScoredTrace> traces_G, const std::vector<bool>& abstained_G = {});
+
+// Of what the policy gradient learns from, with n - 1; nullopt below two values.
+std::optional<double> ValueStd(const FilterRules& rules, std::span<const ScoredTrace> traces_G);
 
 // VCRL's p: the group's unbiased variance over the largest there is for n.
 double VarianceShare(int correct, int n);

@@ -66,9 +66,12 @@ void GradingPool::JudgeGroup(Job& job) const {
   }
 }
 
-std::optional<double> GradingPool::BaselineOf(const DataRow& row) const {
-  if (rules_.baseline_field.empty() || !(rules_.Wants("contrast") || rules_.Wants("baseline"))) return std::nullopt;
-  return ReadBaseline(row.json, rules_.baseline_field);
+RowFacts GradingPool::FactsOf(const DataRow& row) const {
+  RowFacts facts;
+  if (!rules_.baseline_field.empty() && (rules_.Wants("contrast") || rules_.Wants("baseline")))
+    facts.baseline = ReadBaseline(row.json, rules_.baseline_field);
+  if (rules_.Wants("reference_length") && !row.answers.empty()) facts.reference_characters = CountCharacters(row.answers.front());
+  return facts;
 }
 
 void GradingPool::Work() {
@@ -87,7 +90,7 @@ void GradingPool::Work() {
     FaultPoint("reward.score");
     if (job->left.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
     JudgeGroup(*job);
-    ScoredGroup scored = ScoreGroup(rules_, std::move(job->group), job->read_G, job->verdicts_G, BaselineOf(*job->row));
+    ScoredGroup scored = ScoreGroup(rules_, std::move(job->group), job->read_G, job->verdicts_G, FactsOf(*job->row));
     std::scoped_lock lock(mutex_);
     scored_.push_back(std::move(scored));
   }

@@ -50,7 +50,7 @@ class GradingPool final : public Grader {
   void Work();
   void GradeTrace(Job& job, size_t index) const;
   void JudgeGroup(Job& job) const;
-  std::optional<double> BaselineOf(const DataRow& row) const;
+  RowFacts FactsOf(const DataRow& row) const;
 
   const Verifier& verifier_;
   const ScoreRules& rules_;

@@ -63,6 +63,30 @@ static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
             .unit = "nats",
             .help = "filter reference_spread: a group is kept where some token of the row's reference answer has at least this standard "
                     "deviation of its log-probability over the group's reasonings"});
+  t.Double("filter_beta", &o.filter_beta,
+           {.min = 0,
+            .max = 1e6,
+            .help = "filter moving_std: a group is kept whose rewards have at least this share of the moving mean of groups' standard "
+                    "deviations"});
+  t.Double("filter_ema", &o.filter_ema,
+           {.min = 0, .max = 0.999999, .help = "filter moving_std: how much of the moving mean each step leaves standing"});
+  t.Int("filter_average_from", &o.filter_average_from,
+        {.min = 1, .help = "filter moving_std: the first step whose deviations are averaged; before filter_from all weigh the same"});
+  t.Int("filter_from", &o.filter_from, {.min = 2, .help = "filter moving_std: the first step that is filtered"});
+  t.Double("dro_gamma", &o.dro_gamma,
+           {.min = 0,
+            .max = 100,
+            .unit = "per token",
+            .help = "channel dro_propagated: how fast the doubt about a token of the reference fades behind it"});
+  t.Double(
+      "dro_reflective", &o.dro_reflective,
+      {.min = 0,
+       .max = 1,
+       .help = "channel dro_propagated: tokens of the reference whose spread is at least this share of the largest pass their doubt on"});
+  t.Double("length_beta", &o.length_beta,
+           {.min = 0,
+            .max = 1000,
+            .help = "channel reference_length: what an answer loses that is off by as many characters as the reference has"});
   t.StringList("abstain", &o.abstain,
                {.help = "answers that decline to answer, such as [\"I don't know\"], compared after normalisation; they fill the channels "
                         "abstained, thresholded and tiar, and are an outcome of their own for the filter"});
@@ -108,8 +132,9 @@ void Declare(OptionTable& t, RewardOptions& o) {
            {.help = "groups that are kept out of the policy gradient (they still train the slot and are still observed): accuracy, those "
                     "whose accuracy does not vary; agreement, the same by the channel majority; mid_band and vcrl, further those of a "
                     "pass rate outside a band or of too small a variance; reference_spread, those whose reasoning does not change "
-                    "how likely the row's reference answer is; reward, those in which no policy gradient's value varies",
-            .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl", "reference_spread", "reward"}});
+                    "how likely the row's reference answer is; reward, those in which no policy gradient's value varies; moving_std, those "
+                    "in which it varies less than a share of the run's moving mean",
+            .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl", "reference_spread", "reward", "moving_std"}});
   DeclareOutcomes(t, o);
   t.String("signal", &o.signal,
            {.help = "the confidence that is scored: slot or verbal; empty = as the format's confidence says",

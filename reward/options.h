@@ -46,6 +46,13 @@ struct RewardOptions {
   double filter_high = 0.8;
   double filter_min_variance = 0.5;
   double filter_min_spread = 0.1;
+  double filter_beta = 0.5;
+  double filter_ema = 0.99;
+  int64_t filter_average_from = 6;
+  int64_t filter_from = 11;
+  double dro_gamma = 0.5;
+  double dro_reflective = 0.5;
+  double length_beta = 1.0;
   std::vector<std::string> abstain;
   double answer_threshold = 0.5;
   double majority_min_share = 0.5;

@@ -57,36 +57,90 @@ size_t ReferenceTokens(std::span<const ScoredTrace> traces_G) {
   return 0;
 }
 
-void AddReflection(std::vector<ScoredTrace>& traces_G) {
-  std::vector<double> weights_R = ReferenceSpread(traces_G);
-  if (weights_R.empty()) return;
+// The weights of dro; empty where nothing can be compared.
+std::vector<double> ReflectionWeights(const std::vector<double>& spread_R) {
+  std::vector<double> weights_R = spread_R;
   const double sum = std::accumulate(weights_R.begin(), weights_R.end(), 0.0);
   for (double& w : weights_R) w = sum > 0.0 ? w / sum : 1.0 / static_cast<double>(weights_R.size());
+  return weights_R;
+}
+
+std::vector<bool> ReflectiveTokens(const ReflectionRules& rules, const std::vector<double>& spread_R) {
+  const double most = spread_R.empty() ? 0.0 : *std::max_element(spread_R.begin(), spread_R.end());
+  std::vector<bool> reflective_R;
+  for (const double s : spread_R) reflective_R.push_back(most > 0.0 && s >= rules.reflective * most);
+  return reflective_R;
+}
+
+constexpr double kLeastKept = 1e-9;  // gamma = 0 behind an impossible token would be minus infinity
+
+// log P_k(j) summed over the reflective k before j.
+double PropagatedDoubt(const ReflectionRules& rules, const std::vector<bool>& reflective_R, const std::vector<float>& log_probs_R,
+                       size_t j) {
+  double doubt = 0.0;
+  for (size_t k = 0; k < j; ++k) {
+    if (!reflective_R[k]) continue;
+    const double p = std::exp(std::min(0.0, static_cast<double>(log_probs_R[k])));
+    doubt += std::log(std::max(kLeastKept, p + (1.0 - p) * (1.0 - std::exp(-rules.gamma * static_cast<double>(j - k)))));
+  }
+  return doubt;
+}
+
+// One of the three forms of dro: `term` is what token j is worth to a trace.
+void AddReflection(const char* channel, const std::vector<double>& weights_R, const auto& term, std::vector<ScoredTrace>& traces_G) {
   std::optional<double> lowest;
   for (ScoredTrace& scored : traces_G) {
     if (!Comparable(scored, weights_R.size())) continue;
     double value = 0.0;
-    for (size_t j = 0; j < weights_R.size(); ++j) value += weights_R[j] * static_cast<double>(scored.trace.reference_log_probs_R[j]);
-    scored.channels["dro"] = value;
+    for (size_t j = 0; j < weights_R.size(); ++j) value += weights_R[j] * term(scored.trace.reference_log_probs_R, j);
+    scored.channels[channel] = value;
     if (!scored.trace.greedy) lowest = std::min(lowest.value_or(value), value);
   }
   for (ScoredTrace& scored : traces_G)
-    if (!scored.format_ok && lowest) scored.channels["dro"] = *lowest;
+    if (!scored.format_ok && lowest) scored.channels[channel] = *lowest;
+}
+
+void AddReflections(const std::set<std::string>& wanted, const ReflectionRules& rules, const std::vector<float>& base_R,
+                    std::vector<ScoredTrace>& traces_G) {
+  const std::vector<double> spread_R = ReferenceSpread(traces_G);
+  if (spread_R.empty()) return;
+  const std::vector<double> weights_R = ReflectionWeights(spread_R);
+  const std::vector<bool> reflective_R = ReflectiveTokens(rules, spread_R);
+  const auto plain = [](const std::vector<float>& l_R, size_t j) { return static_cast<double>(l_R[j]); };
+  if (wanted.contains("dro")) AddReflection("dro", weights_R, plain, traces_G);
+  if (wanted.contains("dro_propagated"))
+    AddReflection(
+        "dro_propagated", weights_R,
+        [&](const std::vector<float>& l_R, size_t j) { return plain(l_R, j) + PropagatedDoubt(rules, reflective_R, l_R, j); }, traces_G);
+  if (wanted.contains("dro_over_base") && base_R.size() == weights_R.size())
+    AddReflection(
+        "dro_over_base", weights_R, [&](const std::vector<float>& l_R, size_t j) { return plain(l_R, j) - plain(base_R, j); }, traces_G);
+}
+
+void AddLength(const ReflectionRules& rules, size_t reference, ScoredTrace& scored) {
+  const double y = static_cast<double>(reference), own = static_cast<double>(CountCharacters(scored.answer));
+  scored.channels["reference_length"] = scored.format_ok ? std::max(0.0, 1.0 - rules.length_beta * std::abs(y - own) / y) : 0.0;
 }
 
 }  // namespace
 
 bool NeedsReference(const std::set<std::string>& channels) {
-  return channels.contains("rlpr") || channels.contains("reference_prob") || channels.contains("dro");
+  return std::ranges::any_of(std::initializer_list<const char*>{"rlpr", "reference_prob", "dro", "dro_propagated", "dro_over_base"},
+                             [&](const char* name) { return channels.contains(name); });
 }
 
-void AddPolicyChannels(const std::set<std::string>& wanted, const std::vector<float>& reference_base_R,
+size_t CountCharacters(std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+void AddPolicyChannels(const std::set<std::string>& wanted, const ReflectionRules& rules, const ReferenceFacts& reference,
                        std::vector<ScoredTrace>& traces_G) {
   for (ScoredTrace& scored : traces_G) {
     AddSignals(wanted, scored);
-    AddProbabilities(wanted, reference_base_R, scored);
+    AddProbabilities(wanted, reference.base_R, scored);
+    if (wanted.contains("reference_length") && reference.characters > 0) AddLength(rules, reference.characters, scored);
   }
-  if (wanted.contains("dro")) AddReflection(traces_G);
+  AddReflections(wanted, rules, reference.base_R, traces_G);
 }
 
 std::vector<double> ReferenceSpread(std::span<const ScoredTrace> traces_G) {

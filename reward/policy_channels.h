@@ -14,12 +14,21 @@
 //   dro             sum over j of w_j l_ij, w_j = s_j / sum of s, s_j the standard deviation (n) over the group's sampled traces of l_ij:
 //                   tokens that the reasoning decides count, the others do not (reflection reward of DRO, arXiv 2506.13351, with w
 //                   proportional to s; all alike where nothing varies). A trace that broke the format gets the group's lowest
+//   dro_propagated  the same with l_ij + sum over reflective tokens k < j of log P_k(j), P_k(j) = p_k + (1 - p_k)(1 - exp(-gamma (j - k))),
+//                   p_k = exp l_ik: the reference's own tokens correct what the reasoning got wrong at k, so that certainty behind a
+//                   token that it did not expect is not its merit; the doubt fades with the distance. Reflective: s_k at least
+//                   `reflective` times the largest s (which tokens the paper means is not grounded)
+//   dro_over_base   sum over j of w_j (l_ij - b_j), the paper's cheaper form with an empty reasoning as the masked one: one number less for
+//                   every trace of the prompt, so that a group's mean removes it again
+//   reference_length  max(0, 1 - length_beta |  |y| - |y^|  | / |y|), lengths in characters of the row's first answer y and of the trace's;
+//                   0 where the format broke. The paper has no floor at 0
 // Missing where the signal or the scores are missing. Pure, any thread.
 #pragma once
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/trace.h"
@@ -29,7 +38,18 @@ namespace candor {
 // Whether one of the channels needs the reference answer's log-probabilities.
 bool NeedsReference(const std::set<std::string>& channels);
 
-void AddPolicyChannels(const std::set<std::string>& wanted, const std::vector<float>& reference_base_R, std::vector<ScoredTrace>& traces_G);
+struct ReflectionRules {
+  double gamma = 0.5, reflective = 0.5, length_beta = 1.0;
+};
+// What the row's reference answer is, besides the traces' scores of it.
+struct ReferenceFacts {
+  std::vector<float> base_R;
+  size_t characters = 0;  // 0: not known
+};
+void AddPolicyChannels(const std::set<std::string>& wanted, const ReflectionRules& rules, const ReferenceFacts& reference,
+                       std::vector<ScoredTrace>& traces_G);
+// Of UTF-8 text.
+size_t CountCharacters(std::string_view text);
 
 // s_j of `dro`: what its weights and the filter reference_spread both look at. Over sampled traces that kept the format and have as many
 // scores as the first of them; empty where there are none.

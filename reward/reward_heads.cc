@@ -51,6 +51,20 @@ double AddNll(const std::vector<double>& p, const std::vector<double>& x, double
   return share * (s + 0.5 * off * off * precision);
 }
 
+// The other way round, for features standardised anew: the same readings of the same states.
+std::vector<double> ParametersOf(const RewardHeads& from, const RewardHead& head, const RewardHeads& to) {
+  const size_t width = to.feature_mean.size();
+  std::vector<double> p(2 * width + 2);
+  p[width] = head.mean_b, p[2 * width + 1] = head.std_b;
+  for (size_t d = 0; d < width; ++d) {
+    const double scale = to.feature_scale[d] / from.feature_scale[d],
+                 shift = (to.feature_mean[d] - from.feature_mean[d]) / from.feature_scale[d];
+    p[d] = head.mean_w[d] * scale, p[width + 1 + d] = head.std_w[d] * scale;
+    p[width] += head.mean_w[d] * shift, p[2 * width + 1] += head.std_w[d] * shift;
+  }
+  return p;
+}
+
 struct Adam {
   std::vector<double> m, v;
   double correction1 = 1.0, correction2 = 1.0;
@@ -136,6 +150,7 @@ Result<RewardHeads> FitHeads(const HeadRows& rows, const HeadFitOptions& options
   for (size_t h = 0; h < count; ++h) {
     for (size_t i = 0; i < width; ++i)
       p_H[h][i] = 0.02 * (2.0 * RandomUnit(options.seed, RngStream::kInit, h, i) - 1.0) / std::sqrt(static_cast<double>(width));
+    if (options.start) p_H[h] = ParametersOf(*options.start, options.start->heads.at(h), heads);
     draws_H.push_back(Resample(rows.size(), options.seed, h));
   }
   std::vector<double> g(2 * width + 2);
@@ -157,6 +172,20 @@ Result<RewardHeads> FitHeads(const HeadRows& rows, const HeadFitOptions& options
   }
   for (const std::vector<double>& p : p_H) heads.heads.push_back(HeadOf(p, width));
   return heads;
+}
+
+double AddHeadLoss(const RewardHeads& heads, std::span<const float> features, double score, double share, std::span<float> gradient) {
+  CANDOR_CHECK(features.size() == heads.feature_mean.size() && gradient.size() == features.size(), "as many features as were fitted to");
+  const std::vector<double> x = Standardised(heads, features);
+  const double y = (score - heads.score_mean) / heads.score_scale, of_head = 1.0 / static_cast<double>(heads.heads.size());
+  double loss = 0.0;
+  for (const RewardHead& head : heads.heads) {
+    const double off = Dot(head.mean_w, x) + head.mean_b - y;
+    loss += of_head * 0.5 * off * off;
+    for (size_t d = 0; d < x.size(); ++d)
+      gradient[d] += static_cast<float>(share * of_head * off * head.mean_w[d] / heads.feature_scale[d]);
+  }
+  return loss;
 }
 
 HeadFigures MeasureHeads(const RewardHeads& heads, const HeadRows& rows) {

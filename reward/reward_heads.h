@@ -59,11 +59,17 @@ struct HeadFitOptions {
   double lr = 0.02;
   double weight_decay = 1e-2;  // of the weights, pulls them to 0: there are often more features than rows tell
   uint64_t seed = 1;
+  const RewardHeads* start = nullptr;  // heads of as many features and the same scores to go on from; null: each from its own start
 };
 // `progress` is called after each step with the mean negative log-likelihood of all heads (may be empty). Errors: no rows, no width, a
 // number that is not finite.
 Result<RewardHeads> FitHeads(const HeadRows& rows, const HeadFitOptions& options,
                              const std::function<void(int64_t step, double loss)>& progress = nullptr);
+
+// Half the squared error of the heads' means, averaged over heads, in standardised scores; adds its gradient in the features times `share`
+// into `gradient`: what a trunk is trained by. Not the likelihood: a head that grows certain multiplies its gradient, and a trunk that
+// follows it breaks.
+double AddHeadLoss(const RewardHeads& heads, std::span<const float> features, double score, double share, std::span<float> gradient);
 
 // How well heads tell unseen rows' scores: root mean squared error of the nominal reward, that of always saying the rows' mean, and the
 // share of pairs of different scores that it orders rightly (1/2 = none), nullopt where all scores are equal.

@@ -50,6 +50,7 @@ Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions
   ScoreRules rules;
   rules.format = format, rules.signal = options.signal, rules.filter = FilterRules::From(options);
   rules.answer_threshold = options.answer_threshold, rules.baseline_field = options.baseline_field;
+  rules.reflection = {options.dro_gamma, options.dro_reflective, options.length_beta};
   CANDOR_ASSIGN(rules.noise, LabelNoiseOf(options));
   for (const std::string& answer : options.abstain) rules.abstain.insert(NormaliseAnswer(answer));
   rules.group = {{channels.begin(), channels.end()}, options.majority_min_share, options.criteria};
@@ -138,7 +139,7 @@ ScoredTrace ScoreTrace(const ScoreRules& rules, Trace&& written, const ReadCompl
 }  // namespace
 
 ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<const ReadCompletion> read_G,
-                       std::span<const Verdict> verdicts_G, std::optional<double> baseline) {
+                       std::span<const Verdict> verdicts_G, const RowFacts& row) {
   ScoredGroup scored{group.id, group.prompt, group.wave, std::move(group.prompt_tokens_P), {}, DropReason::kNone, std::move(group.worker)};
   std::vector<bool> abstained_G;
   for (size_t i = 0; i < group.traces_G.size(); ++i) {
@@ -150,8 +151,10 @@ ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<cons
     for (const auto& [name, value] : verdicts_G[i].rewards) trace.channels.emplace(name, value);
     scored.traces_G.push_back(std::move(trace));
   }
-  AddPolicyChannels(rules.group.wanted, group.reference_base_R, scored.traces_G);
-  AddGroupChannels(rules.group, abstained_G, baseline, scored.traces_G);
+  AddPolicyChannels(rules.group.wanted, rules.reflection, {group.reference_base_R, row.reference_characters}, scored.traces_G);
+  AddGroupChannels(rules.group, abstained_G, row.baseline, scored.traces_G);
+  if (const auto deviation = rules.filter.kind == FilterKind::kMovingStd ? ValueStd(rules.filter, scored.traces_G) : std::nullopt)
+    for (ScoredTrace& trace : scored.traces_G) trace.channels["value_std"] = *deviation;
   scored.drop = IsEvaluation(scored.id) ? DropReason::kEvaluation : FilterGroup(rules.filter, scored.traces_G, abstained_G);
   return scored;
 }

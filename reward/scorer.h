@@ -13,6 +13,7 @@
 #include "reward/channels.h"
 #include "reward/filter.h"
 #include "reward/group_channels.h"
+#include "reward/policy_channels.h"
 #include "reward/verifiers/verifier.h"
 #include "text/rows.h"
 #include "text/tags.h"
@@ -28,6 +29,7 @@ struct ScoreRules {
   double answer_threshold = 0.5;
   std::string baseline_field;
   LabelNoise noise;
+  ReflectionRules reflection;
 
   bool Wants(const std::string& channel) const { return group.wanted.contains(channel); }
   // Whether the rollout must score the rows' reference answers (policy_channels.h).
@@ -51,10 +53,15 @@ ReadCompletion ReadTrace(const ScoreRules& rules, const Trace& trace);
 // numbers.
 Status CheckTraceGroup(const TraceGroup& group);
 
+// What a group's row says besides its answers.
+struct RowFacts {
+  std::optional<double> baseline = std::nullopt;  // ReadBaseline
+  size_t reference_characters = 0;                // of its first answer
+};
 // `read_G` and `verdicts_G` belong to group.traces_G in order. A trace whose format did not hold is wrong whatever its verdict; its rewards
-// are kept. `baseline`: ReadBaseline of the group's row.
+// are kept. `row`: what its row says.
 ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<const ReadCompletion> read_G,
-                       std::span<const Verdict> verdicts_G, std::optional<double> baseline = std::nullopt);
+                       std::span<const Verdict> verdicts_G, const RowFacts& row = {});
 
 // Where a scored group lies.
 struct SpoolPlace {

@@ -8,6 +8,7 @@ order (a prefix is a fair sample):
     sft train dev test     cities of at least 100,000 people; no two of all these rows share a normalised name
     ood_countries          cities of 20 countries that are no accepted answer of any row above
     ood_invented           names that no place in GeoNames' list of 500 people and more has, in any language: "answer" is [], none is right
+    paraphrases            the first 300 questions of test in four wordings each; those of one city share "paraphrase_of"
     countries.json         every accepted country: {name: [further names]}; manifest.json: counts, hashes, versions, rules
 
 What holds: the same package version gives the same bytes (order and choice come from SHA-256 of the seed and the name, not from a random
@@ -40,6 +41,7 @@ SIZES = {"sft": 400, "dev": 500, "test": 1200}  # the rest is "train"
 OOD_COUNTRIES = 20
 OOD_CITIES_OF_A_COUNTRY = (8, 80)  # enough cities to be worth asking, few enough to leave the world to train on
 INVENTED = 300
+PARAPHRASED = 300  # cities of test
 CONTINENTS = {"AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania", "SA": "South America"}
 PEOPLE_BANDS = [(250_000, "100k-250k"), (1_000_000, "250k-1M"), (math.inf, "1M+")]
 DISTRICT_NAME = re.compile(
@@ -149,6 +151,23 @@ def question(city):
     return f"Which country is the city of {city} in?"
 
 
+WORDINGS = [
+    question,
+    lambda city: f"In which country is {city}?",
+    lambda city: f"{city} is a city. Name the country that it belongs to.",
+    lambda city: f"Someone lives in the city of {city}. What country do they live in?",
+]
+
+
+def paraphrases(rows):
+    """Every wording of each row's question; the rows of one city differ in "id" and "prompt" alone."""
+    out = []
+    for row in rows:
+        for number, wording in enumerate(WORDINGS):
+            out.append({**row, "id": f"{row['id']}/wording-{number}", "prompt": wording(row["city"]), "paraphrase_of": row["id"]})
+    return out
+
+
 def city_row(place, index, countries):
     others = [other for other in index[normalised(place["name"])] if other["geonameid"] != place["geonameid"]]
     others.sort(key=lambda other: (-other["population"], other["geonameid"]))
@@ -238,7 +257,12 @@ def all_known_names(places, countries):
 def check_hygiene(splits):
     """The promises of this file's head, checked on the rows themselves; raises AssertionError."""
     owner = {}
+    asked = {row["id"]: row for row in splits["test"]}
+    for row in splits.get("paraphrases", []):
+        assert row["answer"] == asked[row["paraphrase_of"]]["answer"], f"'{row['city']}': another wording has other answers"
     for split, rows in splits.items():
+        if split == "paraphrases":
+            continue
         for row in rows:
             key = split_key(row["city"])
             assert owner.setdefault(key, split) == split, f"'{row['city']}' is in {owner[key]} and in {split}"
@@ -308,6 +332,7 @@ def build():
     known = all_known_names(everywhere, cache.get_countries())
     names = invented_names(askable_cities(places), known, INVENTED)
     splits["ood_invented"] = [invented_row(number, name) for number, name in enumerate(names)]
+    splits["paraphrases"] = paraphrases(splits["test"][:PARAPHRASED])
     check_hygiene(splits)
     return splits, countries
 

@@ -35,6 +35,7 @@ struct TrainRmArguments {
   std::string model, data, out, recipe, channel = "accuracy";
   std::vector<std::string> overrides;
   HeadFitOptions fit;
+  TrunkFitOptions trunk;
   double holdout = 0.2;
   bool quiet = false;
 };
@@ -42,12 +43,14 @@ struct TrainRmArguments {
 constexpr char kTrainRmExamples[] = R"(Rows, one JSON object per line:
   {"prompt": "2 + 2 =", "completion": "4", "score": 1.0}
 or the folder of a run: every trace that its reward workers still keep, scored by --channel (an expression over the run's channels).
-The policy itself is not changed: heads are fitted to the hidden state behind a completion's last token. OUT is a copy of the policy with
-reward_heads.json; candor reward-model serves it.
+Heads are fitted to the hidden state behind a completion's last token. OUT is a copy of the policy with reward_heads.json; candor reward-model
+serves it. MODEL itself is never changed; with --trunk-epochs the copy's weights are trained as well, by the squared error of the heads, which
+then go on from where they were.
 
 Examples:
   candor train-rm models/smollm2 scored.jsonl models/rm
   candor train-rm runs/cities runs/cities models/rm --channel "accuracy"
+  candor train-rm models/smollm2 scored.jsonl models/rm --trunk-epochs 2 --trunk-lr 1e-5
   candor train-rm models/smollm2 scored.jsonl models/rm --heads 7 --recipe recipes/cities.toml)";
 
 struct ScoredText {
@@ -126,40 +129,44 @@ class TrainRmProgress {
   double start_s_ = 0, shown_s_ = 0;
 };
 
-struct SplitRows {
-  HeadRows train, held_out;
+struct TextSet {
+  std::vector<std::vector<int32_t>> ids;
+  std::vector<double> scores;
+};
+// A prompt's completions stay together: held-out prompts have not been seen.
+struct SplitTexts {
+  TextSet train, held_out;
 };
 
-// A prompt's completions stay together: held-out prompts have not been seen.
-Result<SplitRows> ReadStates(const TrainRmArguments& a, const RewardTrunk& trunk, const std::vector<ScoredText>& texts,
-                             TrainRmProgress& progress) {
-  constexpr size_t kTextRowsPerPass = 4096;
-  SplitRows split;
-  split.train.width = split.held_out.width = trunk.width();
-  for (size_t first = 0, next = 0; first < texts.size(); first = next) {
-    std::vector<std::vector<int32_t>> ids;
-    for (size_t rows = 0; next < texts.size() && rows < kTextRowsPerPass; ++next) {
-      CANDOR_ASSIGN(std::vector<int32_t> one, trunk.Encode(texts[next].row, texts[next].completion));
-      rows += one.size();
-      ids.push_back(std::move(one));
-    }
-    std::vector<float> features;
-    CANDOR_TRY(trunk.Read(ids, features));
-    for (size_t i = first; i < next; ++i) {
-      const std::string hash = HashHex(texts[i].row.prompt + texts[i].row.messages_json);
-      const bool held = RandomUnit(a.fit.seed, RngStream::kSplit, std::stoull(hash.substr(0, 15), nullptr, 16)) < a.holdout;
-      HeadRows& to = held ? split.held_out : split.train;
-      const auto row = features.begin() + static_cast<std::ptrdiff_t>((i - first) * trunk.width());
-      to.features.insert(to.features.end(), row, row + static_cast<std::ptrdiff_t>(trunk.width()));
-      to.scores.push_back(texts[i].score);
-    }
-    progress.Show("hidden states", "", static_cast<int64_t>(next), static_cast<int64_t>(texts.size()));
+Result<SplitTexts> EncodeTexts(const TrainRmArguments& a, const RewardTrunk& trunk, const std::vector<ScoredText>& texts) {
+  SplitTexts split;
+  for (const ScoredText& text : texts) {
+    const std::string hash = HashHex(text.row.prompt + text.row.messages_json);
+    const bool held = RandomUnit(a.fit.seed, RngStream::kSplit, std::stoull(hash.substr(0, 15), nullptr, 16)) < a.holdout;
+    TextSet& to = held ? split.held_out : split.train;
+    CANDOR_ASSIGN(std::vector<int32_t> ids, trunk.Encode(text.row, text.completion));
+    to.ids.push_back(std::move(ids)), to.scores.push_back(text.score);
   }
   return split;
 }
 
+Result<HeadRows> ReadStates(const RewardTrunk& trunk, const TextSet& texts, TrainRmProgress& progress) {
+  constexpr size_t kTextRowsPerPass = 4096;
+  HeadRows rows;
+  rows.width = trunk.width(), rows.scores = texts.scores;
+  for (size_t next = 0; next < texts.ids.size();) {
+    std::vector<std::vector<int32_t>> ids;
+    for (size_t count = 0; next < texts.ids.size() && count < kTextRowsPerPass; ++next)
+      ids.push_back(texts.ids[next]), count += texts.ids[next].size();
+    CANDOR_TRY(trunk.Read(ids, rows.features));
+    progress.Show("hidden states", "", static_cast<int64_t>(next), static_cast<int64_t>(texts.ids.size()));
+  }
+  return rows;
+}
+
 // Whole or not there.
-Status WriteRewardModel(const std::string& out, const std::string& model_folder, Recipe& settings, const RewardHeads& heads) {
+Status WriteRewardModel(const std::string& out, const std::string& model_folder, Recipe& settings, const RewardHeads& heads,
+                        const RewardTrunk* trained) {
   const std::string part = out + ".part";
   std::error_code error;
   fs::remove_all(part, error);
@@ -167,11 +174,60 @@ Status WriteRewardModel(const std::string& out, const std::string& model_folder,
   for (const auto& entry : fs::directory_iterator(model_folder, error))
     if (entry.is_regular_file()) fs::copy_file(entry.path(), fs::path(part) / entry.path().filename(), error);
   if (error) return Fail(ErrorCode::kIo, "cannot copy the policy: " + error.message(), part);
+  if (trained) CANDOR_TRY(trained->Save(part));
   CANDOR_TRY(WriteFileAtomic(part + "/" + kRewardHeadsFile, ToJson(heads)));
   CANDOR_TRY(WriteFileAtomic(part + "/" + kRewardSettingsFile, ResolvedText(settings)));
   fs::rename(part, out, error);
   if (error) return Fail(ErrorCode::kIo, "cannot name the finished folder: " + error.message(), out);
   return {};
+}
+
+void ShowFigures(const RewardHeads& heads, const HeadRows& train, const HeadRows& held_out, const std::optional<HeadFigures>& frozen) {
+  if (held_out.size() < 2) return;
+  const HeadFigures seen = MeasureHeads(heads, train), unseen = MeasureHeads(heads, held_out);
+  std::printf("held-out prompts (%zu completions): error %.3f (%.3f on the training rows, %.3f for always saying the mean)",
+              held_out.size(), unseen.error, seen.error, unseen.constant_error);
+  if (unseen.ordered) std::printf(", pairs in the right order %.3f", *unseen.ordered);
+  std::printf("\n");
+  if (frozen) {
+    std::printf("with the trunk as it was: error %.3f", frozen->error);
+    if (frozen->ordered) std::printf(", pairs in the right order %.3f", *frozen->ordered);
+    std::printf("%s\n", frozen->error <= unseen.error ? "; training it has not helped on prompts that it has not seen" : "");
+  }
+  if (unseen.error >= unseen.constant_error)
+    std::printf("on prompts that it has not seen it is no better than a constant: do not train on it\n");
+}
+
+struct FittedModel {
+  RewardHeads heads;
+  HeadRows train, held_out;
+  std::optional<HeadFigures> frozen;  // of the heads on the trunk as it was, where it was trained
+};
+
+// Heads; with --trunk-epochs the trunk by their squared error, then the heads on its new states.
+Result<FittedModel> Fit(const TrainRmArguments& a, RewardTrunk& trunk, const SplitTexts& texts, TrainRmProgress& progress) {
+  const auto fit = [&](FittedModel& fitted) -> Status {
+    CANDOR_ASSIGN(fitted.train, ReadStates(trunk, texts.train, progress));
+    CANDOR_ASSIGN(fitted.held_out, ReadStates(trunk, texts.held_out, progress));
+    HeadFitOptions options = a.fit;
+    const RewardHeads start = fitted.heads;
+    if (!start.heads.empty()) options.start = &start;  // the trunk was trained for these
+    CANDOR_ASSIGN(fitted.heads, FitHeads(fitted.train, options, [&](int64_t step, double loss) {
+                    progress.Show("heads", fmt::format("  nll {:.3f}", loss), step, a.fit.steps);
+                  }));
+    return {};
+  };
+  FittedModel fitted;
+  CANDOR_TRY(fit(fitted));
+  if (a.trunk.epochs == 0) return fitted;
+  const std::optional<HeadFigures> frozen =
+      fitted.held_out.size() > 1 ? std::optional(MeasureHeads(fitted.heads, fitted.held_out)) : std::nullopt;
+  CANDOR_TRY(trunk.Train(texts.train.ids, texts.train.scores, fitted.heads, a.trunk, [&](int64_t step, int64_t total, double loss) {
+    progress.Show("trunk", fmt::format("  loss {:.3f}", loss), step, total);
+  }));
+  CANDOR_TRY(fit(fitted));
+  fitted.frozen = frozen;
+  return fitted;
 }
 
 Status Train(const TrainRmArguments& a) {
@@ -186,25 +242,16 @@ Status Train(const TrainRmArguments& a) {
     return Fail(ErrorCode::kInvalidInput,
                 of_run ? fmt::format("the run keeps no trace with the channel `{}`", a.channel) : "there are no rows", a.data,
                 of_run ? "spools shrink as checkpoints cover them: use a run that is under way, or a JSONL file" : "");
-  CANDOR_ASSIGN(const RewardTrunk trunk, RewardTrunk::Load(folder, recipe));
+  CANDOR_ASSIGN(RewardTrunk trunk, RewardTrunk::Load(folder, recipe));
   TrainRmProgress progress(a.quiet);
-  CANDOR_ASSIGN(const SplitRows rows, ReadStates(a, trunk, texts, progress));
-  if (rows.train.size() == 0)
+  CANDOR_ASSIGN(const SplitTexts split, EncodeTexts(a, trunk, texts));
+  if (split.train.ids.empty())
     return Fail(ErrorCode::kInvalidInput, "every prompt was held out: there are too few", a.data, "add prompts, or --holdout 0");
-  CANDOR_ASSIGN(const RewardHeads heads, FitHeads(rows.train, a.fit, [&](int64_t step, double loss) {
-                  progress.Show("heads", fmt::format("  nll {:.3f}", loss), step, a.fit.steps);
-                }));
-  CANDOR_TRY(WriteRewardModel(a.out, folder, recipe, heads));
-  std::printf("%s: %zu heads on %zu features, from %zu completions\n", a.out.c_str(), heads.heads.size(), trunk.width(), rows.train.size());
-  if (rows.held_out.size() > 1) {
-    const HeadFigures seen = MeasureHeads(heads, rows.train), unseen = MeasureHeads(heads, rows.held_out);
-    std::printf("held-out prompts (%zu completions): error %.3f (%.3f on the training rows, %.3f for always saying the mean)",
-                rows.held_out.size(), unseen.error, seen.error, unseen.constant_error);
-    if (unseen.ordered) std::printf(", pairs in the right order %.3f", *unseen.ordered);
-    std::printf("\n");
-    if (unseen.error >= unseen.constant_error)
-      std::printf("on prompts that it has not seen it is no better than a constant: do not train on it\n");
-  }
+  CANDOR_ASSIGN(const FittedModel fitted, Fit(a, trunk, split, progress));
+  CANDOR_TRY(WriteRewardModel(a.out, folder, recipe, fitted.heads, a.trunk.epochs > 0 ? &trunk : nullptr));
+  std::printf("%s: %zu heads on %zu features, from %zu completions\n", a.out.c_str(), fitted.heads.heads.size(), trunk.width(),
+              fitted.train.size());
+  ShowFigures(fitted.heads, fitted.train, fitted.held_out, fitted.frozen);
   return {};
 }
 
@@ -227,8 +274,14 @@ int RunTrainRm(int argc, const char* const* argv) {
   app.Add("--weight-decay", &a.fit.weight_decay, "pull of the weights to 0").Range(0.0, 1e6).ShowDefault();
   app.Add("--seed", &a.fit.seed, "of starts, resamples and held-out prompts");
   app.Add("--holdout", &a.holdout, "share of the prompts that are kept out to measure on").Range(0.0, 0.9).ShowDefault();
+  app.Add("--trunk-epochs", &a.trunk.epochs, "passes over the rows that train the trunk too; 0: it stays as it is")
+      .Range(0, 1000)
+      .ShowDefault();
+  app.Add("--trunk-lr", &a.trunk.lr, "learning rate of the trunk, falling to 0").Range(1e-9, 1.0).ShowDefault();
+  app.Add("--trunk-rows", &a.trunk.rows_per_step, "rows of one step of the trunk").Range(1, 65536).ShowDefault();
   app.AddFlag("--quiet", &a.quiet, "no progress");
   if (const auto code = app.Parse(argc, argv)) return *code;
+  a.trunk.seed = a.fit.seed;
   return ExitWith("train-rm", Train(a));
 }
 

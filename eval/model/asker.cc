@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "reward/verifiers/verifier.h"
@@ -55,12 +56,29 @@ Result<std::unique_ptr<Asker>> Asker::Load(const std::string& model_folder, cons
   return std::unique_ptr<Asker>(new Asker(std::move(impl)));
 }
 
+namespace {
+
+// What phrasings of one question share; "" where the row has none.
+Result<std::string> ParaphraseOf(const DataRow& row) {
+  constexpr const char* kField = "paraphrase_of";
+  if (row.json.find(kField) == std::string::npos) return std::string();
+  const nlohmann::json line = nlohmann::json::parse(row.json, nullptr, false);
+  if (!line.is_object() || !line.contains(kField) || line[kField].is_null()) return std::string();
+  if (!line[kField].is_string())
+    return Fail(ErrorCode::kInvalidInput, "field \"paraphrase_of\" is no text", row.where,
+                "give all phrasings of one question the same name, such as \"q17\"");
+  return line[kField].get<std::string>();
+}
+
+}  // namespace
+
 AnswerRow Asker::Impl::Grade(const AskSet& set, const DataRow& row, const Trace& trace) const {
   const ParsedTags parsed = ParseTags(prompts->format(), trace.text);
   GradeRequest request{fmt::format("{}/{}", row.id, trace.index), row.prompt, trace.text, parsed.answer, parsed.valid, &row, true};
   const Verdict verdict = verifier->Grade(request);
   AnswerRow answer;
   answer.dataset = set.name, answer.role = set.role, answer.prompt = row.id;
+  answer.paraphrase_of = ParaphraseOf(row).value_or("");  // SubmitRow has refused a bad one
   answer.greedy = trace.greedy, answer.sample = trace.index;
   answer.question = row.prompt, answer.text = trace.text, answer.answer = parsed.answer, answer.accepted = row.answers;
   answer.label = verdict.label, answer.format_error = parsed.valid ? "" : parsed.error;
@@ -72,6 +90,7 @@ AnswerRow Asker::Impl::Grade(const AskSet& set, const DataRow& row, const Trace&
 }
 
 Status Asker::Impl::SubmitRow(const AskSet& set, int64_t row) {
+  CANDOR_TRY(ParaphraseOf(set.rows.rows[static_cast<size_t>(row)]));
   EngineRequest request;
   request.id = GroupId{static_cast<uint64_t>(row)};
   request.prompt = {set.name, static_cast<uint32_t>(row)};

@@ -21,7 +21,7 @@ class PointwiseJudge final : public Verifier {
     const JudgeFields fields = FieldsOf(request);
     std::vector<JudgeQuestion> questions;
     AddQuestions(parts_->file, fields, request.id, 0, options.votes, questions);
-    const auto answers = parts_->client->AskAll(questions);
+    const auto answers = AskAndRun(*parts_, questions);
     std::vector<double> votes;
     std::vector<std::string> critiques;
     for (const auto& answer : answers)
@@ -119,7 +119,7 @@ class StepJudge final : public Verifier {
   std::vector<double> JudgeAll(const GradeRequest& request, const std::vector<std::string>& steps, std::string& why) const {
     std::vector<JudgeQuestion> questions;
     AddQuestions(parts_->file, FieldsOf(request, steps, steps.size()), request.id, 0, parts_->options.votes, questions);
-    const auto answers = parts_->client->AskAll(questions);
+    const auto answers = AskAndRun(*parts_, questions);
     std::vector<double> sums(steps.size());
     int64_t read = 0;
     for (const auto& answer : answers)
@@ -138,7 +138,7 @@ class StepJudge final : public Verifier {
     std::vector<JudgeQuestion> questions;
     for (size_t i = 0; i < steps.size(); ++i)
       AddQuestions(parts_->file, FieldsOf(request, steps, i), request.id, i, parts_->options.votes, questions);
-    const auto answers = parts_->client->AskAll(questions);
+    const auto answers = AskAndRun(*parts_, questions);
     why = WhyUnjudged(answers, parts_->options.min_votes);
     std::vector<double> verdicts;
     for (size_t i = 0; i < steps.size(); ++i) {
@@ -162,6 +162,9 @@ Result<std::unique_ptr<JudgeParts>> MakeJudgeParts(const JudgeOptions& options) 
   parts->options = options;
   CANDOR_ASSIGN(parts->file, ReadJudgeFile(options.prompt));
   CANDOR_ASSIGN(parts->client, JudgeClient::Make(options));
+  if (parts->file.runs_code) {
+    CANDOR_ASSIGN(parts->runner, CodeRunner::Make(options.code_sandbox, options.code_timeout_s, "judge " + options.name));
+  }
   return parts;
 }
 
@@ -172,6 +175,29 @@ void AddQuestions(const JudgeFile& file, const JudgeFields& fields, const std::s
   for (const char c : id) seed = SplitMix64(seed ^ static_cast<unsigned char>(c));
   for (int64_t vote = 0; vote < votes; ++vote)
     questions.push_back({file.system, user, SplitMix64(seed + static_cast<uint64_t>(vote)), file.form == VerdictForm::kProbability});
+}
+
+std::vector<Result<JudgeAnswer>> AskAndRun(const JudgeParts& parts, const std::vector<JudgeQuestion>& questions) {
+  std::vector<Result<JudgeAnswer>> answers = parts.client->AskAll(questions);
+  if (!parts.runner) return answers;
+  std::vector<JudgeQuestion> next;
+  std::vector<size_t> of;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const auto program = answers[i] ? ProgramIn(answers[i]->text) : std::nullopt;
+    if (!program) continue;
+    const Result<ProgramOutput> output = parts.runner->Run(program->code);
+    if (!output) {
+      answers[i] = Fail(output.error());
+      continue;
+    }
+    const std::string shown = output->ran ? output->text : "(the program failed: " + output->text + ")";
+    next.push_back(questions[i]);
+    next.back().said = program->said, next.back().then = FillJudgeTemplate(parts.file.after_code, {{"output", shown}});
+    of.push_back(i);
+  }
+  std::vector<Result<JudgeAnswer>> last = parts.client->AskAll(next);
+  for (size_t i = 0; i < of.size(); ++i) answers[of[i]] = std::move(last[i]);
+  return answers;
 }
 
 std::string ReferenceOf(const DataRow* row) { return row == nullptr ? "" : fmt::format("{}", fmt::join(row->answers, " | ")); }

@@ -24,6 +24,10 @@ std::string QuestionBody(const JudgeOptions& options, const JudgeQuestion& quest
   Json messages = Json::array();
   if (!question.system.empty()) messages.push_back({{"role", "system"}, {"content", question.system}});
   messages.push_back({{"role", "user"}, {"content", question.user}});
+  if (!question.then.empty()) {
+    messages.push_back({{"role", "assistant"}, {"content", question.said}});
+    messages.push_back({{"role", "user"}, {"content", question.then}});
+  }
   Json body = {{"messages", messages}, {"temperature", options.temperature}, {"max_tokens", options.max_tokens}};
   body["seed"] = question.seed >> 33;  // 31 bits: every endpoint takes those
   if (!options.model.empty()) body["model"] = options.model;

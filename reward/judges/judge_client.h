@@ -20,6 +20,7 @@ struct JudgeQuestion {
   std::string system, user;
   uint64_t seed = 0;
   bool log_probs = false;
+  std::string said = "", then = "";  // what the judge answered, and what it is told next; both or neither
 };
 
 class JudgeClient {

@@ -17,7 +17,7 @@ namespace {
 
 // As it stands in the file.
 struct WrittenJudge {
-  std::string about, source, kind, system, user, ask = "all", split = "\\n[ \\t]*\\n";
+  std::string about, source, kind, system, user, execute = "none", after_code, ask = "all", split = "\\n[ \\t]*\\n";
   std::string read, pattern, take = "last";
   double least = 0.0, most = 1.0;
   std::vector<std::string> positive, negative, tie;
@@ -32,6 +32,11 @@ void Declare(OptionTable& t, WrittenJudge& w) {
   t.String("user", &w.user, {.help = "user message, with placeholders", .required = true});
   t.String("ask", &w.ask, {.help = "kind steps: one question about all of them, or each on its own", .choices = {"all", "each"}});
   t.String("split", &w.split, {.help = "kind steps: expression for what stands between two steps"});
+  t.String("execute", &w.execute,
+           {.help = "kinds pointwise and steps: python = the first ```python block of an answer is run in a sandbox, and the judge goes on "
+                    "from what it printed",
+            .choices = {"none", "python"}});
+  t.String("after_code", &w.after_code, {.help = "with execute: what the judge is told then; {output} is what its program printed"});
   t.Section("parse", "how the answer is read");
   t.String("read", &w.read, {.help = "form of the verdict", .choices = {"number", "word", "probability"}, .required = true});
   t.String("pattern", &w.pattern, {.help = "expression (RE2) with one group, the verdict; of a probability it may be left out"});
@@ -106,6 +111,24 @@ Status CheckPlaceholders(const JudgeFile& file) {
   if (enough) return {};
   return Fail(ErrorCode::kInvalidInput, "the question does not show what is to be judged", file.path + ": user",
               fmt::format("write {{{}}} where it belongs", fmt::join(needed, file.kind == JudgeKind::kPairwise ? "} and {" : "} or {")));
+}
+
+constexpr const char* kAfterCode =
+    "Your program printed:\n{output}\n\nGo on from there: say what this means, and end with the verdict as you were asked to.";
+
+Status FillCode(const WrittenJudge& written, JudgeFile& file) {
+  file.runs_code = written.execute == "python";
+  file.after_code = written.after_code.empty() ? kAfterCode : written.after_code;
+  if (!file.runs_code && !written.after_code.empty())
+    return Fail(ErrorCode::kInvalidInput, "nothing is run, so that nothing comes after it", file.path + ": after_code",
+                "execute = \"python\", or take after_code out");
+  if (file.runs_code && file.kind != JudgeKind::kPointwise && file.kind != JudgeKind::kSteps)
+    return Fail(ErrorCode::kInvalidInput, fmt::format("a judge of the kind {} runs no code", Name(file.kind)), file.path + ": execute",
+                "judge completions or steps");
+  if (file.runs_code && file.after_code.find("{output}") == std::string::npos)
+    return Fail(ErrorCode::kInvalidInput, "the judge would not see what its program printed", file.path + ": after_code",
+                "write {output} where it belongs");
+  return {};
 }
 
 Status FillParser(const WrittenJudge& written, JudgeFile& file) {
@@ -195,6 +218,7 @@ static Result<JudgeFile> FromSource(const RecipeSource& source, const std::strin
     if (written.kind == Name(kind)) file.kind = kind;
   file.ask_each_step = written.ask == "each";
   CANDOR_ASSIGN(file.split, Compile(written.split, 0, path + ": split"));
+  CANDOR_TRY(FillCode(written, file));
   CANDOR_TRY(FillParser(written, file));
   CANDOR_TRY(CheckPlaceholders(file));
   return file;
@@ -244,6 +268,15 @@ std::vector<std::string> SplitSteps(const JudgeFile& file, std::string_view comp
   }
   keep(completion.substr(at));
   return steps;
+}
+
+std::optional<WrittenProgram> ProgramIn(std::string_view answer) {
+  constexpr std::string_view kOpen = "```python", kClose = "```";
+  const size_t open = answer.find(kOpen);
+  const size_t line = open == std::string_view::npos ? open : answer.find('\n', open);
+  const size_t close = line == std::string_view::npos ? line : answer.find(kClose, line);
+  if (close == std::string_view::npos) return std::nullopt;
+  return WrittenProgram{std::string(answer.substr(line + 1, close - line - 1)), std::string(answer.substr(0, close + kClose.size()))};
 }
 
 std::optional<double> ReadVerdict(const JudgeFile& file, const JudgeAnswer& answer) {

@@ -35,6 +35,8 @@ struct JudgeFile {
   std::string path, about;
   JudgeKind kind = JudgeKind::kPointwise;
   std::string system, user;
+  bool runs_code = false;                 // a program in an answer is run, and the judge goes on from what it printed
+  std::string after_code;                 // kept for what it is asked then, with {output}
   bool ask_each_step = false;             // kSteps: a question per step, else one for all
   std::shared_ptr<const re2::RE2> split;  // kSteps: what stands between two steps
   VerdictForm form = VerdictForm::kWord;
@@ -64,6 +66,13 @@ struct JudgeAnswer {
   std::string text;
   std::vector<AnswerToken> tokens;  // where the form is kProbability
 };
+// The first ```python block of an answer, and the answer up to its end; nullopt where there is none. What a judge says behind its code it
+// says without having seen what the code prints.
+struct WrittenProgram {
+  std::string code, said;
+};
+std::optional<WrittenProgram> ProgramIn(std::string_view answer);
+
 // In [0, 1]; nullopt: the answer cannot be read, which is not a no.
 std::optional<double> ReadVerdict(const JudgeFile& file, const JudgeAnswer& answer);
 // One number per step, where all steps were asked about at once; nullopt unless there are exactly `steps`.

@@ -34,6 +34,11 @@ void Declare(OptionTable& t, JudgeOptions& o) {
            {.min = 0.01, .max = 3600, .unit = "s", .help = "longest time for one answer; then it is asked again"});
   t.Int("retries", &o.retries,
         {.min = 0, .max = 20, .help = "how often a question is repeated that found nobody, took too long or met a busy server (429, 5xx)"});
+  t.String("code_sandbox", &o.code_sandbox,
+           {.help = "of a judge that runs code: bwrap, or none where user namespaces are forbidden and the judge is trusted",
+            .choices = {"bwrap", "none"}});
+  t.Double("code_timeout_s", &o.code_timeout_s,
+           {.min = 0.01, .max = 3600, .unit = "s", .help = "of a judge that runs code: longest time for one program"});
   t.Int("concurrency", &o.concurrency, {.min = 1, .max = 1024, .unit = "requests", .help = "open at a time by one reward process"});
 }
 

@@ -28,6 +28,8 @@ struct JudgeOptions {
   double timeout_s = 60.0;
   int64_t retries = 2;
   int64_t concurrency = 8;
+  std::string code_sandbox = "bwrap";
+  double code_timeout_s = 10.0;
 };
 
 void Declare(OptionTable& table, JudgeOptions& options);

@@ -4,6 +4,7 @@ usage: commands_test.py CANDOR SOURCE_FOLDER
 """
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ CANDOR = str(pathlib.Path(sys.argv.pop(1)).resolve())
 SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
 MODEL = str(SOURCE / "recipes/tiny/model")
 ROWS = str(SOURCE / "recipes/tiny/test.jsonl")
-COMMANDS = ("init", "run", "sweep", "check", "data", "sft", "generate", "serve", "eval", "calibration", "compare", "report", "ledger", "export", "baseline", "train-rm", "reward-model", "score", "tokenize", "verifier", "judge", "bench", "doctor")
+COMMANDS = ("init", "run", "sweep", "check", "data", "sft", "generate", "serve", "eval", "calibration", "compare", "label-curve", "report", "ledger", "export", "baseline", "train-rm", "reward-model", "score", "tokenize", "verifier", "judge", "bench", "doctor")
 ROLES = ("coordinator", "reward", "rollout", "trainer")
 
 
@@ -146,7 +147,15 @@ class Commands(unittest.TestCase):
         rows = self.folder / "scored.jsonl"
         rows.write_text("".join((SOURCE / "recipes/tiny/scored.jsonl").read_text().splitlines(keepends=True)[:200]))
         words = ["train-rm", MODEL, rows, "--recipe", "recipes/tiny.toml", "--steps", "60", "--quiet"]
-        self.assertIn("5 heads on 64 features", self.ok(*words, self.folder / "rm").stdout)
+        frozen = self.ok(*words, self.folder / "rm").stdout
+        self.assertIn("5 heads on 64 features", frozen)
+        trained = self.ok(*words, self.folder / "trained", "--trunk-epochs", "6", "--trunk-lr", "3e-4").stdout
+        errors = [float(re.search(r"\(([0-9.]+) on the training rows", text)[1]) for text in (frozen, trained)]
+        self.assertLess(errors[1], errors[0], "the trunk learned nothing")
+        self.assertIn("with the trunk as it was: error " + re.search(r": error ([0-9.]+)", frozen)[1], trained)
+        weights = [(folder / "model.safetensors").read_bytes() for folder in (pathlib.Path(MODEL), self.folder / "rm", self.folder / "trained")]
+        self.assertEqual(weights[0], weights[1], "heads alone change no weight")
+        self.assertNotEqual(weights[0], weights[2])
         line = {"id": "1/0", "prompt": "echo 4", "completion": "<answer>4</answer>", "answer": "4", "row": {"prompt": "echo 4", "answer": ["4"]}}
         served = self.ok("reward-model", self.folder / "rm", input=json.dumps(line) + "\n" + json.dumps({"id": "1/1", "prompt": "echo 4"}) + "\n").stdout
         first, second = [json.loads(reply) for reply in served.splitlines()]

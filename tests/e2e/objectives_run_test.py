@@ -29,6 +29,23 @@ class ObjectivesRun(RunCase):
         balance = self.ledger()
         self.assertEqual((balance["in_flight"], balance["dropped"], balance["trained"]), (0, 0, 6 * 8), balance)
 
+    def test_the_moving_filter_goes_on_after_its_coordinator_was_killed(self):
+        arguments = [f"stage_cache={self.folder.name}/stages", "trainer.steps=10", "trainer.ranks=1", "eval=[]"]
+        process = start("recipes/objectives/rlpr-filter.toml", self.run, *arguments)
+        self.wait_for_step(process, 6)
+        self.kill("coordinator")
+        self.finish(process)
+        lines = [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+        means = {line["step"]: line["reward/value_std/mean"] for line in lines}
+        expected = (means[2] + means[3]) / 2
+        for line in lines:
+            if line["step"] < 4:
+                self.assertNotIn("filter/threshold", line)
+                continue
+            self.assertAlmostEqual(line["filter/threshold"], 0.5 * expected, 9, line["step"])
+            expected = 0.99 * expected + 0.01 * means[line["step"]]
+        self.assertGreater(sum(line.get("groups/drop/low_variance", 0) for line in lines), 0, "the filter dropped nothing")
+
     def test_a_stored_baseline_teaches_one_answer_per_prompt(self):
         lines = self.learn("contrastive")
         self.assertTrue(any(0 < line.get("reward/baseline/mean", 0) < 1 for line in lines), sorted(lines[-1]))

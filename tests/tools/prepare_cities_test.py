@@ -99,6 +99,7 @@ class Splits(unittest.TestCase):
         with mock.patch.multiple(prepare_cities, SIZES={"sft": 20, "dev": 20, "test": 40}, OOD_COUNTRIES=1, OOD_CITIES_OF_A_COUNTRY=(8, 200)):
             splits = prepare_cities.split_rows(places, prepare_cities.Countries(COUNTRIES))
         splits["ood_invented"] = [prepare_cities.invented_row(0, "Nowhere")]
+        splits["paraphrases"] = prepare_cities.paraphrases(splits["test"][:5])
         return splits
 
     def test_the_hygiene_holds_and_is_repeatable(self):
@@ -109,6 +110,16 @@ class Splits(unittest.TestCase):
         self.assertGreater(len(splits["ood_countries"]), 90)
         self.assertEqual(splits, self.build())
 
+    def test_a_paraphrase_asks_for_the_same_city_in_other_words(self):
+        splits = self.build()
+        rows = splits["paraphrases"]
+        self.assertEqual(len(rows), 5 * len(prepare_cities.WORDINGS))
+        self.assertEqual(len({row["prompt"] for row in rows}), len(rows))
+        self.assertEqual(len({row["id"] for row in rows}), len(rows))
+        self.assertTrue(all(row["city"] in row["prompt"] for row in rows))
+        self.assertEqual({row["paraphrase_of"] for row in rows}, {row["id"] for row in splits["test"][:5]})
+        self.assertEqual(rows[0]["prompt"], splits["test"][0]["prompt"], "the first wording is the one that was trained")
+
     def test_the_check_can_fail(self):
         spoilers = [
             lambda splits: splits["test"].append(splits["train"][0]),
@@ -116,6 +127,7 @@ class Splits(unittest.TestCase):
             lambda splits: splits["train"][0]["answer"].append(splits["ood_countries"][0]["country"]),
             lambda splits: splits["dev"][0].update(answer=["Nowhere"]),
             lambda splits: splits["ood_invented"][0].update(answer=["France"]),
+            lambda splits: splits["paraphrases"][3].update(answer=["Nowhere"]),
         ]
         for number, spoil in enumerate(spoilers):
             splits = self.build()

@@ -244,6 +244,12 @@ TEST_F(Lints, AJudgeOfAnswersIsTakenForTheTruthOnlyKnowingly) {
   EXPECT_THAT(Warnings(Of(judge + kSlot, slot)), Not(Contains("judge_noise")));
 }
 
+TEST_F(Lints, WhatIsOneNumberPerPromptCancelsUnderAMean) {
+  const std::vector<std::string> thinks = {"format.tags=[\"think\",\"answer\",\"confidence\"]", "reward.filter=none"};
+  EXPECT_THAT(Refusals(Of(All("dro_over_base"), thinks)), Contains("contrast_cancels"));
+  EXPECT_THAT(Refusals(Of(All("dro_propagated"), thinks)), Not(Contains("contrast_cancels")));
+}
+
 TEST_F(Lints, ChannelsThatNothingFillsSayWhatWould) {
   for (auto [channel, need] : {std::pair{"abstained", "reward.abstain"},
                                {"rubric", "criterion"},

@@ -51,6 +51,8 @@ TEST(Arms, FiguresByHand) {
   EXPECT_NEAR(Value(arm, "pass_1"), .25, 1e-12);
   EXPECT_NEAR(Value(arm, "pass_k"), .5, 1e-12);
   EXPECT_NEAR(Value(arm, "entropy"), std::log(2.0) / 2, 1e-12);
+  EXPECT_NEAR(Value(arm, "entropy_right"), std::log(2.0), 1e-12) << "a: two samples, two answers";
+  EXPECT_NEAR(Value(arm, "entropy_wrong"), 0.0, 1e-12) << "b: one answer twice";
   EXPECT_NEAR(Value(arm, "coherence_excess"), .2 / 2, 1e-12);
   EXPECT_NEAR(Value(arm, "confidence_error"), (.15 + .2) / 2, 1e-12);
   EXPECT_NEAR(Value(arm, "worst_decile"), .2, 1e-12);

@@ -86,10 +86,10 @@ TEST(Sweep, ThePageHoldsEveryPointAndNothingFromOutside) {
   EXPECT_EQ(count("<script"), 0u);
   EXPECT_EQ(count("nan"), 0u);
   EXPECT_THAT(SweepHtml("Echo", {points[2]}), testing::HasSubstr("No point has finished"));
-  const auto json = SweepJson("Echo", points);
-  EXPECT_EQ(json["points"].size(), 3u);
-  EXPECT_EQ(json["points"][0]["pareto"], true);
-  EXPECT_EQ(json["points"][2]["state"], "waiting");
+  const auto sheet = SweepJson("Echo", points);
+  EXPECT_EQ(sheet["points"].size(), 3u);
+  EXPECT_EQ(sheet["points"][0]["pareto"], true);
+  EXPECT_EQ(sheet["points"][2]["state"], "waiting");
 }
 
 // Damaged sheets and summaries once ended the process with an exception.

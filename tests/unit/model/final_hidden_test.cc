@@ -27,6 +27,40 @@ TEST(FinalHidden, IsWhatTheHeadPredictsTheNextTokenFrom) {
   EXPECT_GT(MaxAbs(hidden_MD[0] - hidden_MD[2]), 1e-2) << "another text, another state";
 }
 
+// A weighted sum of the states, as a function of every unit's parameters.
+double WeightedSum(const ModelConfig& config, const Parameters& parameters, const std::vector<std::vector<int32_t>>& texts,
+                   const at::Tensor& weights_MD) {
+  return ((*FinalHidden(config, parameters, {DType::kFp32, true}, texts)).to(at::kDouble) * weights_MD.to(at::kDouble))
+      .sum()
+      .item<double>();
+}
+
+TEST(HiddenPass, ItsGradientIsThatOfFiniteDifferences) {
+  at::NoGradGuard no_grad;
+  for (Family family : {Family::kLlama, Family::kQwen3}) {
+    const ModelConfig config = TinyConfig(family);
+    Parameters parameters = RandomParameters(config, 5, at::kFloat, 0.2), gradients(config, at::kFloat);
+    const std::vector<std::vector<int32_t>> texts = {TestIds(7, 1, config.vocab_size), TestIds(12, 2, config.vocab_size)};
+    HiddenPass pass(config, {DType::kFp32, true}, parameters);
+    const at::Tensor hidden_MD = *pass.Forward(texts);
+    EXPECT_EQ(MaxAbs(hidden_MD - *FinalHidden(config, parameters, {DType::kFp32, true}, texts)), 0.0);
+    const at::Tensor weights_MD = at::cos(at::arange(hidden_MD.numel(), at::kFloat).reshape(hidden_MD.sizes()));
+    ASSERT_TRUE(pass.Backward(weights_MD, gradients));
+    for (size_t unit = 0; unit < parameters.unit_count(); ++unit) {
+      // Along the gradient itself the difference quotient is its squared norm.
+      const at::Tensor direction = gradients.Flat(unit) / gradients.Flat(unit).norm().clamp_min(1e-12);
+      const double norm = gradients.Flat(unit).norm().item<double>(), h = 2e-3;
+      parameters.Flat(unit).add_(direction, h);
+      const double above = WeightedSum(config, parameters, texts, weights_MD);
+      parameters.Flat(unit).add_(direction, -2 * h);
+      const double below = WeightedSum(config, parameters, texts, weights_MD);
+      parameters.Flat(unit).add_(direction, h);
+      EXPECT_NEAR((above - below) / (2 * h), norm, 0.02 * norm + 2e-3) << "unit " << unit;
+      EXPECT_TRUE(unit != EmbeddingUnit() || norm > 1e-3) << "the control: something flows all the way down";
+    }
+  }
+}
+
 TEST(FinalHidden, AnEmptyTextAndATokenThatTheModelLacksAreRefused) {
   const ModelConfig config = TinyConfig();
   for (const int32_t id : {-1, static_cast<int32_t>(config.vocab_size)})

@@ -50,7 +50,7 @@ TEST(JudgeFiles, EveryShippedOneReadsAnAnswerOfItsPaper) {
   size_t shipped = 0;
   for (const auto& entry : std::filesystem::directory_iterator(std::string(CANDOR_SOURCE_DIR) + "/recipes/judges"))
     shipped += Shipped(entry.path().stem().string()).user.empty() ? 0 : 1;
-  EXPECT_EQ(shipped, 9u);
+  EXPECT_EQ(shipped, 10u);
 }
 
 TEST(JudgeFiles, AProbabilityIsOfTheLastTokenThatDecides) {
@@ -62,6 +62,23 @@ TEST(JudgeFiles, AProbabilityIsOfTheLastTokenThatDecides) {
       << "its own token, not in the list";
   EXPECT_FALSE(ReadVerdict(file, {text, {{"Yes", -2000.0, {}}}})) << "0 / 0 is no number";
   EXPECT_FALSE(ReadVerdict(file, {"I refuse", {late}}));
+}
+
+TEST(JudgeFiles, AProgramIsTheFirstPythonBlockAndWhatStoodBeforeIt) {
+  const auto program = ProgramIn("First.\n```python\nprint(1)\n```\nIt prints 2.\n```python\nprint(3)\n```");
+  ASSERT_TRUE(program);
+  EXPECT_EQ(program->code, "print(1)\n");
+  EXPECT_EQ(program->said, "First.\n```python\nprint(1)\n```");
+  for (const char* none : {"", "no code", "```python\nprint(1)", "```python", "```text\nprint(1)\n```"})
+    EXPECT_FALSE(ProgramIn(none)) << none;
+  EXPECT_TRUE(Shipped("genprm-code").runs_code);
+  EXPECT_FALSE(Shipped("genprm").runs_code);
+  const std::string head = "kind = \"pointwise\"\nuser = \"{completion}\"\n",
+                    parse = "[parse]\nread = \"word\"\npattern = '(y|n)'\npositive = [\"y\"]\nnegative = [\"n\"]\n";
+  EXPECT_THAT(ParseJudgeFile(head + "execute = \"python\"\nafter_code = \"go on\"\n" + parse, "mine.toml").error().fix,
+              HasSubstr("{output}"));
+  EXPECT_THAT(ParseJudgeFile(head + "after_code = \"{output}\"\n" + parse, "mine.toml").error().fix, HasSubstr("execute"));
+  EXPECT_EQ(ParseJudgeFile(head + "execute = \"python\"\n" + parse, "mine.toml")->after_code.substr(0, 23), "Your program printed:\n{");
 }
 
 TEST(JudgeFiles, FaultsNameThePlaceAndTheFix) {

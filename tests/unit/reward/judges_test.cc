@@ -131,6 +131,20 @@ TEST_F(Judges, StepsAreJudgedAllAtOnceOrEach) {
   EXPECT_EQ(Grade(server_.Options("thinkprm", "steps-short"), solution).label, Label::kUnknown) << "a verdict for one of three steps";
 }
 
+TEST_F(Judges, AProgramIsRunAndTheJudgeGoesOnFromWhatItPrinted) {
+  ::setenv("CANDOR_ADAPTERS", CANDOR_SOURCE_DIR "/reward/adapters", 1);
+  JudgeOptions coder = server_.Options("genprm-code", "coder");
+  coder.timeout_s = 5.0, coder.aggregate = "mean";
+  if (const auto made = MakeJudge(coder); !made && made.error().code == ErrorCode::kUnavailable) GTEST_SKIP() << made.error().Message();
+  const Verdict verdict = Grade(coder, "2 + 2 = 4\n\n2 + 2 = 5\n\n1 / 0 = 0");
+  EXPECT_NEAR(verdict.soft_label, (.9 + .1 + .1) / 3, 1e-6) << verdict.reason << ": a program that fails supports nothing";
+  EXPECT_NEAR(verdict.rewards.at("J/min"), .1, 1e-6);
+  EXPECT_NEAR(Grade(coder, "2 + 2 = 4").soft_label, .9, 1e-6) << "not what it said behind its program, which was no";
+  EXPECT_EQ(Grade(server_.Options("genprm", "coder"), "2 + 2 = 4").label, Label::kUnknown) << "the control: the same judge, nothing run";
+  coder.code_timeout_s = 1.0;
+  EXPECT_NEAR(Grade(coder, "[None for x in iter(int, 1)] = 1").soft_label, .1, 1e-6) << "a program that does not end is stopped";
+}
+
 TEST_F(Judges, AMetaJudgeKeepsTheVotesItTrusts) {
   JudgeOptions grm = server_.Options("deepseek-grm", "grm");
   grm.votes = 5, grm.temperature = 1.0;

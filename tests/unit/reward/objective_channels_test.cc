@@ -38,7 +38,7 @@ ScoredGroup Score(const RewardOptions& options, const std::vector<std::string>& 
     read.push_back(ReadTrace(rules, group.traces_G.back()));
     verdicts.push_back(one.verdict);
   }
-  return ScoreGroup(rules, std::move(group), read, verdicts, baseline);
+  return ScoreGroup(rules, std::move(group), read, verdicts, {.baseline = baseline});
 }
 double Of(const ScoredGroup& group, size_t trace, const std::string& expression) {
   return ChannelExpression::Parse(expression)->Evaluate(group.traces_G[trace].channels).value_or(NAN);

@@ -29,8 +29,9 @@ struct Written {
 };
 
 ScoredGroup ScoreWritten(const std::vector<std::string>& channels, const std::vector<Written>& traces,
-                         const std::vector<float>& base_R = {}, const RewardOptions& options = {}) {
-  const ScoreRules rules = *ScoreRules::From(AnswerThenConfidence(), options, channels);
+                         const std::vector<float>& base_R = {}, const RewardOptions& options = {},
+                         const std::vector<std::string>& values = {}) {
+  const ScoreRules rules = *ScoreRules::From(AnswerThenConfidence(), options, channels, values);
   TraceGroup group;
   group.reference_base_R = base_R;
   std::vector<ReadCompletion> read;
@@ -65,6 +66,24 @@ TEST(Rlpr, IsTheMeanProbabilityOfTheReferenceOverThatWithoutReasoning) {
   EXPECT_EQ(ValueOf(group, 2, "rlpr_paper"), 0.0) << "a broken format earns nothing";
   EXPECT_TRUE(std::isnan(ValueOf(group, 3, "rlpr"))) << "no scores: missing, not 0";
   EXPECT_FALSE(ScoreWritten({"format"}, {{Logs({.9})}}, base).traces_G[0].channels.contains("rlpr"));
+}
+
+TEST(Rlpr, TheMovingFilterMeasuresHowFarTheRewardsOfAGroupDeviate) {
+  RewardOptions options;
+  options.filter = "moving_std";
+  const std::vector<float> base = Logs({.1});
+  const std::vector<std::string> values{"rlpr_paper"};  // rewards .9 * (.3, .5, .7) + .1: mean .55, deviations -.18, 0, .18
+  const std::vector<Written> traces = {{Logs({.4})}, {Logs({.6})}, {Logs({.8})}, {Logs({.9}), "0.5", Label::kCorrect, {}, true}};
+  const ScoredGroup group = ScoreWritten({"rlpr", "format"}, traces, base, options, values);
+  EXPECT_EQ(group.drop, DropReason::kNone) << "the coordinator judges";
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(ValueOf(group, i, "value_std"), .18, 1e-6) << "n - 1; a greedy trace has no part";
+  std::vector<Written> unlabelled = traces;
+  for (Written& one : unlabelled) one.label = Label::kUnknown;
+  EXPECT_NEAR(ValueOf(ScoreWritten({"rlpr", "format"}, unlabelled, base, options, values), 0, "value_std"), .18, 1e-6)
+      << "no label is read";
+  EXPECT_EQ(ScoreWritten({"rlpr", "format"}, {traces[0], {{}}}, base, options, values).drop, DropReason::kNoVariance) << "one value";
+  options.filter = "none";
+  EXPECT_FALSE(ScoreWritten({"rlpr", "format"}, traces, base, options, values).traces_G[0].channels.contains("value_std"));
 }
 
 const std::vector<Written> kReflections = {{{-.1f, -2.f, -.2f}}, {{-.1f, -.3f, -.2f}}, {{-.12f, -1.f, -.18f}}, {{-.09f, -.5f, -.22f}}};
@@ -110,6 +129,64 @@ TEST(Dro, TheFilterLooksAtTheSameStatisticAndNotAtLabels) {
   EXPECT_EQ(ScoreWritten({"dro"}, unlabelled, {}, options).drop, DropReason::kNone);
 }
 
+TEST(Dro, DoubtAboutAReflectiveTokenPassesToThoseBehindIt) {
+  const ScoredGroup group = ScoreWritten({"dro", "dro_propagated"}, kReflections);  // the second token alone is reflective
+  const double expected[] = {-1.94778, -.29828, -.97898, -.49330};
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(ValueOf(group, i, "dro_propagated"), expected[i], 1e-4) << i;
+    EXPECT_LT(ValueOf(group, i, "dro_propagated"), ValueOf(group, i, "dro")) << "certainty behind a doubtful token counts less";
+  }
+  RewardOptions all;
+  all.dro_reflective = 0.0;
+  EXPECT_NEAR(ValueOf(ScoreWritten({"dro_propagated"}, kReflections, {}, all), 0, "dro_propagated"), -2.00579, 1e-4);
+  RewardOptions fast;
+  fast.dro_gamma = 50.0;
+  const ScoredGroup faded = ScoreWritten({"dro", "dro_propagated"}, kReflections, {}, fast);
+  EXPECT_NEAR(ValueOf(faded, 0, "dro_propagated"), ValueOf(faded, 0, "dro"), 1e-9) << "doubt that fades at once is none";
+  // p = .1 and gamma = .5 leave .4541, .6689 and .9261 of a token one, two and five behind: each alone carries weight here.
+  const std::pair<size_t, double> left[] = {{1, .4541}, {2, .6689}, {5, .9261}};
+  for (const auto& [distance, share] : left) {
+    std::vector<float> doubtful(6, -.1f), sure(6, -.1f);
+    doubtful[0] = std::log(.1f), sure[0] = 0.f, doubtful[distance] = -.3f;
+    RewardOptions first;
+    first.dro_reflective = 1.0;
+    const ScoredGroup two = ScoreWritten({"dro", "dro_propagated"}, {{doubtful}, {sure}}, {}, first);
+    const double s_first = -std::log(.1) / 2, s_behind = .1, weight = s_behind / (s_first + s_behind);
+    EXPECT_NEAR(ValueOf(two, 0, "dro_propagated") - ValueOf(two, 0, "dro"), weight * std::log(share), 1e-4) << distance;
+    EXPECT_NEAR(ValueOf(two, 1, "dro_propagated"), ValueOf(two, 1, "dro"), 1e-9) << "a token that was expected passes nothing on";
+  }
+}
+
+TEST(Dro, OverTheBaseIsOneNumberLessForEveryTrace) {
+  const ScoredGroup group = ScoreWritten({"dro", "dro_over_base"}, kReflections, {-.5f, -3.f, -.4f});
+  const double expected[] = {.97385, 2.61150, 1.93727, 2.41858};
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(ValueOf(group, i, "dro_over_base"), expected[i], 1e-4) << i;
+    EXPECT_NEAR(ValueOf(group, i, "dro_over_base") - ValueOf(group, i, "dro"), 2.90623, 1e-4) << "which is why a group's mean removes it";
+  }
+  EXPECT_TRUE(std::isnan(ValueOf(ScoreWritten({"dro_over_base"}, kReflections), 0, "dro_over_base"))) << "no scores of the base: missing";
+}
+
+TEST(Dro, TheLengthTermComparesCharacters) {
+  const auto length = [](size_t reference, double beta, const std::string& confidence = "0.5") {
+    ScoreRules rules = *ScoreRules::From(AnswerThenConfidence(), {}, std::vector<std::string>{"reference_length"});
+    rules.reflection.length_beta = beta;
+    TraceGroup group;
+    group.traces_G.push_back(MakeTrace(0, Verbal("France", confidence)));  // six characters
+    const std::vector<ReadCompletion> read = {ReadTrace(rules, group.traces_G[0])};
+    const std::vector<Verdict> verdicts = {{Label::kCorrect, 1.0, {}, ""}};
+    return ValueOf(ScoreGroup(rules, std::move(group), read, verdicts, {.reference_characters = reference}), 0, "reference_length");
+  };
+  EXPECT_NEAR(length(6, 1.0), 1.0, 1e-12);
+  EXPECT_NEAR(length(8, 1.0), .75, 1e-12);
+  EXPECT_NEAR(length(4, 1.0), .5, 1e-12);
+  EXPECT_NEAR(length(8, 0.5), .875, 1e-12);
+  EXPECT_EQ(length(2, 1.0), 0.0) << "not below 0";
+  EXPECT_EQ(length(6, 1.0, "90%"), 0.0) << "a broken format has the least";
+  EXPECT_TRUE(std::isnan(length(0, 1.0))) << "a row without an answer has no length";
+  EXPECT_EQ(CountCharacters("Zürich"), 6u);
+}
+
 TEST(Certainty, SignalsAreChannelsAndTheAnswersOnesAreGatedByTheFormat) {
   const std::map<std::string, double> signals = {{"self_certainty", .553895}, {"answer_margin", .4}, {"answer_span", .8}};
   const std::vector<std::string> wanted = {"self_certainty", "answer_margin", "answer_span", "lowest_window"};
@@ -150,6 +227,9 @@ TEST(Reference, OnlyRecipesThatReadItAskForIt) {
   };
   EXPECT_TRUE(needs({"rlpr"}, "none"));
   EXPECT_TRUE(needs({"dro"}, "none"));
+  EXPECT_TRUE(needs({"dro_propagated"}, "none"));
+  EXPECT_TRUE(needs({"dro_over_base"}, "none"));
+  EXPECT_FALSE(needs({"reference_length"}, "none"));
   EXPECT_TRUE(needs({"rubric"}, "none"));
   EXPECT_TRUE(needs({"accuracy"}, "reference_spread"));
   EXPECT_FALSE(needs({"accuracy", "self_certainty"}, "accuracy"));

@@ -54,6 +54,47 @@ TEST(RewardHeads, FindMeanAndSpreadOfAKnownLaw) {
   EXPECT_GT(loud, 4.0 * quiet) << "heads know where they know little";
 }
 
+TEST(RewardHeads, TheGradientInTheFeaturesIsThatOfFiniteDifferences) {
+  HeadFitOptions options;
+  options.steps = 40;
+  const HeadRows rows = Known(60);
+  const RewardHeads heads = *FitHeads(rows, options);
+  for (size_t i = 0; i < 5; ++i) {
+    std::vector<float> x(rows.Row(i).begin(), rows.Row(i).end()), gradient(3, 1.0f), none(3);
+    AddHeadLoss(heads, x, rows.scores[i], 2.0, gradient);
+    for (size_t d = 0; d < 3; ++d) {
+      constexpr float kStep = 0.01f;
+      std::vector<float> above = x, below = x;
+      above[d] += kStep, below[d] -= kStep;
+      const double slope = (AddHeadLoss(heads, above, rows.scores[i], 0.0, none) - AddHeadLoss(heads, below, rows.scores[i], 0.0, none)) /
+                           static_cast<double>(above[d] - below[d]);
+      EXPECT_NEAR(gradient[d], 1.0 + 2.0 * slope, 2e-3 * (1.0 + std::abs(slope))) << i << ", " << d << ": it is added";
+    }
+    EXPECT_EQ(none, std::vector<float>(3)) << "a share of 0 adds nothing";
+  }
+}
+
+TEST(RewardHeads, AStartReadsAsItDidUnderAnotherStandardisation) {
+  HeadFitOptions options;
+  options.steps = 40;
+  const RewardHeads heads = *FitHeads(Known(60), options);
+  HeadFitOptions go_on;
+  go_on.steps = 0, go_on.start = &heads;
+  HeadRows twice = Known(60);
+  const HeadRows more = Known(60, 900);
+  for (const float x : more.features) twice.features.push_back(x);
+  for (size_t i = 0; i < 60; ++i) twice.scores.push_back(twice.scores[i]);  // the same mean and scale of the scores, other features
+  const RewardHeads again = *FitHeads(twice, go_on);
+  EXPECT_NE(again.feature_mean, heads.feature_mean);
+  for (size_t i = 0; i < 5; ++i) {
+    const auto before = heads.Read(twice.Row(i)), after = again.Read(twice.Row(i));
+    for (size_t h = 0; h < before.size(); ++h) {
+      EXPECT_NEAR(after[h].mean, before[h].mean, 1e-9);
+      EXPECT_NEAR(after[h].std, before[h].std, 1e-9);
+    }
+  }
+}
+
 TEST(RewardHeads, RowsWhoseScoresBelongToOthersTeachNothing) {
   HeadFitOptions options;
   options.weight_decay = 1e-4;

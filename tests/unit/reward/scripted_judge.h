@@ -45,6 +45,12 @@ class H(http.server.BaseHTTPRequestHandler):
         if m == "steps-all": say = " ".join("\\boxed{%s}" % ("incorrect" if "wrong" in s else "correct") for s in re.findall(r"Step \d+: (.*)", q))
         if m == "steps-short": say = "\\boxed{correct}"
         if m == "steps-each": say = "\\boxed{%s}" % ("negative" if "wrong" in q.split("The step to be judged:")[1] else "positive")
+        if m == "coder" and len(r["messages"]) == 1:  # a step "2 + 2 = 4" becomes a program; what stands behind it was said unseen
+            say = "Let me see.\n```python\nprint(%s)\n```\nIt prints False. Is the step correct? No" % q.split("The step to be judged:\n")[1].replace("=", "==")
+        elif m == "coder" and r["messages"][1]["content"].endswith("```"):
+            yes = .9 if q.split("printed:\n")[1].startswith("True") else .1
+            say = "Is the step correct? Yes"
+            top = [{"token": " Yes", "logprob": math.log(yes)}, {"token": " No", "logprob": math.log(1 - yes)}]
         if m == "longer":
             a, b = part(q, "[Assistant 1]\n", "\n[end"), part(q, "[Assistant 2]\n", "\n[end")
             say = "\\boxed{Assistant %d}" % (1 if len(a) > len(b) else 2)

@@ -1,0 +1,66 @@
+#include "reward/verifiers/code_runner.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/fs.h"
+#include "core/json_depth.h"
+#include "reward/verifiers/command_verifier.h"
+
+namespace candor {
+
+namespace {
+
+constexpr size_t kMaxRunnerScript = size_t{1} << 16, kMaxProgram = size_t{1} << 16;
+constexpr int kShownCharacters = 2000;  // of what a program prints: more would only fill the judge's context
+
+Result<std::string> RunNonce() {
+  unsigned char bytes[16];
+  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return Fail(ErrorCode::kIo, "the system gave no random bytes", "sandbox");
+  std::string nonce;
+  for (const unsigned char byte : bytes) nonce += fmt::format("{:02x}", byte);
+  return nonce;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CodeRunner>> CodeRunner::Make(const std::string& sandbox, double seconds, const std::string& where) {
+  SandboxSetup setup;
+  setup.isolated = sandbox != "none";
+  setup.limits.seconds = seconds;
+  for (auto [name, text] : {std::pair{"code_server.py", &setup.server_script}, std::pair{"code_runner.py", &setup.tester_script}}) {
+    CANDOR_ASSIGN(const std::string path, FindAdapter(name));
+    CANDOR_ASSIGN(*text, ReadFile(path, kMaxRunnerScript));
+  }
+  if (Status works = ProbeSandbox(setup); !works) {
+    Error error = works.error();
+    error.where = where + ", " + error.where;
+    return Fail(error);
+  }
+  return std::unique_ptr<CodeRunner>(new CodeRunner(std::move(setup)));
+}
+
+Result<ProgramOutput> CodeRunner::Run(const std::string& code) const {
+  if (code.size() > kMaxProgram) return ProgramOutput{false, "the code is larger than 64 KiB"};
+  CANDOR_ASSIGN(const std::string nonce, RunNonce());
+  const nlohmann::json question = {{"nonce", nonce}, {"code", code}, {"limit", kShownCharacters}};
+  const Result<std::string> line = RunSandboxed(setup_, question.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n");
+  if (!line && line.error().code == ErrorCode::kUnavailable) return ProgramOutput{false, line.error().what};
+  if (!line) return Fail(line.error());
+  return ReadProgramOutput(*line, nonce);
+}
+
+Result<ProgramOutput> ReadProgramOutput(std::string_view line, const std::string& nonce) {
+  const auto no_output = [] { return Fail(ErrorCode::kInvalidInput, "the runner's line is no output of this run", "sandbox"); };
+  if (BracketDepth(line) > 8) return no_output();
+  const nlohmann::json said = nlohmann::json::parse(line, nullptr, false);
+  if (!said.is_object() || said.value("nonce", nlohmann::json()) != nonce) return no_output();
+  for (const bool ran : {true, false})
+    if (const auto text = said.find(ran ? "printed" : "failed"); text != said.end() && text->is_string())
+      return ProgramOutput{ran, text->get<std::string>()};
+  return no_output();
+}
+
+}  // namespace candor
