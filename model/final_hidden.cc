@@ -5,15 +5,25 @@
 
 namespace candor {
 
-Result<at::Tensor> FinalHidden(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics,
-                               const std::vector<std::vector<int32_t>>& texts) {
+namespace {
+
+// The row that would predict one token more is a text's last.
+Result<PackedGroups> TextsWithOneMore(const ModelConfig& config, const std::vector<std::vector<int32_t>>& texts) {
   PackedGroups batch;
-  for (const std::vector<int32_t>& text : texts)  // a tokenizer may know more than the model, and a policy may write any of it
-    for (const int32_t id : text)
+  for (const std::vector<int32_t>& text : texts) {
+    for (const int32_t id : text)  // a tokenizer may know more than the model, and a policy may write any of it
       if (id < 0 || id >= config.vocab_size)
         return Fail(ErrorCode::kInvalidInput, "token " + std::to_string(id) + " lies outside the model's vocabulary");
-  // The row that would predict one token more is the text's last.
-  for (const std::vector<int32_t>& text : texts) CANDOR_TRY(batch.Add(text, {{0}}));
+    CANDOR_TRY(batch.Add(text, {{0}}));
+  }
+  return batch;
+}
+
+}  // namespace
+
+Result<at::Tensor> FinalHidden(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics,
+                               const std::vector<std::vector<int32_t>>& texts) {
+  CANDOR_ASSIGN(const PackedGroups batch, TextsWithOneMore(config, texts));
   return Guarded("reading hidden states", "if memory ran out, use shorter texts", [&]() -> Result<at::Tensor> {
     const DecoderWeights weights = BindDecoder(config, parameters, numerics);
     RopeTable rope(config);
@@ -25,8 +35,8 @@ Result<at::Tensor> FinalHidden(const ModelConfig& config, const Parameters& para
 }
 
 Result<at::Tensor> HiddenPass::Forward(const std::vector<std::vector<int32_t>>& texts) {
-  batch_ = {}, inputs_L_.clear();
-  for (const std::vector<int32_t>& text : texts) CANDOR_TRY(batch_.Add(text, {{0}}));
+  inputs_L_.clear();
+  CANDOR_ASSIGN(batch_, TextsWithOneMore(config_, texts));
   return Guarded("reading hidden states", "if memory ran out, use shorter texts", [&]() -> Result<at::Tensor> {
     const DecoderWeights weights = BindDecoder(config_, parameters_, numerics_);
     at::Tensor x_ND = Embed(weights.embedding_VD, batch_.ids_N);

@@ -1,6 +1,6 @@
 """Has a model's program run by code_server.py, in a sandbox of its own, and passes on what it printed; runs none of it itself. One JSON line
-{"nonce", "code", "limit"} on stdin; one {"nonce", "printed"} on stdout, or {"nonce", "failed": why}. Pipes to and from the server are the
-descriptors 3 and 4.
+{"nonce", "code", "limit"} on stdin; on stdout "ready" once the server stands, then one line {"nonce", "printed"} or {"nonce", "failed": why}. Where
+the server does not stand nothing is said: that is not the code's fault. Pipes to and from the server are the descriptors 3 and 4.
 """
 
 import json
@@ -10,8 +10,7 @@ import sys
 LIMIT = 17 << 20
 
 
-def run(request):
-    to, back = os.fdopen(3, "wb"), os.fdopen(4, "rb")
+def run(request, to, back):
     to.write(json.dumps({"run": request["code"], "input": ""}).encode() + b"\n")
     to.flush()
     line = back.readline(LIMIT)
@@ -26,8 +25,13 @@ def run(request):
 
 def main():
     request = json.loads(sys.stdin.readline())
+    to, back = os.fdopen(3, "wb"), os.fdopen(4, "rb")
+    if back.readline(LIMIT) != b'{"ready": true}\n':
+        os._exit(1)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     try:
-        said = run(request)
+        said = run(request, to, back)
     except BaseException as error:
         said = {"failed": f"{type(error).__name__}: {error}"[:300]}
     sys.stdout.write(json.dumps({"nonce": request["nonce"], **said}) + "\n")

@@ -1,7 +1,6 @@
 #include "reward/verifiers/code_runner.h"
 
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <nlohmann/json.hpp>
 
@@ -15,14 +14,6 @@ namespace {
 
 constexpr size_t kMaxRunnerScript = size_t{1} << 16, kMaxProgram = size_t{1} << 16;
 constexpr int kShownCharacters = 2000;  // of what a program prints: more would only fill the judge's context
-
-Result<std::string> RunNonce() {
-  unsigned char bytes[16];
-  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return Fail(ErrorCode::kIo, "the system gave no random bytes", "sandbox");
-  std::string nonce;
-  for (const unsigned char byte : bytes) nonce += fmt::format("{:02x}", byte);
-  return nonce;
-}
 
 }  // namespace
 
@@ -44,7 +35,7 @@ Result<std::unique_ptr<CodeRunner>> CodeRunner::Make(const std::string& sandbox,
 
 Result<ProgramOutput> CodeRunner::Run(const std::string& code) const {
   if (code.size() > kMaxProgram) return ProgramOutput{false, "the code is larger than 64 KiB"};
-  CANDOR_ASSIGN(const std::string nonce, RunNonce());
+  CANDOR_ASSIGN(const std::string nonce, SandboxNonce());
   const nlohmann::json question = {{"nonce", nonce}, {"code", code}, {"limit", kShownCharacters}};
   const Result<std::string> line = RunSandboxed(setup_, question.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n");
   if (!line && line.error().code == ErrorCode::kUnavailable) return ProgramOutput{false, line.error().what};

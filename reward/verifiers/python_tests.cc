@@ -1,7 +1,6 @@
 #include "reward/verifiers/python_tests.h"
 
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <condition_variable>
 #include <mutex>
@@ -20,14 +19,6 @@ namespace {
 
 using Json = nlohmann::json;
 constexpr size_t kMaxScript = size_t{1} << 16, kMaxCode = size_t{1} << 20;
-
-Result<std::string> Nonce() {
-  unsigned char bytes[16];
-  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return Fail(ErrorCode::kIo, "the system gave no random bytes", "sandbox");
-  std::string nonce;
-  for (unsigned char byte : bytes) nonce += fmt::format("{:02x}", byte);
-  return nonce;
-}
 
 class PythonTests final : public Verifier {
  public:
@@ -50,7 +41,7 @@ class PythonTests final : public Verifier {
     const std::string code = CodeOf(request.has_answer ? request.answer : request.completion);
     if (TrimSpace(code).empty()) return BinaryVerdict(false, "no code");
     if (code.size() > kMaxCode) return BinaryVerdict(false, "the code is larger than 1 MiB");
-    CANDOR_ASSIGN(const std::string nonce, Nonce());
+    CANDOR_ASSIGN(const std::string nonce, SandboxNonce());
     const Json question = {{"nonce", nonce}, {"code", code}, {"tests", *tests}};
     Result<std::string> line = Run(question.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n");
     // What the code did to itself (time, memory) is its own failure; that the sandbox did not start is not.

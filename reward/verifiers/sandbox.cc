@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -294,6 +295,14 @@ Result<std::string> RunSandboxed(const SandboxSetup& setup, const std::string& r
                          {request_read.get(), verdict_write.get(), null.get(), ask_write.get(), reply_read.get()}, tester));
   for (Fd* given : {&request_read, &verdict_write, &ask_read, &ask_write, &reply_read, &reply_write}) given->Close();
   return Converse(setup, request, std::move(request_write), verdict_read, server);
+}
+
+Result<std::string> SandboxNonce() {
+  unsigned char bytes[16];
+  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return Fail(ErrorCode::kIo, "the system gave no random bytes", "sandbox");
+  std::string nonce;
+  for (const unsigned char byte : bytes) nonce += fmt::format("{:02x}", byte);
+  return nonce;
 }
 
 Status ProbeSandbox(const SandboxSetup& setup) {

@@ -36,6 +36,9 @@ struct SandboxSetup {
 // left when it returns.
 Result<std::string> RunSandboxed(const SandboxSetup& setup, const std::string& request);
 
+// Names one request, so that its answer cannot be written in advance: 32 hexadecimal digits.
+Result<std::string> SandboxNonce();
+
 // Can this machine do it? The error holds what bwrap said, and the way out.
 Status ProbeSandbox(const SandboxSetup& setup);
 
