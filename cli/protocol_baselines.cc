@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -48,6 +49,16 @@ Status WriteLabelledRows(const std::string& answers_path, const std::string& row
   return WriteFileAtomic(rows_path, rows);
 }
 
+// Which row a reading is for; nullopt where the line does not say so in the way it was asked (a damaged file).
+std::optional<size_t> ReadingRow(const json& reply) {
+  if (!reply.is_object() || !reply.contains("id") || !reply["id"].is_string()) return std::nullopt;
+  const std::string& id = reply["id"].get_ref<const std::string&>();
+  size_t row = 0;
+  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), row);
+  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
+  return row;
+}
+
 // The reading of every answer, in order; nullopt where there is none.
 Result<std::vector<std::optional<double>>> ReadStates(const std::string& model, const std::vector<AnswerRow>& rows,
                                                       const std::string& folder, const std::string& name) {
@@ -64,9 +75,10 @@ Result<std::vector<std::optional<double>>> ReadStates(const std::string& model, 
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     const json reply = json::parse(line, nullptr, false);
-    if (!reply.is_object() || !reply.contains("rewards")) continue;
-    const size_t i = std::stoul(reply.value("id", "0"));
-    if (i < readings.size()) readings[i] = std::clamp(reply["rewards"].value("rm_nominal", 0.5), kReadoutEdge, 1 - kReadoutEdge);
+    const auto row = ReadingRow(reply);
+    const auto nominal = "/rewards/rm_nominal"_json_pointer;
+    if (row && *row < readings.size() && reply.contains(nominal) && reply[nominal].is_number())
+      readings[*row] = std::clamp(reply[nominal].get<double>(), kReadoutEdge, 1 - kReadoutEdge);
   }
   return readings;
 }
