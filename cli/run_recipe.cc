@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 
 #include "cli/done_record.h"
 #include "cli/lint.h"
@@ -49,11 +50,12 @@ Status OpenRunDir(const RunDir& run, Recipe& recipe, bool resume) {
 }  // namespace
 
 Status RefuseByLint(const Recipe& recipe) {
+  static std::set<std::string> said;  // a sweep has many runs of a recipe; what is said once need not be said for each
   for (const Finding& finding : Lint(recipe)) {
     if (finding.refuses && !finding.allowed)
       return Fail(ErrorCode::kInvalidInput, finding.what + ": " + finding.why, finding.name,
                   fmt::format("{}; or, if it is meant: allow = [\"{}\"]", finding.fix, finding.name));
-    if (!finding.allowed) std::fprintf(stderr, "%s\n", Describe(finding).c_str());
+    if (!finding.allowed && said.insert(Describe(finding)).second) std::fprintf(stderr, "%s\n", Describe(finding).c_str());
   }
   return {};
 }

@@ -1,5 +1,7 @@
 #include "cli/sweep_arms.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -71,10 +73,14 @@ Status KeepOnly(const std::vector<std::string>& only, SweepArms& arms) {
   if (only.empty()) return {};
   std::vector<std::string> known;
   for (const SweepArm& arm : arms.arms) known.push_back(arm.name);
-  for (const std::string& name : only)
-    if (std::find(known.begin(), known.end(), name) == known.end())
-      return Fail(ErrorCode::kInvalidInput, "there is no arm " + name, "--only",
-                  known.front().empty() ? "give a file of arms" : "did you mean " + NearestName(name, known) + "?");
+  for (const std::string& name : only) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const std::string nearest = NearestName(name, known);
+    std::string hint = nearest.empty() ? fmt::format("known here: {}", fmt::join(known, ", ")) : "did you mean " + nearest + "?";
+    if (name.find('=') != std::string::npos) hint = "settings stand before --only, which takes every word behind it for an arm";
+    if (known.front().empty()) hint = "give a file of arms";
+    return Fail(ErrorCode::kInvalidInput, "there is no arm " + name, "--only", hint);
+  }
   std::erase_if(arms.arms, [&](const SweepArm& arm) { return std::find(only.begin(), only.end(), arm.name) == only.end(); });
   return {};
 }

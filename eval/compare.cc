@@ -34,12 +34,13 @@ Result<json> CompareRuns(const std::vector<RunAnswers>& runs) {
   const auto reference = ToRows(Select(Final(runs[0]), {.role = "held_out", .greedy = true}));
   for (const RunAnswers& run : runs) {
     json summary = RunSummary(run);
-    json numbers = summary[run.after.empty() ? "before" : "after"]["held_out"];
+    const char* moment = run.after.empty() ? "before" : "after";
+    json numbers = summary[moment]["held_out"];
     numbers["name"] = run.name;
-    json& baselines = summary["baselines"][run.after.empty() ? "before" : "after"];
+    numbers["moment"] = moment;
+    json& baselines = summary["baselines"][moment];
     if (baselines.contains("answer_probability_platt")) numbers["answer_probability_platt"] = baselines["answer_probability_platt"];
-    if (summary[run.after.empty() ? "before" : "after"].contains("out_of_domain"))
-      numbers["out_of_domain"] = summary[run.after.empty() ? "before" : "after"]["out_of_domain"];
+    if (summary[moment].contains("out_of_domain")) numbers["out_of_domain"] = summary[moment]["out_of_domain"];
     all["runs"].push_back(numbers);
     if (&run == &runs[0]) continue;
     CANDOR_ASSIGN(calibration::PairedComparison paired,
@@ -65,9 +66,10 @@ std::string ComparisonText(const json& comparison) {
                                           Shown(run["answer_probability_platt"]["auroc"], 2))
                             : "-";
     text += fmt::format("  {:<28} {:>5}  {:>8}  {:>10}  {:>7}  {:>22}  {:>6} ({:>5})  {:>7}  {:>7}  {:>22}\n",
-                        run["name"].get<std::string>(), run.value("n", 0), Shown(run["accuracy"]), Shown(run["mean_confidence"]),
-                        Shown(run["brier"]), fmt::format("{} - {} + {}", Shown(run["mcb"]), Shown(run["dsc"]), Shown(run["unc"])),
-                        Shown(run["ece"]), Shown(run["ece_null95"]), Shown(run["auroc"]), Shown(run["augrc"]), platt);
+                        run["name"].get<std::string>() + (run["moment"] == "before" ? " (before RL)" : ""), run.value("n", 0),
+                        Shown(run["accuracy"]), Shown(run["mean_confidence"]), Shown(run["brier"]),
+                        fmt::format("{} - {} + {}", Shown(run["mcb"]), Shown(run["dsc"]), Shown(run["unc"])), Shown(run["ece"]),
+                        Shown(run["ece_null95"]), Shown(run["auroc"]), Shown(run["augrc"]), platt);
   }
   if (comparison["differences"].empty()) return text;
   text += fmt::format("\n  paired differences on the same prompts, 95 % intervals (* excludes zero)\n");

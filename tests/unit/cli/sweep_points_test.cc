@@ -119,6 +119,8 @@ TEST(SweepArms, WhatIsWrongWithAFileOfArmsIsNamed) {
   EXPECT_THAT(error("[[arm]]\nname = \"a\"\n"), testing::HasSubstr("recipe"));
   EXPECT_THAT(error("seedz = 1\n[[arm]]\nrecipe = \"a.toml\"\n"), testing::HasSubstr("arms.toml:1"));
   EXPECT_THAT(error("[[arm]]\nrecipe = \"abc.toml\"\n", {"abd"}), testing::HasSubstr("did you mean abc?"));
+  EXPECT_THAT(error("[[arm]]\nrecipe = \"abc.toml\"\n", {"abc", "zzzzzzzz"}), testing::HasSubstr("known here: abc"));
+  EXPECT_THAT(error("[[arm]]\nrecipe = \"abc.toml\"\n", {"abc", "seed=1"}), testing::HasSubstr("stand before --only"));
   EXPECT_THAT(PlanArms({"r.toml", "seed=1,2"}, {"a"}).error().Message(), testing::HasSubstr("file of arms"));
 }
 

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "eval/compare.h"
 #include "eval/run_summary.h"
 #include "eval/step_charts.h"
 
@@ -46,6 +47,17 @@ TEST(RunSummary, ListsTheHeldOutSetFirstAndBeforeBesideAfter) {
   const std::string text = SummaryText(summary);
   EXPECT_LT(text.find("test, before RL"), text.find("test, after RL"));
   EXPECT_LT(text.find("test, after RL"), text.find("far, before RL"));
+}
+
+TEST(CompareRuns, SaysWhereARunHasNoAnswersAfterRlYet) {
+  RunAnswers finished = MakeRun(), unfinished = MakeRun();
+  unfinished.name = "theirs", unfinished.after.clear();
+  const nlohmann::json comparison = CompareRuns({finished, unfinished}).value();
+  EXPECT_EQ(comparison["runs"][0]["moment"], "after");
+  EXPECT_EQ(comparison["runs"][1]["moment"], "before");
+  const std::string text = ComparisonText(comparison);
+  EXPECT_THAT(text, HasSubstr("theirs (before RL)"));
+  EXPECT_THAT(text, Not(HasSubstr("mine (before RL)")));
 }
 
 // Accuracy is over all answers, so its interval must be as well: where the format failed often, that of the others lies elsewhere.
