@@ -25,11 +25,10 @@ def serve(grade):
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:
-            reply = dict(grade(request))
-        except Exception as error:  # the user's code: anything may come
-            reply = {"label": "unknown", "reason": f"{type(error).__name__}: {error}"[:500]}
-        reply["id"] = request["id"]
-        replies.write(json.dumps(reply) + "\n")
+            text = json.dumps({**grade(request), "id": request["id"]}, allow_nan=False)
+        except Exception as error:  # the user's code: anything may come, also what is no JSON
+            text = json.dumps({"label": "unknown", "reason": f"{type(error).__name__}: {error}"[:500], "id": request["id"]})
+        replies.write(text + "\n")
         replies.flush()
 
 

@@ -64,6 +64,30 @@ TEST(Adapters, AModuleThatIsNotThereIsNamedByItsException) {
       << verdict.reason;
 }
 
+// A grader of one's own on candor_adapter.serve; NumPy's numbers are what this happened with.
+TEST(Adapters, WhatIsNoJsonIsUnknownWithItsExceptionAndTheChildLives) {
+  TempFolder folder;
+  const std::string adapter = Adapter("candor_adapter.py");
+  const std::string script = folder.Write("grader.py", R"(
+import os, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+import candor_adapter
+seen = []
+def grade(request):
+    seen.append(request)
+    return {"set": {"label": {1, 2}}, "nan": {"label": float("nan")}, "none": None}.get(request["completion"], {"label": len(seen) == 4})
+candor_adapter.serve(grade)
+)");
+  auto verifier = Make({"python3", "-S", script, adapter});
+  DataRow row = Row({"42"});
+  for (const char* no_json : {"set", "nan", "none"}) {
+    const Verdict refused = verifier->Grade(Ask(row, no_json));
+    EXPECT_EQ(refused.label, Label::kUnknown);
+    EXPECT_NE(refused.reason.find("Error: "), std::string::npos) << no_json << ": " << refused.reason;
+  }
+  EXPECT_EQ(verifier->Grade(Ask(row, "x")).label, Label::kCorrect) << "the fourth question to one process";
+}
+
 TEST(TrlAdapter, PassesListsAndColumnsAndTakesNoneAsUnknown) {
   TempFolder folder;
   std::string module = folder.Write("rewards.py", R"(
