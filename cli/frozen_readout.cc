@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -31,6 +32,16 @@ std::string UpToTheAnswer(const std::string& text) {
   const std::string close = "</answer>";
   const size_t at = text.find(close);
   return at == std::string::npos ? text : text.substr(0, at + close.size());
+}
+
+// Which row a reading is for; nullopt where the line does not say so in the way it was asked (a damaged file).
+std::optional<size_t> ReadingRow(const json& reply) {
+  if (!reply.is_object() || !reply.contains("id") || !reply["id"].is_string()) return std::nullopt;
+  const std::string& id = reply["id"].get_ref<const std::string&>();
+  size_t row = 0;
+  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), row);
+  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
+  return row;
 }
 
 }  // namespace
@@ -75,9 +86,10 @@ Result<std::vector<std::optional<double>>> ReadReadout(const std::string& folder
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     const json reply = json::parse(line, nullptr, false);
-    if (!reply.is_object() || !reply.contains("rewards")) continue;
-    const size_t i = std::stoul(reply.value("id", "0"));
-    if (i < readings.size()) readings[i] = std::clamp(reply["rewards"].value("rm_nominal", 0.5), kReadoutEdge, 1 - kReadoutEdge);
+    const auto row = ReadingRow(reply);
+    const auto nominal = "/rewards/rm_nominal"_json_pointer;
+    if (row && *row < readings.size() && reply.contains(nominal) && reply[nominal].is_number())
+      readings[*row] = std::clamp(reply[nominal].get<double>(), kReadoutEdge, 1 - kReadoutEdge);
   }
   return readings;
 }
