@@ -44,6 +44,16 @@ std::string UpToTheAnswer(const std::string& text) {
   return at == std::string::npos ? text : text.substr(0, at + close.size());
 }
 
+// Which row a reading is for; nullopt where the line does not say so in the way it was asked (a damaged file).
+std::optional<size_t> ReadingRow(const json& reply) {
+  if (!reply.is_object() || !reply.contains("id") || !reply["id"].is_string()) return std::nullopt;
+  const std::string& id = reply["id"].get_ref<const std::string&>();
+  size_t row = 0;
+  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), row);
+  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
+  return row;
+}
+
 }  // namespace
 
 Status LabelAnswers(const FrozenPolicy& policy, const std::string& rows, int64_t questions, int64_t samples, const std::string& out,

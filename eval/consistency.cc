@@ -1,5 +1,6 @@
 #include "eval/consistency.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -15,11 +16,14 @@ namespace {
 using calibration::ClusteredMean;
 using nlohmann::json;
 
-// Values of which each is a question of its own.
-ClusteredMean MeanOfQuestions(const std::vector<double>& values) {
+// Values from 0 to `most`, of which each is a question of its own.
+ClusteredMean MeanOfQuestions(const std::vector<double>& values, double most = std::numeric_limits<double>::infinity()) {
   std::vector<uint64_t> clusters;
   for (uint64_t i = 0; i < values.size(); ++i) clusters.push_back(i);
-  return values.empty() ? ClusteredMean{} : calibration::ComputeClusteredMean(values, clusters);
+  if (values.empty()) return {};
+  ClusteredMean mean = calibration::ComputeClusteredMean(values, clusters);
+  if (std::isfinite(mean.interval.low)) mean.interval = {std::max(0.0, mean.interval.low), std::min(most, mean.interval.high)};
+  return mean;
 }
 
 struct Samples {
@@ -112,7 +116,8 @@ ParaphraseFigures ComputeParaphraseFigures(const std::vector<AnswerRow>& rows) {
       }
     confidences.MeanInto(confidence), answers.MeanInto(answer), grades.MeanInto(grade);
   }
-  figures.confidence = MeanOfQuestions(confidence), figures.answer = MeanOfQuestions(answer), figures.grade = MeanOfQuestions(grade);
+  figures.confidence = MeanOfQuestions(confidence, 1.0), figures.answer = MeanOfQuestions(answer, 1.0);
+  figures.grade = MeanOfQuestions(grade, 1.0);
   if (figures.questions > 0) figures.phrasings /= figures.questions;
   return figures;
 }

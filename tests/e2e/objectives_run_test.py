@@ -29,6 +29,13 @@ class ObjectivesRun(RunCase):
         balance = self.ledger()
         self.assertEqual((balance["in_flight"], balance["dropped"], balance["trained"]), (0, 0, 6 * 8), balance)
 
+    def test_the_terms_of_dro_are_filled(self):
+        lines = self.learn("dro-propagated", "objective.0.channel=dro_propagated + 0.1*reference_length + 0*dro")
+        filled = [line for line in lines if "reward/dro_propagated/mean" in line]
+        self.assertTrue(filled, sorted(lines[-1]))
+        self.assertTrue(all(0 <= line["reward/reference_length/mean"] <= 1 for line in filled))
+        self.assertTrue(all(line["reward/dro_propagated/mean"] <= line["reward/dro/mean"] + 1e-9 for line in filled), "doubt only takes away")
+
     def test_the_moving_filter_goes_on_after_its_coordinator_was_killed(self):
         arguments = [f"stage_cache={self.folder.name}/stages", "trainer.steps=10", "trainer.ranks=1", "eval=[]"]
         process = start("recipes/objectives/rlpr-filter.toml", self.run, *arguments)

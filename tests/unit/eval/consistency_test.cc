@@ -82,6 +82,8 @@ TEST(ParaphraseFigures, AreMeansOverPairsThenOverQuestions) {
   EXPECT_NEAR(f.confidence.mean, (0.8 / 3 + 0.2) / 2, 1e-12);
   EXPECT_NEAR(f.answer.mean, (2.0 / 3 + 0) / 2, 1e-12);
   EXPECT_NEAR(f.grade.mean, (2.0 / 3 + 0) / 2, 1e-12);
+  EXPECT_EQ(f.grade.interval.low, 0.0) << "a share has no interval below 0, nor above 1";
+  EXPECT_EQ(f.grade.interval.high, 1.0);
 }
 
 TEST(ParaphraseFigures, TakeNothingFromRowsThatShareNoQuestion) {
