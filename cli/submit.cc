@@ -13,6 +13,7 @@
 #include "cli/slurm_client.h"
 #include "cli/slurm_plan.h"
 #include "cli/supervisor.h"
+#include "cli/workers.h"
 #include "core/fs.h"
 
 namespace candor::cli {
@@ -94,12 +95,13 @@ Status Submit(const SubmitArguments& arguments) {
     return {};
   }
   if (IsRunDone(run)) {
-    std::printf("%s holds a finished run.\n", run.path.c_str());
+    std::printf("%s.\n", DescribeFinished(run, recipe).c_str());
     return {};
   }
   CANDOR_TRY(RefuseIfAlive(run));
   CANDOR_TRY(PrepareRun(recipe, run, {arguments.resume, {}}));
   CANDOR_TRY(MakeFolders(run.Jobs()));
+  ForgetFailure(run);  // of the last try: a job that starts before the learners would end on it
   CANDOR_TRY(SubmitAll(plan, run));
   std::printf("run folder   %s\nwatch        tail -f %s/job-%s.log\n", run.path.c_str(), run.Logs().c_str(),
               plan.layout == "one_job" ? "all" : "learners");
