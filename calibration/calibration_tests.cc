@@ -48,7 +48,7 @@ double PoissonBinomialTail(const std::vector<double>& probabilities, int k) {
   if (k <= 0) return 1.0;
   const size_t n = probabilities.size();
   if (static_cast<size_t>(k) > n) return 0.0;
-  if (n > 2000) {
+  if (static_cast<double>(n) * k > 1e8) {
     double mean = 0.0, variance = 0.0;
     for (double p : probabilities) mean += p, variance += p * (1.0 - p);
     if (!(variance > 0.0)) return k <= mean ? 1.0 : 0.0;

@@ -26,8 +26,8 @@ struct Spiegelhalter {
 };
 Spiegelhalter ComputeSpiegelhalter(const Points& points);
 
-// P(at least k successes) among independent trials; exact convolution up to 2000 trials, then a normal approximation with continuity
-// correction.
+// P(at least k successes) among independent trials: exact (n k steps), above 1e8 steps a normal approximation with continuity correction.
+// With rare successes that would make a small set of them look significant: of 5000 trials at 0.001, 12 have 0.0055, not 0.0018.
 double PoissonBinomialTail(const std::vector<double>& probabilities, int k);
 
 // Confident-wrong tail: how many rows with p >= tau are wrong, against what calibration allows. Takes one row per prompt (labels of one

@@ -39,9 +39,9 @@ std::vector<double> HolmLevels(const std::vector<double>& p, double level) {
 }
 
 double BootstrapPValue(const std::vector<double>& deltas) {
-  double below = 1.0, above = 1.0;
-  for (const double delta : deltas) below += delta <= 0.0, above += delta >= 0.0;
-  return std::min(1.0, 2.0 * std::min(below, above) / (static_cast<double>(deltas.size()) + 1.0));
+  double below = 1.0, above = 1.0, known = 1.0;
+  for (const double delta : deltas) below += delta <= 0.0, above += delta >= 0.0, known += std::isfinite(delta);
+  return std::min(1.0, 2.0 * std::min(below, above) / known);
 }
 
 }  // namespace candor::calibration

@@ -13,7 +13,7 @@ std::vector<double> HolmAdjusted(const std::vector<double>& p);
 std::vector<double> HolmLevels(const std::vector<double>& p, double level);
 
 // Two-sided p-value of a bootstrap: twice the smaller share of replicates on either side of 0 (0 itself on both), each counted with one
-// more, at most 1.
+// more, at most 1. Replicates that are not finite count for nothing.
 double BootstrapPValue(const std::vector<double>& deltas);
 
 }  // namespace candor::calibration

@@ -1,5 +1,7 @@
 #include "cli/done_record.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "core/fs.h"
@@ -46,6 +48,16 @@ Status CheckRunDone(const RunDir& run) {
   return {};
 }
 bool IsRunDone(const RunDir& run) { return CheckRunDone(run).has_value(); }
+
+std::string DescribeFinished(const RunDir& run, const Recipe& recipe) {
+  std::string text = run.path + " holds a finished run";
+  const Result<json> record = ReadRecord(run.Done(), kRun, run);
+  const int64_t steps = record ? record->value("steps", int64_t{0}) : 0;
+  if (steps < recipe.trainer.steps)
+    text += fmt::format(" of {} steps, which is not made longer ({} are asked for): begin another one with model = \"{}\"", steps,
+                        recipe.trainer.steps, run.FinalModel());
+  return text;
+}
 
 Status EnsureKeys(const RunDir& run) {
   if (FileExists(run.path + "/keys/token")) return {};

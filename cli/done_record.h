@@ -18,6 +18,9 @@ bool IsRunDone(const RunDir& run);
 // Why it is not, for people: what is missing, or what is wrong with the record.
 Status CheckRunDone(const RunDir& run);
 
+// "runs/x holds a finished run", and what became of the steps that the recipe asks for beyond those it has.
+std::string DescribeFinished(const RunDir& run, const Recipe& recipe);
+
 // Makes the run's keys where it has none yet.
 Status EnsureKeys(const RunDir& run);
 

@@ -19,16 +19,6 @@ using nlohmann::json;
 
 constexpr double kReadoutEdge = 1e-3;  // a regression may leave [0, 1]; Platt scaling wants logits
 
-// Which row a reading is for; nullopt where the line does not say so in the way it was asked (a damaged file).
-std::optional<size_t> ReadingRow(const json& reply) {
-  if (!reply.is_object() || !reply.contains("id") || !reply["id"].is_string()) return std::nullopt;
-  const std::string& id = reply["id"].get_ref<const std::string&>();
-  size_t row = 0;
-  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), row);
-  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
-  return row;
-}
-
 Status Torch(std::vector<std::string> words, const std::string& output, const std::string& what) {
   words.insert(words.begin(), ProgramFolder() + "candor-torch");
   CANDOR_ASSIGN(const int code, RunToEnd(words, {}, output));

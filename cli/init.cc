@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -105,14 +106,24 @@ std::string Quoted(const std::string& text) {
   return quoted + "\"";
 }
 
-std::string Filled(std::string text, const std::vector<std::pair<std::string, std::string>>& values) {
-  for (const auto& [name, value] : values)
-    for (size_t at; (at = text.find(name)) != std::string::npos;) text.replace(at, name.size(), value);
-  return text;
+// One pass: what a value holds is not filled in again.
+std::string Filled(const std::string& text, const std::map<std::string, std::string>& values) {
+  std::string filled;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = text[at] == '@' ? text.find('@', at + 1) : std::string::npos;
+    const auto value = end == std::string::npos ? values.end() : values.find(text.substr(at, end + 1 - at));
+    filled += value == values.end() ? text.substr(at, 1) : value->second;
+    at = value == values.end() ? at + 1 : end + 1;
+  }
+  return filled;
 }
 
 Result<bool> Init(InitArguments arguments) {
-  if (fs::exists(arguments.folder) && !fs::is_empty(arguments.folder))
+  std::error_code error;
+  const bool there = FileExists(arguments.folder);
+  if (there && !fs::is_directory(arguments.folder, error))
+    return Fail(ErrorCode::kInvalidInput, "this is no folder", arguments.folder, "name a new folder");
+  if (there && !fs::is_empty(arguments.folder, error))
     return Fail(ErrorCode::kInvalidInput, "the folder is not empty, and nothing is overwritten", arguments.folder, "name a new folder");
   CANDOR_ASSIGN(arguments.model, ModelFolderOf(arguments.model));
   CANDOR_ASSIGN(const auto slot, SlotWords(arguments.model));

@@ -137,8 +137,6 @@ Status ServeWorkerJob(const JobArguments& arguments, const Recipe& asked, const 
   ChildSpec spec = arguments.role == "coordinator"
                        ? PlaceCoordinator(recipe, run)
                        : PlaceWorker(recipe, run, arguments.role == "rollouts" ? "rollout" : "reward", arguments.index, SharedDevices::kNo);
-  if (arguments.role == "coordinator")  // it ends well when it is told to end, too
-    spec.proof = [run, steps = static_cast<uint64_t>(recipe.trainer.steps)] { return IsRunFinished(run.path, steps); };
   WorkersRun how{arguments.role, StillOurs(std::move(fence)), GraceMs(recipe), away};
   return SuperviseWorkers({std::move(spec)}, run, how);
 }

@@ -72,9 +72,10 @@ std::optional<double> NumberIn(const std::string& path) {
 Result<ModelShape> ReadModelShape(const std::string& folder) {
   ModelShape m;
   double bytes = 0;
-  std::error_code error;
+  std::error_code error, unreadable;  // a link to nothing, say
   for (const auto& entry : std::filesystem::directory_iterator(folder, error))
-    if (entry.path().extension() == ".safetensors") bytes += static_cast<double>(entry.file_size());
+    if (entry.path().extension() == ".safetensors")
+      if (const auto size = entry.file_size(unreadable); !unreadable) bytes += static_cast<double>(size);
   if (error || bytes == 0)
     return Fail(ErrorCode::kNotFound, "there are no weights", folder, "run the recipe once, or its [prepare] command, to make the model");
   CANDOR_ASSIGN(const std::string text, ReadFile(folder + "/config.json"));

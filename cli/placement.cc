@@ -163,7 +163,12 @@ std::vector<ChildSpec> OverAllocation(const Recipe& recipe, const RunDir& run, c
 
 }  // namespace
 
-ChildSpec PlaceCoordinator(const Recipe& recipe, const RunDir& run) { return Role(recipe, run, "candor", "coordinator", -1, 1); }
+// It ends with 0 when it is told to end, too, whoever tells it.
+ChildSpec PlaceCoordinator(const Recipe& recipe, const RunDir& run) {
+  ChildSpec spec = Role(recipe, run, "candor", "coordinator", -1, 1);
+  spec.proof = [run, steps = static_cast<uint64_t>(recipe.trainer.steps)] { return IsRunFinished(run.path, steps); };
+  return spec;
+}
 
 ChildSpec PlaceWorker(const Recipe& recipe, const RunDir& run, const std::string& role, int64_t index, SharedDevices shared) {
   if (role == "reward") return Role(recipe, run, "candor", role, index, 1);

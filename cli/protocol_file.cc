@@ -24,6 +24,8 @@ Status CheckArm(const ProtocolArm& arm, const ProtocolFile& protocol) {
     return BadProtocol(fmt::format("{} configurations of {}, {} of {}: who may try more has an advantage", arm.configurations.size(),
                                    arm.name, protocol.arms[0].configurations.size(), protocol.arms[0].name),
                        "arm.configurations", "give each arm the same number");
+  if (arm.configurations.empty())
+    return BadProtocol("there is no configuration to try", arm.name + ": configurations", "write one: [\"\"] is the recipe as it stands");
   std::set<std::string> seen;
   for (const std::string& configuration : arm.configurations)
     if (!seen.insert(configuration).second)

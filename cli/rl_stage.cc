@@ -110,7 +110,9 @@ Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, co
       }
       if (event.gave_up || (event.exit_code != 0 && IsHopeless(event))) {
         progress.Finish();
-        return GaveUp(event, supervisor);
+        const Status failed = GaveUp(event, supervisor);
+        supervisor.Stop(how.stop_grace_ms);  // the learners write a checkpoint: the next --resume loses nothing
+        return failed;
       }
       if (event.exit_code != 0) {
         progress.Finish();

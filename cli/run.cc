@@ -68,7 +68,7 @@ int RunRun(int argc, const char* const* argv) {
   if (!IsRunDone(run)) {
     if (Status status = RunHere(*recipe, run, arguments); !status) return ReportFailure("run", status.error());
   } else {
-    std::printf("%s holds a finished run; here is its result.\n", run.path.c_str());
+    std::printf("%s; here is its result.\n", DescribeFinished(run, *recipe).c_str());
   }
   return ExitWith("run", PrintResults(run));
 }

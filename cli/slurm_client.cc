@@ -134,7 +134,6 @@ NodeSize AskLargestNode(const std::string& partition) {
 
 Status CallBack(const RunDir& run) {
   CANDOR_ASSIGN(std::vector<SubmittedJob> jobs, ReadSubmitted(run));
-  bool changed = false;
   for (SubmittedJob& job : jobs) {
     if (job.role == "learners" || job.role == "all") continue;
     CANDOR_ASSIGN(const Presence presence, FindJob(job.id));
@@ -142,9 +141,9 @@ Status CallBack(const RunDir& run) {
     CANDOR_ASSIGN(const std::string id, SubmitScript(job.file, ""));
     std::fprintf(stderr, "calling the %s back: job %s has left, job %s takes its place\n", job.role.c_str(), job.id.c_str(), id.c_str());
     job.id = id;
-    changed = true;
+    CANDOR_TRY(WriteSubmitted(run, jobs));  // at once: the next submission may fail, and this one is called back no second time
   }
-  return changed ? WriteSubmitted(run, jobs) : Status{};
+  return {};
 }
 
 }  // namespace candor::cli

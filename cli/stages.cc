@@ -37,11 +37,13 @@ struct StageJob {
   bool quiet;
 };
 
-Result<std::string> ModelHash(const std::string& model) {
+// Of the files in a folder; folders below it (a repository's .git, onnx/) hold nothing that is read.
+Result<std::string> FolderHash(const std::string& folder) {
   std::vector<std::string> files;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(model, error)) files.push_back(entry.path().string());
-  if (error) return Fail(ErrorCode::kNotFound, "there is no model folder", model, "see [prepare], or set `model`");
+  std::error_code error, ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+    if (!entry.is_directory(ignored)) files.push_back(entry.path().string());
+  if (error) return Fail(ErrorCode::kNotFound, "there is no such folder", folder, "see [prepare], or set `model`");
   std::sort(files.begin(), files.end());
   std::string all;
   for (const std::string& file : files) {
@@ -51,26 +53,44 @@ Result<std::string> ModelHash(const std::string& model) {
   return HashHex(all);
 }
 
-// Everything that goes into a stage's result.
+// A JSONL file, or a folder of some.
+Result<std::string> RowsHash(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(path, ignored) ? FolderHash(path) : HashFileHex(path);
+}
+
+const std::string& WarmUpRows(const Recipe& recipe) {
+  return recipe.warm_up.rows.empty() ? recipe.data.train.front().path : recipe.warm_up.rows;
+}
+
+}  // namespace
+
 Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before) {
-  CANDOR_ASSIGN(std::string inputs, ModelHash(model));
+  CANDOR_ASSIGN(std::string inputs, FolderHash(model));
   Recipe part;  // the settings that matter to stages; everything else at its default
   part.run.name = "stage", part.run.model = "model", part.run.device = recipe.run.device, part.run.dtype = recipe.run.dtype,
   part.run.seed = recipe.run.seed;
   part.self_answers = recipe.self_answers, part.sft = recipe.sft, part.format = recipe.format;
   if (stage != "warm_up")
     part.format.confidence = "verbal", part.format.slot_high.clear(), part.format.slot_low.clear();  // all arms share these stages
-  if (stage == "warm_up") part.warm_up = recipe.warm_up, part.reward = recipe.reward, part.data = recipe.data;
+  if (stage == "warm_up") {
+    // it asks as an evaluation does
+    part.warm_up = recipe.warm_up, part.reward = recipe.reward, part.data = recipe.data;
+    part.rollout.sampling = recipe.rollout.sampling, part.rollout.stop = recipe.rollout.stop;
+  }
   inputs += stage + ResolvedText(part) + rows_before;
-  for (const std::string& file :
-       {stage == "self_answers" ? recipe.self_answers.rows : std::string(),
-        stage == "self_answers" ? recipe.self_answers.few_shot : std::string(), stage == "warm_up" ? recipe.warm_up.rows : std::string()})
-    if (!file.empty()) {
-      CANDOR_ASSIGN(std::string hash, HashFileHex(file));
-      inputs += hash;
-    }
+  std::vector<std::string> rows;
+  if (stage == "self_answers") rows = {recipe.self_answers.rows, recipe.self_answers.few_shot};
+  if (stage == "warm_up") rows = {WarmUpRows(recipe)};
+  for (const std::string& path : rows) {
+    if (path.empty()) continue;
+    CANDOR_ASSIGN(const std::string hash, RowsHash(path));
+    inputs += hash;
+  }
   return HashHex(inputs).substr(0, 12);
 }
+
+namespace {
 
 // candor-torch with these arguments; it writes below `folder`. Being told to end is passed on, and the child has until its own end.
 Status RunTorch(const Recipe& recipe, const std::string& folder, const std::vector<std::string>& arguments, const std::string& output,
@@ -157,8 +177,7 @@ Status Sft(const StageJob& job, const std::string& rows, const std::vector<std::
 // as anchor.
 Status WarmUp(const StageJob& job) {
   const WarmUpOptions& options = job.recipe.warm_up;
-  const std::string rows = options.rows.empty() ? job.recipe.data.train.front().path : options.rows, asked = job.folder + "/answers.jsonl",
-                    answered = job.unfinished + "/answers.jsonl";
+  const std::string &rows = WarmUpRows(job.recipe), asked = job.folder + "/answers.jsonl", answered = job.unfinished + "/answers.jsonl";
   if (!FileExists(answered)) {  // an earlier try may have had them
     CANDOR_TRY(RunTorch(job.recipe, job.folder,
                         {"eval", job.model, rows, "--recipe", job.recipe_file, "--limit", std::to_string(options.questions), "--samples",
@@ -243,7 +262,6 @@ Result<std::string> CachedStage(const StageCall& call, const std::string& stage,
     (void)RemoveTree(part);
     return Fail(done.error());
   }
-  CANDOR_TRY(RemoveTree(job.unfinished));
   CANDOR_TRY(WriteFileAtomic(part + "/done.json", json{{"stage", stage}, {"model", model}}.dump()));
   if (FileExists(folder + "/done.json")) {  // another run made the same meanwhile, and may be reading it
     CANDOR_TRY(RemoveTree(part));

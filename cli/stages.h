@@ -17,6 +17,9 @@ struct StartPolicies {
 // result; RUN_DIR/stages.json says which folder each stage made.
 Result<StartPolicies> RunStagesBeforeRl(const Recipe& recipe, const RunDir& run, bool quiet);
 
+// The hash of everything that goes into the result of a stage that starts from `model`; `rows_before`: of the rows that another stage made.
+Result<std::string> StageHash(const std::string& stage, const Recipe& recipe, const std::string& model, const std::string& rows_before);
+
 // Asks `model` every [[eval]] of the recipe and writes RUN_DIR/eval/<when>.jsonl; nothing is done when the file is there. `when`: before,
 // after, or warm_up, which asks the first held-out set only, greedily.
 Status Evaluate(const Recipe& recipe, const RunDir& run, const std::string& when, const std::string& model, bool quiet);

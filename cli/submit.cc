@@ -14,6 +14,7 @@
 #include "cli/slurm_client.h"
 #include "cli/slurm_plan.h"
 #include "cli/supervisor.h"
+#include "cli/workers.h"
 #include "core/fs.h"
 
 namespace candor::cli {
@@ -120,12 +121,13 @@ Status Submit(const SubmitArguments& arguments) {
     return {};
   }
   if (IsRunDone(run)) {
-    std::printf("%s holds a finished run.\n", run.path.c_str());
+    std::printf("%s.\n", DescribeFinished(run, recipe).c_str());
     return {};
   }
   CANDOR_ASSIGN(const auto kept, StillThere(plan, recipe, run, arguments.resume));
   CANDOR_TRY(PrepareRun(recipe, run, {arguments.resume, {}}));
   CANDOR_TRY(MakeFolders(run.Jobs()));
+  ForgetFailure(run);  // of the last try: a job that starts before the learners would end on it
   CANDOR_TRY(SubmitMissing(plan, run, kept));
   std::printf("run folder   %s\nwatch        tail -f %s/job-%s.log\n", run.path.c_str(), run.Logs().c_str(),
               plan.layout == "one_job" ? "all" : "learners");

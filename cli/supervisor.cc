@@ -135,7 +135,8 @@ void Supervisor::KillStrays() {
   for (pid_t pid : ChildrenOf(::getpid())) {
     if (std::any_of(children_.begin(), children_.end(), [&](const Child& child) { return child.pid == pid; })) continue;
     KillTree(pid);
-    ::waitpid(pid, nullptr, 0);
+    for (int looks = 0; looks < 200 && ::waitpid(pid, nullptr, WNOHANG) == 0; ++looks)
+      ::usleep(10'000);  // one that waits for a disk may take longer
   }
 }
 
@@ -153,6 +154,7 @@ ChildEvent Supervisor::Ended(Child& child, int status) {
   const int64_t lived_ms = clock_.SteadyMs() - child.started_ms;
   child.pid = -1;
   child.exit_code = CodeOf(status);
+  if (child.exit_code > 128) KillStrays();  // ranks whose launcher was killed would hold the memory that the next ones need
   if (child.exit_code == 0 && child.spec.proof && !child.spec.proof()) child.exit_code = static_cast<int>(ExitCode::kRestart);
   ChildEvent event{child.spec.name, child.exit_code, false, false};
   if (child.exit_code == 0 || !child.spec.restart) return event;
@@ -309,8 +311,10 @@ Result<std::string> RunForOutput(const std::vector<std::string>& command) {
 }
 
 std::string TailOfFile(const std::string& path, size_t lines) {
-  std::ifstream file(path);
+  constexpr std::streamoff kLooked = 1 << 16;  // a log of days may be long
+  std::ifstream file(path, std::ios::ate);
   std::deque<std::string> tail;
+  file.seekg(std::max<std::streamoff>(0, std::streamoff(file.tellg()) - kLooked));
   for (std::string line; std::getline(file, line);) {
     tail.push_back(line);
     if (tail.size() > lines) tail.pop_front();

@@ -35,7 +35,7 @@ Status CheckNotFailed(const RunDir& run) {
 }  // namespace
 
 Status RecordFailure(const RunDir& run, const Error& error) {
-  return WriteFileAtomic(FailurePath(run), json{{"why", error.Message()}}.dump() + "\n");
+  return WriteFileAtomic(FailurePath(run), json{{"why", error.Message()}}.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
 }
 void ForgetFailure(const RunDir& run) {
   std::error_code ignored;
@@ -43,16 +43,20 @@ void ForgetFailure(const RunDir& run) {
 }
 
 Result<bool> WaitForRun(const RunDir& run, const std::function<bool()>& left_alone) {
+  const SystemClock clock;
   const CatchStopSignals signals;
-  for (bool said = false; !FileExists(run.Resolved()); ::usleep(200'000)) {
+  bool said = false;
+  for (int64_t next_look_ms = 0;; ::usleep(200'000)) {
+    if (CatchStopSignals::Caught() != 0) return Fail(ErrorCode::kCancelled, "stopped while waiting for the learners", run.path);
+    if (clock.SteadyMs() < next_look_ms) continue;
+    next_look_ms = clock.SteadyMs() + kLookMs;
+    if (FileExists(run.Resolved())) return true;
     if (!said)
       std::fprintf(stderr, "waiting for %s, which the learners write when the stages before RL are done\n", run.Resolved().c_str());
     said = true;
-    if (CatchStopSignals::Caught() != 0) return Fail(ErrorCode::kCancelled, "stopped while waiting for the learners", run.path);
     CANDOR_TRY(CheckNotFailed(run));
     if (left_alone()) return false;
   }
-  return true;
 }
 
 Status SuperviseWorkers(std::vector<ChildSpec> specs, const RunDir& run, const WorkersRun& how) {

@@ -77,7 +77,7 @@ void Curriculum::Learned(StepId step, const std::vector<PromptOutcome>& outcomes
     past.correct += outcome.correct, past.known += outcome.known;
     past.visits.push_back(visited);
     SetRetired(past);
-    memory.outcomes.emplace_back(key, outcome);
+    memory.lessons.push_back({key, outcome.correct, outcome.known});
     counts[visited] += 1, all += 1;
   }
   if (all == 0) return;
@@ -89,9 +89,9 @@ void Curriculum::Learned(StepId step, const std::vector<PromptOutcome>& outcomes
 void Curriculum::Undo(StepId from) {
   while (!steps_.empty() && steps_.rbegin()->first >= from) {
     const StepMemory& memory = steps_.rbegin()->second;
-    for (const auto& [key, outcome] : memory.outcomes) {
-      Past& past = past_.at(key);
-      past.correct -= outcome.correct, past.known -= outcome.known;
+    for (const auto& [prompt, correct, known] : memory.lessons) {
+      Past& past = past_.at(prompt);
+      past.correct -= correct, past.known -= known;
       past.visits.pop_back();
       SetRetired(past);
     }

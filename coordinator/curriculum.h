@@ -62,9 +62,13 @@ class Curriculum {
     std::vector<Class> visits;  // in order
     bool retired = false;
   };
+  struct Lesson {  // of a group; kept for the whole run
+    uint64_t prompt;
+    uint32_t correct, known;
+  };
   struct StepMemory {
-    std::vector<std::pair<uint64_t, PromptOutcome>> outcomes;  // prompt key, outcome
-    double explore[2];                                         // before the step
+    std::vector<Lesson> lessons;
+    double explore[2];  // before the step
   };
   uint64_t KeyOf(const PromptRef& prompt) const;
   bool Keeps(uint64_t visit, PromptChoice& choice);

@@ -161,7 +161,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& host, i
 }
 
 HttpServer::~HttpServer() {
-  while (!impl_->server.is_running())
+  while (!impl_->server.is_running() && !impl_->ended)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));  // stop() before listen() would be forgotten
   impl_->server.stop();
   impl_->thread.Join();

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/fs.h"
 
@@ -14,6 +15,12 @@ namespace candor {
 namespace {
 
 std::string LinePrefix(const std::string& file) { return "m" + file + '\0'; }
+std::string LineKey(const std::string& file, uint64_t segment, uint64_t number, const std::string& tag) {
+  std::string key = LinePrefix(file);
+  AppendBigEndian(key, segment);
+  AppendBigEndian(key, number);
+  return key + tag;
+}
 
 // Names as users of other trainers know them.
 std::string MeanName(const std::string& sum) {
@@ -113,21 +120,31 @@ std::string ToJsonLine(const MetricLine& line) {
 
 void PutLine(const std::string& file, uint64_t segment, uint64_t number, const std::string& tag, const std::string& json,
              StoreBatch& batch) {
-  std::string key = LinePrefix(file);
-  AppendBigEndian(key, segment);
-  AppendBigEndian(key, number);
-  batch.puts.emplace_back(key + tag, json);
+  batch.puts.emplace_back(LineKey(file, segment, number, tag), json);
+}
+
+Result<bool> HasLine(const Store& store, const std::string& file, uint64_t segment, uint64_t number, const std::string& tag) {
+  CANDOR_ASSIGN(const std::optional<std::string> line, store.Get(LineKey(file, segment, number, tag)));
+  return line.has_value();
 }
 
 Result<std::vector<std::string>> ReadLines(const Store& store, const std::string& file, uint64_t from_step) {
   std::vector<std::string> lines;
-  const std::string prefix = LinePrefix(file);
-  CANDOR_TRY(store.Scan(prefix, AfterPrefix(prefix), [&](std::string_view key, std::string_view value) {
-    key.remove_prefix(prefix.size());
-    if (key.size() >= 16 && ReadBigEndian(key.substr(8)) >= from_step) lines.emplace_back(value);
-    return true;
-  }));
-  return lines;
+  const std::string end = AfterPrefix(LinePrefix(file));
+  for (uint64_t segment = 0;; ++segment) {  // from segment to segment: a page that asks every second reads the new lines alone
+    std::optional<uint64_t> next;
+    CANDOR_TRY(store.Scan(LineKey(file, segment, 0, ""), end, [&](std::string_view key, std::string_view) {
+      next = ReadBigEndian(key.substr(LinePrefix(file).size()));
+      return false;
+    }));
+    if (!next) return lines;
+    segment = *next;
+    CANDOR_TRY(
+        store.Scan(LineKey(file, segment, from_step, ""), LineKey(file, segment + 1, 0, ""), [&](std::string_view, std::string_view value) {
+          lines.emplace_back(value);
+          return true;
+        }));
+  }
 }
 
 Status ProjectLines(const Store& store, const std::string& file, const std::string& path, Disk& disk) {

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "coordinator/books.h"
 #include "coordinator/http.h"
@@ -27,6 +29,13 @@ constexpr int64_t kFenceMs = 1000;    // how soon a replaced coordinator that ha
 constexpr int64_t kSnapshotMs = 250;  // age of what HTTP shows
 constexpr size_t kBatchMax = 256;     // messages under one sync of the log
 const std::string kMetricsFile = "metrics.jsonl", kEvalsFile = "evals.jsonl";
+
+// The group that a record brings to an end, scored or dropped.
+std::optional<GroupId> EndedBy(const LedgerRecord& record) {
+  if (auto* scored = std::get_if<GroupScored>(&record)) return scored->group;
+  if (auto* dropped = std::get_if<GroupDropped>(&record)) return dropped->group;
+  return std::nullopt;
+}
 
 struct PendingReply {
   std::string peer;
@@ -79,6 +88,7 @@ class CoordinatorServer {
   Status WriteStepLine(StepId step, double seconds);
   Status WriteEvalLine(GroupId any);
   Status WriteLines();
+  const std::string& EvalNameOf(GroupId any) const { return state_.plan().evals.at(EvalIndexOf(any)).name; }
   void Refresh(bool force);
   HttpSource SourceOf(const std::string& token);
   bool Stopping() const { return hooks_.stop && hooks_.stop->load(); }
@@ -107,8 +117,10 @@ class CoordinatorServer {
 // The state from the ledger, and the lines that a crash kept from being written.
 Status CoordinatorServer::Recover() {
   std::vector<StepId> done;
+  std::map<uint64_t, GroupId> asked;  // one group of each evaluation
   CANDOR_TRY(ledger_.ForEach([&](const LedgerRecord& record) {
     if (auto* step = std::get_if<StepDone>(&record)) done.push_back(step->report.step);
+    if (const std::optional<GroupId> ended = EndedBy(record); ended && IsEvalGroup(*ended)) asked.emplace(ended->value >> 32, *ended);
     return state_.Replay(record);
   }));
   extras_.started_ms = last_heard_ms_ = hooks_.clock->SteadyMs();
@@ -116,6 +128,10 @@ Status CoordinatorServer::Recover() {
   CANDOR_ASSIGN(std::vector<std::string> lines, ReadLines(ledger_.store(), kMetricsFile, 0));
   if (lines.size() < done.size() && state_.last_done().value > 0)
     CANDOR_TRY(WriteStepLine(state_.last_done(), -1));  // a step and its line are two commits: at most one lacks
+  for (const auto& [eval, any] : asked) {               // the same of an evaluation and its line
+    CANDOR_ASSIGN(const bool there, HasLine(ledger_.store(), kEvalsFile, 0, EvalVersionOf(any).value, EvalNameOf(any)));
+    if (!there && state_.OpenInEval(any) == 0) CANDOR_TRY(WriteEvalLine(any));
+  }
   CANDOR_TRY(ProjectLines(ledger_.store(), kMetricsFile, run_dir_ + "/" + kMetricsFile, *hooks_.disk));
   CANDOR_TRY(ProjectLines(ledger_.store(), kEvalsFile, run_dir_ + "/" + kEvalsFile, *hooks_.disk));
   spdlog::info("ledger of {} records: step {} of {}, version {}, segment {}", ledger_.records(), state_.last_done().value,
@@ -208,10 +224,8 @@ void CoordinatorServer::Gather(Actions actions) {
   for (const std::string& complaint : complaints) spdlog::warn("{}", complaint);
   std::vector<std::pair<StepId, GroupId>> taken_back;
   for (LedgerRecord& record : actions.records) {
-    std::optional<GroupId> ended;
-    if (auto* scored = std::get_if<GroupScored>(&record)) ended = scored->group;
-    if (auto* dropped = std::get_if<GroupDropped>(&record)) ended = dropped->group;
-    if (ended && IsEvalGroup(*ended) && state_.OpenInEval(*ended) == 0) evals_done_.push_back(*ended);
+    if (const std::optional<GroupId> ended = EndedBy(record); ended && IsEvalGroup(*ended) && state_.OpenInEval(*ended) == 0)
+      evals_done_.push_back(*ended);
     if (auto* reopened = std::get_if<GroupReopened>(&record))
       taken_back.emplace_back(state_.groups().at(reopened->group).wave, reopened->group);
     const bool checkpoint = std::holds_alternative<CheckpointDone>(record);
@@ -251,7 +265,7 @@ Status CoordinatorServer::WriteStepLine(StepId step, double seconds) {
 }
 
 Status CoordinatorServer::WriteEvalLine(GroupId any) {
-  const std::string& name = state_.plan().evals.at(EvalIndexOf(any)).name;
+  const std::string& name = EvalNameOf(any);
   CANDOR_ASSIGN(auto merged, record_.MergeStep("eval/" + name, {EvalVersionOf(any).value}));
   StoreBatch batch;
   const std::string json = ToJsonLine(EvalLine(name, EvalVersionOf(any), merged, hooks_.clock->WallMs()));

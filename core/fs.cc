@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "core/disk.h"
 #include "core/launch.h"
@@ -34,6 +35,8 @@ class Fd {
   Fd(const Fd&) = delete;
   Fd& operator=(const Fd&) = delete;
   int get() const { return fd_; }
+  // A network file system may tell only here that it could not write.
+  bool Close() { return ::close(std::exchange(fd_, -1)) == 0; }
 
  private:
   int fd_;
@@ -59,6 +62,7 @@ Status WriteWhole(const std::string& path, std::string_view bytes, bool durable)
   if (fd.get() < 0) return SystemError("cannot create", path);
   CANDOR_TRY(WriteAll(fd.get(), bytes, path));
   if (durable && ::fsync(fd.get()) != 0) return SystemError("cannot sync", path);
+  if (!fd.Close()) return SystemError("cannot write", path);
   return {};
 }
 
@@ -97,7 +101,9 @@ class SystemDiskImpl final : public Disk {
   Status Append(const std::string& path, std::string_view bytes) override {
     Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
     if (fd.get() < 0) return SystemError("cannot open for appending", path);
-    return WriteAll(fd.get(), bytes, path);
+    CANDOR_TRY(WriteAll(fd.get(), bytes, path));
+    if (!fd.Close()) return SystemError("cannot write", path);
+    return {};
   }
   Status Rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) return SystemError("cannot rename onto", to);

@@ -11,12 +11,16 @@ namespace candor {
 
 namespace {
 
+std::string LowerCase(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
 // Without the port, which is a number, in lower case.
 std::string HostWithoutPort(std::string host) {
   const size_t colon = host.rfind(':');
   if (colon != std::string::npos && host.find_first_not_of("0123456789", colon + 1) == std::string::npos) host.resize(colon);
-  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return host;
+  return LowerCase(std::move(host));
 }
 
 bool IsIpAddress(std::string host) {
@@ -39,7 +43,7 @@ bool IsOurHost(const std::string& host_header, const std::string& configured) {
   const std::string host = HostWithoutPort(host_header);
   char self[256] = "";
   ::gethostname(self, sizeof self - 1);
-  const std::string own = self, candidates[] = {"localhost", configured, own, own.substr(0, own.find('.'))};
+  const std::string own = LowerCase(self), candidates[] = {"localhost", LowerCase(configured), own, own.substr(0, own.find('.'))};
   return IsIpAddress(host) || std::find(std::begin(candidates), std::end(candidates), host) != std::end(candidates);
 }
 

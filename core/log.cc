@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -23,9 +24,12 @@ Status StartLog(const std::string& worker, const std::string& file, bool to_stde
   auto logger = std::make_shared<spdlog::logger>("candor", sinks.begin(), sinks.end());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l " + worker + " %v");
   const char* level = std::getenv("CANDOR_LOG");
-  logger->set_level(level ? spdlog::level::from_str(level) : spdlog::level::info);
+  const auto asked = spdlog::level::from_str(level ? level : "info");
+  const bool unknown = asked == spdlog::level::off && std::strcmp(level, "off") != 0;
+  logger->set_level(unknown ? spdlog::level::info : asked);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+  if (unknown) spdlog::warn("CANDOR_LOG={} is no level (debug, info, warn, error, off): info it is", level);
   return {};
 }
 

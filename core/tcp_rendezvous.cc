@@ -76,7 +76,8 @@ class Meeting {
     for (Socket* socket : {&ranks_.next_beat, &ranks_.before_beat}) SetUp(socket->fd());
     for (Socket& socket : ranks_.peers)
       if (socket.fd() >= 0) SetUp(socket.fd());
-    if (r_.rank == 0 && !file_.empty()) std::filesystem::remove(file_);
+    std::error_code ignored;
+    if (r_.rank == 0 && !file_.empty()) std::filesystem::remove(file_, ignored);
     return std::move(ranks_);
   }
 
@@ -132,7 +133,8 @@ class Meeting {
     ::gethostname(host, sizeof host - 1);
     CANDOR_TRY(MakeFolders(std::filesystem::path(file_).parent_path().string()));
     const std::string temporary = file_ + ".new";
-    std::filesystem::remove(temporary);
+    std::error_code ignored;
+    std::filesystem::remove(temporary, ignored);
     const int fd = ::open(temporary.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     const std::string text = fmt::format("{} {} {}\n", host, listening_port_, own);
     const bool written = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());

@@ -21,13 +21,15 @@ tl::unexpected<Error> BadRow(const std::string& what, const std::string& where) 
 }  // namespace
 
 std::string ToJsonLine(const AnswerRow& row) {
-  json line = {{"dataset", row.dataset},   {"role", row.role},
-               {"prompt", row.prompt},     {"greedy", row.greedy},
-               {"sample", row.sample},     {"question", row.question},
-               {"text", row.text},         {"answer", row.answer},
-               {"accepted", row.accepted}, {"slice", row.slices},
-               {"signals", row.signals},   {"label", kLabels[static_cast<int>(row.label)]},
-               {"confidence", nullptr},    {"format_error", row.format_error}};
+  json line = {{"dataset", row.dataset},    {"role", row.role},
+               {"prompt", row.prompt},      {"greedy", row.greedy},
+               {"sample", row.sample},      {"question", row.question},
+               {"text", row.text},          {"answer", row.answer},
+               {"accepted", row.accepted},  {"slice", row.slices},
+               {"signals", json::object()}, {"label", kLabels[static_cast<int>(row.label)]},
+               {"confidence", nullptr},     {"format_error", row.format_error}};
+  for (const auto& [name, value] : row.signals)
+    if (std::isfinite(value)) line["signals"][name] = value;  // JSON has no word for the others
   if (!row.paraphrase_of.empty()) line["paraphrase_of"] = row.paraphrase_of;
   if (row.confidence) line["confidence"] = *row.confidence;
   if (row.label != Label::kUnknown) line["correct"] = row.label == Label::kCorrect;

@@ -107,7 +107,8 @@ std::string Draw(const Chart& chart, const Steps& steps) {
 
 Axis AxisFor(double low, double high) {
   if (low >= 0.0 && low < 0.5 * high) low = 0.0;
-  if (!(high - low > 1e-12)) low -= std::max(std::abs(low), 1.0) * 0.05, high += std::max(std::abs(high), 1.0) * 0.05;
+  if (!(high - low > 1e-12 * std::max({std::abs(low), std::abs(high), 1.0})))
+    low -= std::max(std::abs(low), 1.0) * 0.05, high += std::max(std::abs(high), 1.0) * 0.05;
   const double rough = (high - low) / 5.0, power = std::pow(10.0, std::floor(std::log10(rough)));
   double step = 10.0 * power;
   for (const double factor : {1.0, 2.0, 5.0})

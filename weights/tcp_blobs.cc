@@ -70,8 +70,12 @@ class TcpServer final : public BlobServer {
   void Accept() {
     while (!stop_) {
       std::erase_if(connections_, [](const Connection& connection) { return connection.ended.load(); });
+      if (!listener_.WaitReadable(kLookMs)) continue;
       Result<BlobSocket> socket = listener_.Accept(kLookMs);
-      if (!socket) continue;
+      if (!socket) {  // no descriptor is left: the peer stays in the queue
+        SystemClock::Get().SleepMs(kLookMs);
+        continue;
+      }
       if (connections_.size() >= static_cast<size_t>(limits_.connections)) {
         ++refused_;
         continue;

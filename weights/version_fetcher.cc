@@ -18,7 +18,8 @@ namespace candor {
 namespace {
 
 constexpr int kConnectMs = 3000;
-constexpr uint64_t kSlowestBytesPerMs = 1024;  // what a blob's size adds to the time for its answer
+constexpr int64_t kSilentFirstMs = 30'000, kSilentLastMs = 600'000;  // a relay that does not answer is left alone for so long
+constexpr uint64_t kSlowestBytesPerMs = 1024;                        // what a blob's size adds to the time for its answer
 
 }  // namespace
 
@@ -95,13 +96,14 @@ Result<VersionFetcher::Chain> VersionFetcher::PlanChain(const VersionManifest& m
 
 Result<std::shared_ptr<const WeightImage>> VersionFetcher::Fetch(PolicyVersion version, const std::string& manifest_hash) {
   const double start = SteadySeconds();
-  last_ = {}, avoid_.clear();
+  last_ = {};
   CANDOR_ASSIGN(const VersionManifest manifest, ReadVersionManifest(VersionFolder(setup_.weights, version), version, manifest_hash));
   FaultPoint("rollout.fetch");
   receivers_.clear(), trainers_.clear();
   if (setup_.relay)
     for (RelayAddress& relay : FindRelays(setup_.weights))
       (relay.name.starts_with("trainer-") ? trainers_ : receivers_).push_back(std::move(relay));
+  AvoidSilent();
   self_index_ = 0;
   for (size_t i = 0; i < receivers_.size(); ++i)
     if (receivers_[i].name == setup_.self) self_index_ = i;
@@ -205,6 +207,29 @@ void VersionFetcher::Avoid(const std::string& name) {
   avoid_.push_back(name);
 }
 
+// A lost relay is left alone for a while: waiting for it anew would cost every version seconds.
+void VersionFetcher::NoteSilence(const RelayAddress& relay, const Error& error) {
+  const std::scoped_lock lock(mutex_);
+  Silence& silence = silent_[relay.endpoint];
+  if (SteadyMs() < silence.until_ms) return;  // the other streams have found it silent, too
+  silence.pause_ms = std::clamp(2 * silence.pause_ms, kSilentFirstMs, kSilentLastMs);
+  silence.until_ms = SteadyMs() + silence.pause_ms;
+  spdlog::info("weights: {} at {} does not answer ({}); not asked again for {} s", relay.name, relay.endpoint, error.what,
+               silence.pause_ms / 1000);
+}
+
+// A new version: whoever was silent a moment ago is stepped over, and those who have gone or moved are forgotten.
+void VersionFetcher::AvoidSilent() {
+  const std::scoped_lock lock(mutex_);
+  avoid_.clear();
+  std::erase_if(silent_, [&](const auto& one) {
+    return std::none_of(receivers_.begin(), receivers_.end(), [&](const RelayAddress& relay) { return relay.endpoint == one.first; });
+  });
+  for (const RelayAddress& relay : receivers_)
+    if (const auto found = silent_.find(relay.endpoint); found != silent_.end() && SteadyMs() < found->second.until_ms)
+      avoid_.push_back(relay.name);
+}
+
 bool VersionFetcher::Avoided(const std::string& name) {
   const std::scoped_lock lock(mutex_);
   return std::find(avoid_.begin(), avoid_.end(), name) != avoid_.end();
@@ -221,12 +246,13 @@ Result<std::string> VersionFetcher::FetchFrom(const RelayAddress& relay, Role ro
 // From the relays whose turn it is, then from the trainer's rank, then from its file. Whoever fails is not asked again for this version.
 Result<Bytes> VersionFetcher::FetchBlob(PolicyVersion version, bool newest, size_t chunk, const Blob& blob, Lines& lines) {
   std::string tried;
-  const auto take = [&](std::string bytes, bool relayed) -> Bytes {
+  const auto take = [&](std::string bytes, const RelayAddress* relay) -> Bytes {
     auto shared = std::make_shared<const std::string>(std::move(bytes));
     if (setup_.relay) store_.Put(blob.hash, version, {shared, nullptr, 0, shared->size()});
     const std::scoped_lock lock(mutex_);
-    last_.bytes += shared->size(), last_.from_relays += relayed ? shared->size() : 0;
+    last_.bytes += shared->size(), last_.from_relays += relay ? shared->size() : 0;
     ++last_.blobs;
+    if (relay) silent_.erase(relay->endpoint);
     return shared;
   };
   const auto failed = [&](const std::string& name, const Error& error) {
@@ -244,15 +270,16 @@ Result<Bytes> VersionFetcher::FetchBlob(PolicyVersion version, bool newest, size
   for (const RelayAddress& relay : AskInTurn(receivers_, setup_.self, chunk, avoid)) {
     if (Avoided(relay.name)) continue;
     Result<std::string> bytes = FetchFrom(relay, Role::kRollout, blob, newest ? setup_.wait_ms : 0, lines);
-    if (bytes) return take(std::move(*bytes), true);
+    if (bytes) return take(std::move(*bytes), &relay);
     failed(relay.name, bytes.error());
     Avoid(relay.name);
+    if (bytes.error().code == ErrorCode::kUnavailable) NoteSilence(relay, bytes.error());
   }
   const std::string source = "trainer-" + std::to_string(blob.rank);
   for (const RelayAddress& trainer : trainers_) {
     if (trainer.name != source || Avoided(source)) continue;
     Result<std::string> bytes = FetchFrom(trainer, Role::kTrainer, blob, 0, lines);
-    if (bytes) return take(std::move(*bytes), false);
+    if (bytes) return take(std::move(*bytes), nullptr);
     failed(source, bytes.error());
     if (bytes.error().code != ErrorCode::kNotFound) Avoid(source);
   }
@@ -261,7 +288,7 @@ Result<Bytes> VersionFetcher::FetchBlob(PolicyVersion version, bool newest, size
   Result<std::shared_ptr<const OpenFile>> file = OpenFile::Open(path);
   Result<std::string> bytes = file ? (*file)->Read(blob.at, blob.bytes) : Fail(file.error());
   if (bytes && HashHex(*bytes) != blob.hash) bytes = Fail(ErrorCode::kInvalidInput, "the file does not have the blob's hash there", path);
-  if (bytes) return take(std::move(*bytes), false);
+  if (bytes) return take(std::move(*bytes), nullptr);
   failed(path, bytes.error());
   return Fail(bytes.error().code, "no source has blob " + blob.hash + ": " + tried);
 }

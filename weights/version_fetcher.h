@@ -9,6 +9,7 @@
 // No torch. Fetch belongs to one thread; the relay's own threads serve what was fetched.
 #pragma once
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -69,6 +70,8 @@ class VersionFetcher {
   Result<Bytes> FetchBlob(PolicyVersion version, bool newest, size_t chunk, const Blob& blob, Lines& lines);
   Result<std::string> FetchFrom(const RelayAddress& relay, Role role, const Blob& blob, int wait_ms, Lines& lines);
   void Avoid(const std::string& name);
+  void NoteSilence(const RelayAddress& relay, const Error& error);
+  void AvoidSilent();
   bool Avoided(const std::string& name);
 
   const FetcherSetup setup_;
@@ -77,8 +80,12 @@ class VersionFetcher {
   std::unique_ptr<BlobServer> server_;  // after the store, which it serves
   std::vector<RelayAddress> receivers_, trainers_;
   size_t self_index_ = 0;
-  std::mutex mutex_;  // of the two below
-  std::vector<std::string> avoid_;
+  std::mutex mutex_;                // of the three below
+  std::vector<std::string> avoid_;  // relays, while this version is fetched
+  struct Silence {
+    int64_t pause_ms = 0, until_ms = 0;
+  };
+  std::map<std::string, Silence> silent_;  // relays' endpoints that gave no answer: not asked again before `until_ms`
   FetchStats last_;
 };
 

@@ -171,9 +171,13 @@ Status WriteRewardModel(const std::string& out, const std::string& model_folder,
   std::error_code error;
   fs::remove_all(part, error);
   CANDOR_TRY(MakeFolders(part));
-  for (const auto& entry : fs::directory_iterator(model_folder, error))
-    if (entry.is_regular_file()) fs::copy_file(entry.path(), fs::path(part) / entry.path().filename(), error);
-  if (error) return Fail(ErrorCode::kIo, "cannot copy the policy: " + error.message(), part);
+  fs::directory_iterator entry(model_folder, error), end;
+  for (; !error && entry != end; entry.increment(error)) {
+    std::error_code failed;
+    if (entry->is_regular_file(failed)) fs::copy_file(entry->path(), fs::path(part) / entry->path().filename(), failed);
+    if (failed) return Fail(ErrorCode::kIo, "cannot copy the policy: " + failed.message(), entry->path().string());
+  }
+  if (error) return Fail(ErrorCode::kIo, "cannot read the policy: " + error.message(), model_folder);
   if (trained) CANDOR_TRY(trained->Save(part));
   CANDOR_TRY(WriteFileAtomic(part + "/" + kRewardHeadsFile, ToJson(heads)));
   CANDOR_TRY(WriteFileAtomic(part + "/" + kRewardSettingsFile, ResolvedText(settings)));

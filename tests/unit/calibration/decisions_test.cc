@@ -166,9 +166,13 @@ TEST(CalibrationTests, PoissonBinomialMatchesEnumeration) {
     }
     EXPECT_NEAR(tail, PoissonBinomialTail(p, k), 1e-14) << k;
   }
+  double poisson = 1.0, term = std::exp(-5.0);  // many rare ones are nearly a Poisson variable
+  for (int k = 0; k < 12; ++k) poisson -= term, term *= 5.0 / (k + 1);
+  EXPECT_NEAR(PoissonBinomialTail(std::vector<double>(5000, 0.001), 12), poisson, 5e-5);
   // The normal form of large sets joins the exact one.
-  const std::vector<double> exact(2000, 0.1), normal(2001, 0.1);
-  EXPECT_NEAR(PoissonBinomialTail(exact, 220), PoissonBinomialTail(normal, 220), 5e-4);
+  const std::vector<double> exact(31'000, 0.1), normal(32'000, 0.1);
+  const auto one_sd_above = [](double n) { return static_cast<int>(0.1 * n + std::sqrt(0.09 * n)); };
+  EXPECT_NEAR(PoissonBinomialTail(exact, one_sd_above(31'000)), PoissonBinomialTail(normal, one_sd_above(32'000)), 2e-3);
 }
 
 TEST(CalibrationTests, ConfidentWrongTakesOneRowPerPrompt) {

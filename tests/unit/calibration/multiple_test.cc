@@ -44,6 +44,7 @@ TEST(BootstrapP, CountsTheFurtherSide) {
   some[0] = some[1] = 1.0;
   EXPECT_DOUBLE_EQ(BootstrapPValue(some), 2.0 * 3 / 100);
   EXPECT_DOUBLE_EQ(BootstrapPValue({}), 1.0);
+  EXPECT_DOUBLE_EQ(BootstrapPValue(std::vector<double>(99, std::nan(""))), 1.0) << "what is not known shows nothing";
 }
 
 }  // namespace

@@ -63,6 +63,25 @@ TEST_F(Init, OverwritesNothing) {
   EXPECT_NE(again.err.find("not empty"), std::string::npos) << again.err;
 }
 
+// The placeholders of the recipe's template may stand in a name: filling them in once never ended.
+TEST_F(Init, AFoldersNameMayHoldAPlaceholder) {
+  base_ += "/@name@ @tokens@";
+  std::filesystem::create_directories(base_);
+  const Outcome outcome = Run(Questions(20));
+  ASSERT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  const auto recipe = LoadRecipe({base_ + "/project/recipe.toml"}, {});
+  ASSERT_TRUE(recipe) << recipe.error().Message();
+  EXPECT_TRUE(recipe->data.train.at(0).path.ends_with("/@name@ @tokens@/project/train.jsonl")) << recipe->data.train.at(0).path;
+}
+
+TEST_F(Init, RefusesAFileInTheFoldersPlace) {
+  ASSERT_TRUE(WriteFileAtomic(base_ + "/project", "mine"));
+  const Outcome outcome = Run(Questions(20));
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_NE(outcome.err.find("no folder"), std::string::npos) << outcome.err;
+  EXPECT_EQ(*ReadFile(base_ + "/project"), "mine");
+}
+
 TEST_F(Init, NamesABadRowAndTooFewRows) {
   const Outcome bad = Run(Questions(10) + "{\"prompt\": \"?\"}\n");
   EXPECT_NE(bad.code, 0);

@@ -59,6 +59,8 @@ TEST(MemoryEstimate, WarnsOnAMachineThatIsTooSmall) {
   const auto shape = ReadModelShape(folder);
   ASSERT_TRUE(shape) << shape.error().Message();
   EXPECT_EQ(shape->parameters, 500);
+  std::filesystem::create_symlink("nowhere", folder + "/lost.safetensors");  // once ended the process with an exception
+  EXPECT_EQ(ReadModelShape(folder)->parameters, 500);
   EXPECT_EQ(shape->head_dim, 64);
   EXPECT_THAT(MemoryWarning(recipe, 1e9),
               HasSubstr("1.0 GB are free here: lower trainer.tokens_per_microbatch (2048), set trainer.recompute"));

@@ -58,6 +58,7 @@ TEST_F(Protocols, WhatMayNotStandInOne) {
   const std::string a = Arm("a", "tiny.toml", lr_), b = Arm("b", "tiny.toml", lr_);
   EXPECT_EQ(Refusal(Head() + a + b), "accepted");
   EXPECT_THAT(Refusal(Head()), HasSubstr("no [[arm]]"));
+  EXPECT_THAT(Refusal(Head() + Arm("a", "tiny.toml", "") + Arm("b", "tiny.toml", "")), HasSubstr("no configuration"));
   EXPECT_THAT(Refusal(Head() + a + a), HasSubstr("two arms are called a"));
   EXPECT_THAT(Refusal(Head() + b), HasSubstr("no arm is called \"a\""));
   EXPECT_THAT(Refusal(Head() + a + Arm("b", "tiny.toml", "\"trainer.lr=1e-3\"")), HasSubstr("1 configurations of b, 2 of a"));

@@ -97,5 +97,20 @@ TEST_F(Slurm, ADamagedListOfJobsIsRefusedByItsPlace) {
   EXPECT_THAT(jobs.error().what, HasSubstr("job 2"));
 }
 
+// What was submitted before a submission failed is on the list: it is there, and is not called back again.
+TEST_F(Slurm, AJobThatWasCalledBackIsKnownThoughTheNextOneFails) {
+  ASSERT_TRUE(WriteSubmitted(run_, {{"learners", "12", "l"}, {"rewards", "13", "w"}, {"rollouts", "14", "r"}}));
+  Says("squeue", "");
+  const std::string sbatch = folder_ + "/sbatch";
+  std::ofstream(sbatch) << "#!/bin/sh\nfor file; do :; done\n[ $file = w ] && echo 21 && exit 0\necho no more than 2 jobs >&2\nexit 1\n";
+  std::filesystem::permissions(sbatch, std::filesystem::perms::owner_all);
+  EXPECT_FALSE(CallBack(run_));
+  const auto jobs = ReadSubmitted(run_);
+  ASSERT_TRUE(jobs);
+  EXPECT_EQ((*jobs)[0].id, "12");
+  EXPECT_EQ((*jobs)[1].id, "21");
+  EXPECT_EQ((*jobs)[2].id, "14");
+}
+
 }  // namespace
 }  // namespace candor::cli

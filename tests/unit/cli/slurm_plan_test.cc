@@ -10,6 +10,7 @@
 #include "cli/placement.h"
 #include "cli/state_dir.h"
 #include "core/fs.h"
+#include "core/rendezvous.h"
 
 namespace candor::cli {
 namespace {
@@ -124,6 +125,20 @@ TEST(Placement, DevicesAreSharedOutOnOneMachine) {
   ::unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
+// It ends with 0 when something tells it to end; without its record the run is not finished, and it is started again.
+TEST(Placement, ACoordinatorIsDoneWithTheRunOnly) {
+  const RunDir run{::testing::TempDir() + "/candor_placed"};
+  std::filesystem::remove_all(run.path);
+  ASSERT_TRUE(MakeFolders(run.path));
+  Recipe recipe = TinyRecipe();
+  const std::vector<ChildSpec> specs = PlaceRoles(recipe, run, Spread::kThisMachine);
+  ASSERT_EQ(specs[0].name, "coordinator");
+  ASSERT_TRUE(specs[0].proof);
+  EXPECT_FALSE(specs[0].proof());
+  ASSERT_TRUE(RecordRunFinished(run.path, static_cast<uint64_t>(recipe.trainer.steps)));
+  EXPECT_TRUE(specs[0].proof());
+}
+
 TEST(Placement, AContainerRunsTheRoles) {
   Recipe recipe = TinyRecipe();
   recipe.slurm.container = "/images/candor.sif";
@@ -158,6 +173,9 @@ TEST_F(DoneRecord, ARunIsNotDoneByAFileThatAnybodyCouldWrite) {
   EXPECT_FALSE(IsRunDone(run_));
   ASSERT_TRUE(RecordRunDone(run_, recipe));
   EXPECT_TRUE(IsRunDone(run_));
+  EXPECT_THAT(DescribeFinished(run_, recipe), testing::EndsWith("holds a finished run"));
+  ++recipe.trainer.steps;
+  EXPECT_THAT(DescribeFinished(run_, recipe), HasSubstr("not made longer"));
   std::filesystem::rename(run_.Done(), run_.TrainerDone());
   EXPECT_FALSE(IsTrainerDone(run_, 1)) << "one record stands in for another";
 }
@@ -171,6 +189,12 @@ TEST_F(DoneRecord, TheStateFolderIsFoundThroughTheRun) {
   ASSERT_TRUE(WriteFileAtomic(recipe.run.state_dir + "/tiny/ledger/x", "1"));
   EXPECT_TRUE(FileExists(run_.path + "/ledger/x"));
   EXPECT_TRUE(PrepareStateDir(recipe, run_)) << "a resume finds it as it was";
+  for (const std::string& other : {run_.path + "-state-2", std::string()}) {
+    recipe.run.state_dir = other;
+    const Status moved = PrepareStateDir(recipe, run_);
+    ASSERT_FALSE(moved) << "another ledger and other epochs would begin beside the old checkpoints: '" << other << "'";
+    EXPECT_THAT(moved.error().Message(), HasSubstr("candor_done_record-state/tiny"));
+  }
 }
 
 }  // namespace

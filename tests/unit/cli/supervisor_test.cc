@@ -79,6 +79,17 @@ TEST_F(Supervise, ExitCodeZeroWithoutProofIsARestart) {
   EXPECT_EQ(last.exit_code, 0);
 }
 
+// Ranks are in groups of their own: when their launcher is killed they stay, and hold the memory that the next ones need.
+TEST_F(Supervise, WhatAKilledLauncherLeftIsEnded) {
+  Supervisor supervisor(folder_, clock_);
+  const std::string rank = folder_ + "/rank";
+  ASSERT_TRUE(supervisor.Start(Shell("[ -f " + rank + " ] && exit 0; setsid sleep 60 & echo $! > " + rank + "; kill -9 $$")));
+  ChildEvent last;
+  EXPECT_EQ(Ends(supervisor, last), 2);
+  EXPECT_EQ(last.exit_code, 0);
+  EXPECT_NE(::kill(std::stoi(*ReadFile(rank)), 0), 0) << "it lives on";
+}
+
 TEST_F(Supervise, StopsWithTheSignalThatTheChildUnderstands) {
   Supervisor supervisor(folder_, clock_);
   ChildSpec spec = Shell("trap 'echo usr1; exit 0' USR1; trap 'echo term; exit 0' TERM; echo up; while :; do sleep 0.05; done");
@@ -87,6 +98,16 @@ TEST_F(Supervise, StopsWithTheSignalThatTheChildUnderstands) {
   while (TailOfFile(supervisor.LogPath("child"), 1).find("up") == std::string::npos) ::usleep(10'000);
   supervisor.Stop(5000);
   EXPECT_NE(TailOfFile(supervisor.LogPath("child"), 1).find("usr1"), std::string::npos);
+}
+
+TEST_F(Supervise, TheEndOfALongLogIsFound) {
+  std::string log = "first\n";
+  for (int i = 0; i < 10'000; ++i) log += "line " + std::to_string(i) + " of many\n";
+  ASSERT_TRUE(WriteFileAtomic(folder_ + "/long.log", log));
+  EXPECT_EQ(TailOfFile(folder_ + "/long.log", 2), "  line 9998 of many\n  line 9999 of many\n");
+  ASSERT_TRUE(WriteFileAtomic(folder_ + "/short.log", "one\ntwo"));
+  EXPECT_EQ(TailOfFile(folder_ + "/short.log", 5), "  one\n  two\n");
+  EXPECT_EQ(TailOfFile(folder_ + "/none.log", 5), "");
 }
 
 // A status of another version may hold other kinds of values: they count as nothing heard, and nobody falls over them.

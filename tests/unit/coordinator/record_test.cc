@@ -223,6 +223,10 @@ TEST(Metrics, LinesAreFiniteAndTheFileIsTheirProjection) {
   ASSERT_TRUE(ProjectLines(*store, "metrics.jsonl", path));
   EXPECT_EQ(*ReadFile(path), "{\"step\":9}\n{\"step\":10}\n{\"step\":9,\"segment\":2}\n");
   EXPECT_EQ(ReadLines(*store, "metrics.jsonl", 10)->size(), 1u);
+  EXPECT_EQ(*ReadLines(*store, "metrics.jsonl", 9), *ReadLines(*store, "metrics.jsonl", 0));
+  EXPECT_TRUE(ReadLines(*store, "metrics.json", 0)->empty());
+  EXPECT_TRUE(HasLine(*store, "metrics.jsonl", 2, 9, "").value());
+  EXPECT_FALSE(HasLine(*store, "metrics.jsonl", 2, 10, "").value());
 }
 
 }  // namespace

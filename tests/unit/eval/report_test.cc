@@ -122,6 +122,8 @@ TEST(StepCharts, AxesAreRoundAndBeginAtZeroWhereTheyCan) {
   EXPECT_THAT(axis(1.1e-5, 0.786), ElementsAre(0.0, 0.8, 0.2));
   EXPECT_THAT(axis(0.0124, 0.85), ElementsAre(0.0, testing::DoubleNear(1.0, 1e-9), testing::DoubleNear(0.2, 1e-3)));
   axis(0.349, 0.875), axis(0.269, 0.384), axis(0, 0), axis(5, 5), axis(-3, 2), axis(1e-9, 2e-9), axis(1e6, 1.1e6);
+  const double large = 1e6, larger = std::nextafter(large, 2e6);  // ticks a millionth of a rounding error apart would never end
+  EXPECT_GT(AxisFor(large, larger).step, 1e-3);
 }
 
 TEST(StepCharts, WithoutNumbersThereIsNothing) {

@@ -192,6 +192,16 @@ TEST_F(Fetching, DeadAndLyingRelaysAreRoutedAround) {
   EXPECT_EQ(Whole(**image), written_->Whole());
   EXPECT_GE(fetcher->last().refused, 1u) << "the liar was caught";
   EXPECT_EQ(fetcher->last().from_relays, 0u);
+  const auto calls = [&] {
+    int count = 0;
+    while (silent.Accept(20)) ++count;
+    return count;
+  };
+  EXPECT_GE(calls(), 1) << "the silent one was asked";
+  const std::string next = written_->Write(1, false);
+  StartTrainer(1);
+  ASSERT_TRUE(fetcher->Fetch({1}, next));
+  EXPECT_EQ(calls(), 0) << "and is left alone for a while: every version would wait for it";
 }
 
 TEST_F(Fetching, WithoutAnySourceTheErrorNamesThemAll) {
