@@ -202,9 +202,17 @@ Result<Bytes> VersionFetcher::BuildChunk(const VersionManifest& manifest, const 
   return content;
 }
 
-void VersionFetcher::Avoid(const std::string& name) {
+void VersionFetcher::Avoid(const std::string& name, const std::string& why) {
   const std::scoped_lock lock(mutex_);
-  avoid_.push_back(name);
+  avoid_.try_emplace(name, why);
+}
+
+std::string VersionFetcher::WithEarlier(std::string tried) {
+  const std::scoped_lock lock(mutex_);
+  for (const auto& [name, why] : avoid_)
+    if (("; " + tried).find("; " + name + ": ") == std::string::npos)
+      tried += (tried.empty() ? "" : "; ") + name + ": " + why + " (not asked again)";
+  return tried;
 }
 
 // A lost relay is left alone for a while: waiting for it anew would cost every version seconds.
@@ -227,12 +235,12 @@ void VersionFetcher::AvoidSilent() {
   });
   for (const RelayAddress& relay : receivers_)
     if (const auto found = silent_.find(relay.endpoint); found != silent_.end() && SteadyMs() < found->second.until_ms)
-      avoid_.push_back(relay.name);
+      avoid_.try_emplace(relay.name, "it did not answer a while ago");
 }
 
 bool VersionFetcher::Avoided(const std::string& name) {
   const std::scoped_lock lock(mutex_);
-  return std::find(avoid_.begin(), avoid_.end(), name) != avoid_.end();
+  return avoid_.count(name) > 0;
 }
 
 Result<std::string> VersionFetcher::FetchFrom(const RelayAddress& relay, Role role, const Blob& blob, int wait_ms, Lines& lines) {
@@ -265,14 +273,14 @@ Result<Bytes> VersionFetcher::FetchBlob(PolicyVersion version, bool newest, size
   std::vector<std::string> avoid;
   {
     const std::scoped_lock lock(mutex_);
-    avoid = avoid_;
+    for (const auto& [name, why] : avoid_) avoid.push_back(name);
   }
   for (const RelayAddress& relay : AskInTurn(receivers_, setup_.self, chunk, avoid)) {
     if (Avoided(relay.name)) continue;
     Result<std::string> bytes = FetchFrom(relay, Role::kRollout, blob, newest ? setup_.wait_ms : 0, lines);
     if (bytes) return take(std::move(*bytes), &relay);
     failed(relay.name, bytes.error());
-    Avoid(relay.name);
+    Avoid(relay.name, bytes.error().what);
     if (bytes.error().code == ErrorCode::kUnavailable) NoteSilence(relay, bytes.error());
   }
   const std::string source = "trainer-" + std::to_string(blob.rank);
@@ -281,16 +289,17 @@ Result<Bytes> VersionFetcher::FetchBlob(PolicyVersion version, bool newest, size
     Result<std::string> bytes = FetchFrom(trainer, Role::kTrainer, blob, 0, lines);
     if (bytes) return take(std::move(*bytes), nullptr);
     failed(source, bytes.error());
-    if (bytes.error().code != ErrorCode::kNotFound) Avoid(source);
+    if (bytes.error().code != ErrorCode::kNotFound) Avoid(source, bytes.error().what);
   }
-  if (setup_.relay && !setup_.files_as_last_resort) return Fail(ErrorCode::kUnavailable, "no source has blob " + blob.hash + ": " + tried);
+  if (setup_.relay && !setup_.files_as_last_resort)
+    return Fail(ErrorCode::kUnavailable, "no source has blob " + blob.hash + ": " + WithEarlier(tried));
   const std::string path = ChunkFile(VersionFolder(setup_.weights, version), blob.rank);
   Result<std::shared_ptr<const OpenFile>> file = OpenFile::Open(path);
   Result<std::string> bytes = file ? (*file)->Read(blob.at, blob.bytes) : Fail(file.error());
   if (bytes && HashHex(*bytes) != blob.hash) bytes = Fail(ErrorCode::kInvalidInput, "the file does not have the blob's hash there", path);
   if (bytes) return take(std::move(*bytes), nullptr);
   failed(path, bytes.error());
-  return Fail(bytes.error().code, "no source has blob " + blob.hash + ": " + tried);
+  return Fail(bytes.error().code, "no source has blob " + blob.hash + ": " + WithEarlier(tried));
 }
 
 }  // namespace candor

@@ -69,7 +69,8 @@ class VersionFetcher {
   Result<Bytes> BuildChunk(const VersionManifest& manifest, const Chain& chain, size_t chunk, Lines& lines);
   Result<Bytes> FetchBlob(PolicyVersion version, bool newest, size_t chunk, const Blob& blob, Lines& lines);
   Result<std::string> FetchFrom(const RelayAddress& relay, Role role, const Blob& blob, int wait_ms, Lines& lines);
-  void Avoid(const std::string& name);
+  void Avoid(const std::string& name, const std::string& why);
+  std::string WithEarlier(std::string tried);  // and what other streams have found out for this version
   void NoteSilence(const RelayAddress& relay, const Error& error);
   void AvoidSilent();
   bool Avoided(const std::string& name);
@@ -80,8 +81,8 @@ class VersionFetcher {
   std::unique_ptr<BlobServer> server_;  // after the store, which it serves
   std::vector<RelayAddress> receivers_, trainers_;
   size_t self_index_ = 0;
-  std::mutex mutex_;                // of the three below
-  std::vector<std::string> avoid_;  // relays, while this version is fetched
+  std::mutex mutex_;                          // of the three below
+  std::map<std::string, std::string> avoid_;  // relays, while this version is fetched, and why
   struct Silence {
     int64_t pause_ms = 0, until_ms = 0;
   };
