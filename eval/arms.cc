@@ -264,8 +264,14 @@ Result<json> CompareArms(const std::vector<RunAnswers>& runs, const KnownChances
   std::vector<std::string> names;
   std::map<std::string, std::vector<Questions>> arms;
   std::map<std::string, json> runs_of;
+  std::map<std::string, const RunAnswers*> first_of;
   for (const RunAnswers& run : runs) {
     const std::string arm = ArmOf(run.name);
+    const RunAnswers& first = *first_of.try_emplace(arm, &run).first->second;
+    if (first.after.empty() != run.after.empty())
+      return Fail(ErrorCode::kInvalidInput,
+                  "this run has no answers after RL, and " + (run.after.empty() ? first : run).name + " of the same arm has",
+                  (run.after.empty() ? run : first).name, "let it finish (candor run .. --resume), or leave it out");
     if (!arms.contains(arm)) names.push_back(arm), runs_of[arm] = json::array();
     CANDOR_ASSIGN(Questions questions, QuestionsOf(run, chances));
     arms[arm].push_back(std::move(questions)), runs_of[arm].push_back(run.name);

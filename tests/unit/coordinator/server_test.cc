@@ -246,6 +246,19 @@ void CheckMetricsLines(const RunFolder& folder) {
   }
 }
 
+// What a crash between the end of an evaluation and its line leaves; returns the line.
+json LoseTheEvaluationsLine(const RunFolder& folder) {
+  const std::string evals = folder.path() + "/evals.jsonl";
+  const std::vector<json> lines = Lines(evals);
+  EXPECT_EQ(lines.size(), 1u);
+  auto ledger = Ledger::Open(folder.path(), SmallPlan(), "test");
+  StoreBatch without;
+  without.delete_ranges.emplace_back("mevals.jsonl", AfterPrefix("mevals.jsonl"));
+  EXPECT_TRUE((*ledger)->Commit({}, std::move(without)));
+  std::filesystem::remove(evals);
+  return lines.empty() ? json() : lines[0];
+}
+
 TEST(ServeCoordinator, RunSurvivesARestartAndBalances) {
   RunFolder folder;
   auto transport = *MakeZmqTransport(folder.keys());
@@ -273,23 +286,14 @@ TEST(ServeCoordinator, RunSurvivesARestartAndBalances) {
   EXPECT_TRUE(half.Balances()) << BalanceText(half);
   EXPECT_EQ(half.trained, 3u);
   EXPECT_GT(half.in_flight, 0u);
-  // What a crash between the end of an evaluation and its line leaves.
-  const std::string evals = folder.path() + "/evals.jsonl";
-  ASSERT_EQ(Lines(evals).size(), 1u);
-  const json dev = Lines(evals)[0];
-  {
-    auto ledger = Ledger::Open(folder.path(), SmallPlan(), "test");
-    StoreBatch without;
-    without.delete_ranges.emplace_back("mevals.jsonl", AfterPrefix("mevals.jsonl"));
-    ASSERT_TRUE((*ledger)->Commit({}, std::move(without)));
-    std::filesystem::remove(evals);
-  }
+  const json dev = LoseTheEvaluationsLine(folder);
   // A torn last line, as a crash leaves it.
   std::ofstream(folder.path() + "/metrics.jsonl", std::ios::app) << "{\"step\":";
   {
     RunningCoordinator coordinator(folder);
-    ASSERT_EQ(Lines(evals).size(), 1u) << "the line of an evaluation that had ended is made up for";
-    EXPECT_EQ(Lines(evals)[0]["calibration/dev/brier"], dev["calibration/dev/brier"]);
+    const std::vector<json> evals = Lines(folder.path() + "/evals.jsonl");
+    ASSERT_EQ(evals.size(), 1u) << "the line of an evaluation that had ended is made up for";
+    EXPECT_EQ(evals[0]["calibration/dev/brier"], dev["calibration/dev/brier"]);
     Clients clients(*transport, coordinator.endpoint());
     world.clients = &clients;
     world.rollout_incarnation = 2;

@@ -83,6 +83,19 @@ TEST(Arms, ExchangedConfidencesDiscriminateNothing) {
   EXPECT_LT(Value(arms["arms"][0], "dsc_shuffled"), .015);
 }
 
+TEST(Arms, ARunThatHasNotFinishedIsNoSeedOfItsArm) {
+  RunAnswers finished = Calibrated("x_seed-1", 0);
+  const RunAnswers unfinished = Calibrated("x_seed-2", 0);
+  finished.after = finished.before;
+  for (const auto& runs : {std::vector{finished, unfinished}, std::vector{unfinished, finished}}) {
+    const auto arms = CompareArms(runs, nullptr);
+    ASSERT_FALSE(arms);
+    EXPECT_EQ(arms.error().where, "x_seed-2");
+    EXPECT_THAT(arms.error().what, HasSubstr("x_seed-1"));
+  }
+  EXPECT_TRUE(CompareArms({unfinished}, nullptr)) << "an arm without RL";
+}
+
 TEST(Arms, IntervalsCoverSeedsAndQuestions) {
   const nlohmann::json alike = *CompareArms({Calibrated("x_seed-1", 0), Calibrated("x_seed-2", 0), Calibrated("y", 0)}, nullptr);
   const nlohmann::json apart = *CompareArms({Calibrated("x_seed-1", -.08), Calibrated("x_seed-2", .08)}, nullptr);
