@@ -1,13 +1,19 @@
 #include "coordinator/store.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "core/epoch.h"
@@ -43,14 +49,54 @@ rocksdb::Options MakeOptions() {
 
 rocksdb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
 
+constexpr std::string_view kReaderPrefix = "candor-reader-";
+constexpr auto kYoungReader = std::chrono::minutes(1);  // may not have its lock yet
+
+// A secondary keeps its own log in a folder of its own. Its lock says that somebody still reads; folders that killed readers left are
+// removed by the next one.
+class ReaderFolder {
+ public:
+  static Result<std::unique_ptr<ReaderFolder>> Make() {
+    RemoveLeft();
+    std::string path = (std::filesystem::temp_directory_path() / (std::string(kReaderPrefix) + "XXXXXX")).string();
+    if (!::mkdtemp(path.data())) return Fail(ErrorCode::kIo, std::string("cannot make a temporary folder: ") + std::strerror(errno), path);
+    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) (void)::flock(fd, LOCK_EX | LOCK_NB);
+    return std::unique_ptr<ReaderFolder>(new ReaderFolder(std::move(path), fd));
+  }
+  ~ReaderFolder() {
+    (void)RemoveTree(path_);
+    if (fd_ >= 0) ::close(fd_);
+  }
+  ReaderFolder(const ReaderFolder&) = delete;
+  ReaderFolder& operator=(const ReaderFolder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  ReaderFolder(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  static void RemoveLeft() {
+    std::error_code error;
+    const auto now = std::filesystem::file_time_type::clock::now();
+    std::filesystem::directory_iterator entry(std::filesystem::temp_directory_path(), error), end;
+    for (; !error && entry != end; entry.increment(error)) {
+      if (!entry->path().filename().string().starts_with(kReaderPrefix)) continue;
+      std::error_code gone;
+      const auto written = std::filesystem::last_write_time(entry->path(), gone);
+      if (gone || now - written < kYoungReader) continue;
+      const int fd = ::open(entry->path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (fd < 0) continue;  // somebody else's
+      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) (void)RemoveTree(entry->path().string());
+      ::close(fd);
+    }
+  }
+  const std::string path_;
+  const int fd_;
+};
+
 class RocksStore final : public Store {
  public:
-  RocksStore(rocksdb::DB* db, std::string folder, std::string scratch)
-      : db_(db), folder_(std::move(folder)), scratch_(std::move(scratch)) {}
-  ~RocksStore() override {
-    db_.reset();
-    if (!scratch_.empty()) (void)RemoveTree(scratch_);
-  }
+  RocksStore(rocksdb::DB* db, std::string folder, std::unique_ptr<ReaderFolder> scratch)
+      : scratch_(std::move(scratch)), db_(db), folder_(std::move(folder)) {}
   Status Write(const StoreBatch& batch) override {
     rocksdb::WriteBatch writes;
     for (const auto& [from, to] : batch.delete_ranges) writes.DeleteRange(from, to);
@@ -81,8 +127,9 @@ class RocksStore final : public Store {
   }
 
  private:
+  std::unique_ptr<ReaderFolder> scratch_;  // before the database, which writes there until its end
   std::unique_ptr<rocksdb::DB> db_;
-  std::string folder_, scratch_;
+  std::string folder_;
 };
 
 }  // namespace
@@ -94,24 +141,22 @@ Result<std::unique_ptr<Store>> Store::OpenForWriting(const std::string& folder) 
   rocksdb::DB* db = nullptr;
   rocksdb::Status status = rocksdb::DB::Open(options, folder, &db);
   if (!status.ok()) return StoreError("cannot open the store", status, folder);
-  return std::make_unique<RocksStore>(db, folder, "");
+  return std::make_unique<RocksStore>(db, folder, nullptr);
 }
 
 Result<std::unique_ptr<Store>> Store::OpenAsReader(const std::string& folder) {
   if (!FileExists(folder + "/CURRENT")) return Fail(ErrorCode::kNotFound, "there is no store", folder);
-  std::string scratch = (std::filesystem::temp_directory_path() / "candor-reader-XXXXXX").string();  // a secondary keeps its own log there
-  if (!::mkdtemp(scratch.data())) return Fail(ErrorCode::kIo, "cannot make a temporary folder", scratch);
+  CANDOR_ASSIGN(std::unique_ptr<ReaderFolder> scratch, ReaderFolder::Make());
   rocksdb::Options options = MakeOptions();
   options.max_open_files = -1;
   rocksdb::DB* db = nullptr;
-  rocksdb::Status status = rocksdb::DB::OpenAsSecondary(options, folder, scratch, &db);
+  rocksdb::Status status = rocksdb::DB::OpenAsSecondary(options, folder, scratch->path(), &db);
   if (status.ok()) status = db->TryCatchUpWithPrimary();
   if (!status.ok()) {
     delete db;
-    (void)RemoveTree(scratch);
     return StoreError("cannot read the store", status, folder);
   }
-  return std::make_unique<RocksStore>(db, folder, scratch);
+  return std::make_unique<RocksStore>(db, folder, std::move(scratch));
 }
 
 namespace {

@@ -7,6 +7,9 @@ case ${1-} in
   --help | -h) sed -n '2s/^# //p' "$0" && exit 0 ;;
   *) sed -n '2s/^# /usage: /p' "$0" >&2 && exit 2 ;;
 esac
+if [ "$preset" = tsan ] && ! setarch "$(uname -m)" -R true 2>/dev/null; then
+  echo "sanitize: random addresses cannot be switched off here (setarch -R), and ThreadSanitizer cannot run with them: skipped" && exit 77
+fi
 link=$(readlink candor || true)
 # ASan: everything, the front program with the malformed files, the fuzz targets, strangers and the sandbox too.
 # TSan: what has threads; the rest computes the same in one, and simulated processes are fibers, which it does not follow.

@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <set>
 
 #include "coordinator/ledger.h"
 #include "coordinator/metrics.h"
@@ -227,6 +230,38 @@ TEST(Metrics, LinesAreFiniteAndTheFileIsTheirProjection) {
   EXPECT_TRUE(ReadLines(*store, "metrics.json", 0)->empty());
   EXPECT_TRUE(HasLine(*store, "metrics.jsonl", 2, 9, "").value());
   EXPECT_FALSE(HasLine(*store, "metrics.jsonl", 2, 10, "").value());
+}
+
+// A reader that is killed leaves the folder of its log; days of them would fill the machine's temporary folder.
+TEST(Store, WhatKilledReadersLeftIsRemovedByTheNextOne) {
+  namespace fs = std::filesystem;
+  Folder folder, temporary;
+  const char* before = std::getenv("TMPDIR");
+  const std::string keep = before ? before : "";
+  ::setenv("TMPDIR", temporary.path().c_str(), 1);
+  const auto age = [](const fs::path& path) { fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(1)); };
+  const auto names = [&] {
+    std::set<std::string> found;
+    for (const auto& entry : fs::directory_iterator(temporary.path())) found.insert(entry.path().filename().string());
+    return found;
+  };
+  { ASSERT_TRUE(Store::OpenForWriting(folder.path()).has_value()); }
+  for (const char* name : {"candor-reader-killed", "candor-reader-young", "another"})
+    fs::create_directory(fs::path(temporary.path()) / name);
+  age(fs::path(temporary.path()) / "candor-reader-killed"), age(fs::path(temporary.path()) / "another");
+  {
+    auto live = Store::OpenAsReader(folder.path());
+    ASSERT_TRUE(live.has_value()) << live.error().Message();
+    std::set<std::string> now = names();
+    EXPECT_EQ(now.erase("candor-reader-killed"), 0u);
+    EXPECT_EQ(now.erase("candor-reader-young") + now.erase("another"), 2u);
+    ASSERT_EQ(now.size(), 1u);
+    age(fs::path(temporary.path()) / *now.begin());
+    ASSERT_TRUE(Store::OpenAsReader(folder.path()).has_value());
+    EXPECT_EQ(names().count(*now.begin()), 1u) << "it is old, but somebody reads";
+  }
+  EXPECT_EQ(names(), (std::set<std::string>{"another", "candor-reader-young"}));
+  keep.empty() ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", keep.c_str(), 1);
 }
 
 }  // namespace
