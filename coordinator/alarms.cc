@@ -15,17 +15,17 @@ double Number(const MetricLine& line, const std::string& name) {
 
 void OfMembers(const CoordinatorState& state, int64_t now_ms, std::vector<Alarm>& alarms) {
   bool rollout = false, reward = false;
+  const auto silent = [&](const std::string& name, int64_t heard_ms, double least_s, const char* consequence) {
+    if (const double seconds = static_cast<double>(now_ms - heard_ms) / 1000; seconds > least_s)
+      alarms.push_back({"worker_silent", fmt::format("{} has not been heard for {:.0f} s{}", name, seconds, consequence)});
+  };
   for (const auto& [name, member] : state.members()) {
     rollout = rollout || member.role == Role::kRollout;
     reward = reward || member.role == Role::kReward;
-    const double silent_s = static_cast<double>(now_ms - member.heard_ms) / 1000;
-    if (member.heartbeats && silent_s > kSilentAlarmS)
-      alarms.push_back({"worker_silent", fmt::format("{} has not been heard for {:.0f} s", name, silent_s)});
+    if (member.heartbeats) silent(name, member.heard_ms, kSilentAlarmS, "");
   }
-  for (const auto& [name, member] : state.lost())
-    if (!state.finished())
-      alarms.push_back({"worker_silent", fmt::format("{} has not been heard for {:.0f} s: what it held was given to others", name,
-                                                     static_cast<double>(now_ms - member.heard_ms) / 1000)});
+  if (!state.finished())
+    for (const auto& [name, member] : state.lost()) silent(name, member.heard_ms, 0, ": what it held was given to others");
   if (!rollout && !state.finished()) alarms.push_back({"role_missing", "no rollout worker has joined: nothing is generated"});
   if (!reward && !state.finished()) alarms.push_back({"role_missing", "no reward worker has joined: nothing is scored"});
 }

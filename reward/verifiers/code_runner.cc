@@ -4,15 +4,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/fs.h"
 #include "core/json_depth.h"
-#include "reward/verifiers/command_verifier.h"
 
 namespace candor {
 
 namespace {
 
-constexpr size_t kMaxRunnerScript = size_t{1} << 16, kMaxProgram = size_t{1} << 16;
+constexpr size_t kMaxProgram = size_t{1} << 16;
 constexpr int kShownCharacters = 2000;  // of what a program prints: more would only fill the judge's context
 
 }  // namespace
@@ -21,15 +19,7 @@ Result<std::unique_ptr<CodeRunner>> CodeRunner::Make(const std::string& sandbox,
   SandboxSetup setup;
   setup.isolated = sandbox != "none";
   setup.limits.seconds = seconds;
-  for (auto [name, text] : {std::pair{"code_server.py", &setup.server_script}, std::pair{"code_runner.py", &setup.tester_script}}) {
-    CANDOR_ASSIGN(const std::string path, FindAdapter(name));
-    CANDOR_ASSIGN(*text, ReadFile(path, kMaxRunnerScript));
-  }
-  if (Status works = ProbeSandbox(setup); !works) {
-    Error error = works.error();
-    error.where = where + ", " + error.where;
-    return Fail(error);
-  }
+  CANDOR_TRY(PrepareSandbox(setup, "code_runner.py", where));
   return std::unique_ptr<CodeRunner>(new CodeRunner(std::move(setup)));
 }
 

@@ -6,7 +6,6 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "core/fs.h"
 #include "core/json_depth.h"
 #include "reward/verifiers/command_verifier.h"
 #include "reward/verifiers/failure_log.h"
@@ -18,7 +17,7 @@ namespace candor {
 namespace {
 
 using Json = nlohmann::json;
-constexpr size_t kMaxScript = size_t{1} << 16, kMaxCode = size_t{1} << 20;
+constexpr size_t kMaxCode = size_t{1} << 20;
 
 class PythonTests final : public Verifier {
  public:
@@ -98,15 +97,7 @@ Result<std::unique_ptr<Verifier>> MakePythonTestsVerifier(const VerifierOptions&
   setup.limits.seconds = options.timeout_s;
   if (options.memory_mb > 0) setup.limits.memory_mb = options.memory_mb;
   if (options.max_processes > 0) setup.limits.processes = options.max_processes;
-  for (auto [name, text] : {std::pair{"code_server.py", &setup.server_script}, std::pair{"code_tester.py", &setup.tester_script}}) {
-    CANDOR_ASSIGN(const std::string path, FindAdapter(name));
-    CANDOR_ASSIGN(*text, ReadFile(path, kMaxScript));
-  }
-  if (Status works = ProbeSandbox(setup); !works) {
-    Error error = works.error();
-    error.where = "verifier " + options.name + ", " + error.where;
-    return Fail(error);
-  }
+  CANDOR_TRY(PrepareSandbox(setup, "code_tester.py", "verifier " + options.name));
   return std::unique_ptr<Verifier>(std::make_unique<PythonTests>(options, std::move(setup)));
 }
 

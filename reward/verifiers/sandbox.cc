@@ -21,13 +21,14 @@
 #include <utility>
 
 #include "core/fs.h"
+#include "reward/verifiers/command_verifier.h"
 #include "reward/verifiers/syscall_filter.h"
 
 namespace candor {
 
 namespace {
 
-constexpr size_t kMaxVerdictBytes = size_t{64} << 10;
+constexpr size_t kMaxVerdictBytes = size_t{64} << 10, kMaxScript = size_t{64} << 10;
 constexpr int kWatchMs = 50;
 constexpr std::string_view kReady = "ready";  // as code_tester.py says it
 constexpr uid_t kFirstUser = 0x70000000;      // far above what user databases hand out
@@ -335,6 +336,19 @@ Status ProbeSandbox(const SandboxSetup& setup) {
       setup.isolated ? "bwrap" : setup.python,
       "install bubblewrap and allow user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces); only where the code is "
       "trusted, or the whole job is a sandbox, say sandbox = \"none\"");
+}
+
+Status PrepareSandbox(SandboxSetup& setup, const char* tester, const std::string& where) {
+  for (auto [name, text] : {std::pair{"code_server.py", &setup.server_script}, std::pair{tester, &setup.tester_script}}) {
+    CANDOR_ASSIGN(const std::string path, FindAdapter(name));
+    CANDOR_ASSIGN(*text, ReadFile(path, kMaxScript));
+  }
+  if (Status works = ProbeSandbox(setup); !works) {
+    Error error = works.error();
+    error.where = where + ", " + error.where;
+    return Fail(error);
+  }
+  return {};
 }
 
 }  // namespace candor

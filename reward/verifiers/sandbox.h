@@ -36,6 +36,9 @@ struct SandboxSetup {
 // left when it returns.
 Result<std::string> RunSandboxed(const SandboxSetup& setup, const std::string& request);
 
+// Reads the two scripts, code_server.py and `tester` (reward/adapters), into `setup` and probes it. `where`: who needs it, for the error.
+Status PrepareSandbox(SandboxSetup& setup, const char* tester, const std::string& where);
+
 // Names one request, so that its answer cannot be written in advance: 32 hexadecimal digits.
 Result<std::string> SandboxNonce();
 
