@@ -49,11 +49,12 @@ void LeftTransposed(const TileKernels& kernels, const at::Tensor& a_KM, const at
   const int64_t m = a_KM.size(1), k = RoundedUp(a_KM.size(0), kTileDepth), size = k * kTileColumns;
   const at::Tensor a = ColumnsPacked(kernels, a_KM), b = ColumnsPacked(kernels, b_KN);
   at::parallel_for(0, PanelCount(m), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t right = 0; right < PanelCount(n); ++right)
-      for (int64_t left = begin; left < end; ++left) {
+    for (int64_t left = begin; left < end; ++left)  // one panel of a stays near while b's go by
+      for (int64_t right = 0; right < PanelCount(n); ++right) {
         const int64_t row = left * kTileColumns, column = right * kTileColumns;
-        kernels.add_transposed(Words(a) + left * size, Words(b) + right * size, k, std::min(kTileColumns, m - row),
-                               std::min(kTileColumns, n - column), c + row * n + column, n);
+        const uint16_t *panel = Words(b) + right * size, *next = right + 1 < PanelCount(n) ? panel + size : Words(b);
+        kernels.add_transposed(Words(a) + left * size, panel, k, std::min(kTileColumns, m - row), std::min(kTileColumns, n - column),
+                               c + row * n + column, n, next);
       }
   });
 }

@@ -39,10 +39,10 @@ struct TileKernels {
   void (*product)(const TileProduct& product);
   // For factors that are used once; null where MKL is as fast (AMX). The panel of up to 32 columns of b [k, columns], its rows b_row
   // elements apart, filled up with zeros to a multiple of kTileDepth; and c [rows, columns] += aᵀ b for two such panels with `k` filled-up
-  // rows.
+  // rows, while the next panel of b (`next_b`, or any panel) comes nearer.
   void (*pack_columns)(const uint16_t* b, int64_t b_row, int64_t k, int64_t columns, uint16_t* panel);
   void (*add_transposed)(const uint16_t* a_panel, const uint16_t* b_panel, int64_t k, int64_t rows, int64_t columns, float* c,
-                         int64_t c_row);
+                         int64_t c_row, const uint16_t* next_b);
 };
 // The fastest of this processor; null where it has none or Linux keeps it back.
 const TileKernels* GetTileKernels();
