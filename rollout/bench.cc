@@ -9,6 +9,8 @@
 #include "model/config.h"
 #include "model/parameters.h"
 #include "model/policy_pass.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
 
 namespace candor {
 namespace {
@@ -33,18 +35,39 @@ class FixedLength final : public Episode {
   int64_t count_, seen_ = 0;
 };
 
-// Sampled with made-up prompts; what came out goes to `take`.
-template <typename Options, typename Take>
-Status RunOnce(Engine& engine, const Options& options, int64_t new_tokens, uint64_t first_id, Take take) {
-  const auto vocabulary = static_cast<uint64_t>(engine.config().vocab_size);
-  const int64_t groups = std::max<int64_t>(1, options.prompts / options.group_size);
-  for (int64_t g = 0; g < groups; ++g) {
+using Prompts = std::vector<std::vector<int32_t>>;
+
+Prompts MadeUpPrompts(int64_t count, int64_t tokens, int64_t vocab_size) {
+  Prompts prompts(static_cast<size_t>(count));
+  for (size_t g = 0; g < prompts.size(); ++g)
+    for (int64_t i = 0; i < tokens; ++i)
+      prompts[g].push_back(
+          static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, g, static_cast<uint64_t>(i)) % static_cast<uint64_t>(vocab_size)));
+  return prompts;
+}
+
+Result<Prompts> QuestionPrompts(int64_t count, const std::string& folder) {
+  CANDOR_ASSIGN(const Tokenizer tokenizer, Tokenizer::Load(folder));
+  CANDOR_ASSIGN(const ChatTemplate chat, ChatTemplate::Load(folder));
+  Prompts prompts;
+  for (uint64_t g = 0; g < static_cast<uint64_t>(count); ++g) {
+    const auto number = [&](uint64_t which) { return std::to_string(10 + RandomBits(1, RngStream::kSynthetic, g, which) % 90); };
+    const ChatMessage question{
+        "user", "What is " + number(0) + " + " + number(1) + "? Think step by step, then answer with a number and your confidence."};
+    CANDOR_ASSIGN(const RenderedChat rendered, chat.Render(std::span(&question, 1), {.add_generation_prompt = true}));
+    CANDOR_ASSIGN(prompts.emplace_back(), tokenizer.Encode(rendered.text, false));
+  }
+  return prompts;
+}
+
+// Sampled; what came out goes to `take`.
+template <typename Take>
+Status RunOnce(Engine& engine, const Prompts& prompts, int32_t group_size, int64_t new_tokens, uint64_t first_id, Take take) {
+  for (size_t g = 0; g < prompts.size(); ++g) {
     EngineRequest request;
-    request.id = GroupId{first_id + static_cast<uint64_t>(g)};
-    for (int64_t i = 0; i < options.prompt_tokens; ++i)
-      request.prompt_tokens_P.push_back(
-          static_cast<int32_t>(RandomBits(1, RngStream::kSynthetic, request.id.value, static_cast<uint64_t>(i)) % vocabulary));
-    request.traces = options.group_size;
+    request.id = GroupId{first_id + g};
+    request.prompt_tokens_P = prompts[g];
+    request.traces = group_size;
     request.sampling.max_new_tokens = new_tokens;
     request.episode = [](const SamplingOptions& sampling) -> std::unique_ptr<Episode> {
       return std::make_unique<FixedLength>(sampling.max_new_tokens);
@@ -63,11 +86,12 @@ Status Forget(const TraceGroup&) { return {}; }
 }  // namespace
 
 Result<GenerateBenchResult> GenerateBench(const GenerateBenchOptions& options) {
-  if (!(options.prompts >= 1 && options.prompt_tokens >= 1 && options.new_tokens >= 1 && options.group_size >= 1))
-    return Fail(ErrorCode::kInvalidInput, "the bench needs at least one prompt, prompt token, new token and trace");
+  if (!(options.prompts >= 1 && options.prompt_tokens >= 0 && options.new_tokens >= 1 && options.group_size >= 1))
+    return Fail(ErrorCode::kInvalidInput, "the bench needs at least one prompt, new token and trace");
   EngineOptions engine_options;
   engine_options.device = options.device;
   engine_options.dtype = options.dtype;
+  engine_options.share_prefixes = options.share_prefixes;
   engine_options.threads = options.threads;
   engine_options.max_batch = options.prompts;
   CANDOR_ASSIGN(const std::unique_ptr<Engine> engine, Engine::Create(engine_options));
@@ -75,21 +99,34 @@ Result<GenerateBenchResult> GenerateBench(const GenerateBenchOptions& options) {
   CANDOR_TRY(engine->Load(PolicyVersion{0}, options.folder));
   GenerateBenchResult result;
   result.load_seconds = SteadySeconds() - load_start;
-  if (options.warm_up) CANDOR_TRY(RunOnce(*engine, options, std::min<int64_t>(4, options.new_tokens), 1u << 20, Forget));
+  const int64_t groups = std::max<int64_t>(1, options.prompts / options.group_size), vocab_size = engine->config().vocab_size;
+  // The warm-up's prompts have nothing in common with those that are counted.
+  const Prompts warm_up = MadeUpPrompts(groups, std::max<int64_t>(options.prompt_tokens, 60), vocab_size);
+  if (options.warm_up)
+    CANDOR_TRY(RunOnce(*engine, warm_up, options.group_size, std::min<int64_t>(4, options.new_tokens), 1u << 20, Forget));
+  Prompts prompts;
+  if (options.prompt_tokens == 0) {
+    CANDOR_ASSIGN(prompts, QuestionPrompts(groups, options.folder));
+  } else {
+    prompts = MadeUpPrompts(2 * groups, options.prompt_tokens, vocab_size);
+    prompts.erase(prompts.begin(), prompts.begin() + groups);
+  }
   const EngineStats before = engine->stats();
   const double start = SteadySeconds();
-  CANDOR_TRY(RunOnce(*engine, options, options.new_tokens, 1, Forget));
+  CANDOR_TRY(RunOnce(*engine, prompts, options.group_size, options.new_tokens, 1, Forget));
   result.seconds = SteadySeconds() - start;
   const EngineStats after = engine->stats();
   result.new_tokens = after.sampled_tokens - before.sampled_tokens;
-  result.prompt_tokens = after.prompt_tokens - before.prompt_tokens;
+  const uint64_t computed = after.prompt_tokens - before.prompt_tokens;
+  result.reused_tokens = after.reused_tokens - before.reused_tokens;
+  result.prompt_tokens = computed + result.reused_tokens;
   result.steps = after.steps - before.steps;
   result.running_max = after.running_max;
   result.dtype = engine->dtype();
   const double prefill = after.prefill_seconds - before.prefill_seconds;
   result.tokens_per_second = static_cast<double>(result.new_tokens) / result.seconds;
   result.decode_tokens_per_second = static_cast<double>(result.new_tokens) / std::max(1e-9, result.seconds - prefill);
-  result.prefill_tokens_per_second = prefill > 0 ? static_cast<double>(result.prompt_tokens) / prefill : 0.0;
+  result.prefill_tokens_per_second = prefill > 0 ? static_cast<double>(computed) / prefill : 0.0;
   return result;
 }
 
@@ -102,6 +139,7 @@ std::string ToJson(const GenerateBenchResult& r) {
                                        {"load_seconds", r.load_seconds},
                                        {"new_tokens", r.new_tokens},
                                        {"prompt_tokens", r.prompt_tokens},
+                                       {"reused_tokens", r.reused_tokens},
                                        {"steps", r.steps},
                                        {"running_max", r.running_max},
                                        {"dtype", r.dtype}};
@@ -144,9 +182,8 @@ Result<MismatchBenchResult> MismatchBench(const MismatchBenchOptions& options) {
       }
     return {};
   };
-  MismatchBenchOptions groups = options;
-  groups.prompts *= options.group_size;
-  CANDOR_TRY(RunOnce(*engine, groups, options.new_tokens, 1, compare));
+  const Prompts prompts = MadeUpPrompts(options.prompts, options.prompt_tokens, engine->config().vocab_size);
+  CANDOR_TRY(RunOnce(*engine, prompts, options.group_size, options.new_tokens, 1, compare));
   result.mean /= static_cast<double>(result.tokens);
   return result;
 }

@@ -1,5 +1,5 @@
-// The numbers of `candor bench generate` (64 distinct prompts of 60 tokens, 64 new sampled tokens each, all in: prompts, sampling,
-// confidence readings, bookkeeping; loading the weights apart) and of `candor bench mismatch`. No torch in this header.
+// The numbers of `candor bench generate` (64 different questions in the model's chat template, 64 new sampled tokens each, all in: prompts,
+// sampling, confidence readings, bookkeeping; loading the weights apart) and of `candor bench mismatch`. No torch in this header.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,7 +12,8 @@ namespace candor {
 struct GenerateBenchOptions {
   std::string folder;  // a model
   int64_t prompts = 64;
-  int64_t prompt_tokens = 60;
+  int64_t prompt_tokens = 0;  // 0: questions, which begin alike as those of a job do; else made-up prompts that have nothing in common
+  bool share_prefixes = true;
   int64_t new_tokens = 64;
   int32_t group_size = 1;  // > 1: traces per prompt, prompts / group_size distinct prompts
   std::string device = "auto";
@@ -24,10 +25,10 @@ struct GenerateBenchOptions {
 struct GenerateBenchResult {
   double tokens_per_second = 0.0;          // new tokens over the whole time
   double decode_tokens_per_second = 0.0;   // new tokens over the time that is not the prompts'
-  double prefill_tokens_per_second = 0.0;  // prompt tokens over the prompts' share of the time (by rows)
+  double prefill_tokens_per_second = 0.0;  // prompt tokens computed over the prompts' share of the time (by rows)
   double seconds = 0.0;
   double load_seconds = 0.0;
-  uint64_t new_tokens = 0, prompt_tokens = 0, steps = 0;
+  uint64_t new_tokens = 0, prompt_tokens = 0, reused_tokens = 0, steps = 0;  // prompt_tokens: all; reused: taken over from other prompts
   int64_t running_max = 0;
   std::string dtype;
 };

@@ -78,7 +78,8 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
   }
   if (!loaded || !SameShape(config, new_config)) {
     CANDOR_ASSIGN(cache, KvCache::Make(new_config, ToScalarType(numerics.dtype), options.page_tokens, options.kv_memory_mb, device));
-    scheduler.emplace(SchedulerOptions{options.max_batch, options.page_tokens, cache->pages(), options.prefill_tokens});
+    scheduler.emplace(
+        SchedulerOptions{options.max_batch, options.page_tokens, cache->pages(), options.prefill_tokens, options.share_prefixes});
     rope.emplace(new_config);
   }
   weights = {};  // the packed forms of the old version go before those of the new one are made
@@ -86,6 +87,7 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
   config = new_config;
   weights = BindDecoder(config, *parameters, numerics, options.max_batch);
   version = new_version;
+  scheduler->ForgetPrefixes();
   loaded = true;
   spdlog::debug("weights loaded version={} device={} dtype={} pages={} page_tokens={}", version.value, Name(device), Name(numerics.dtype),
                 cache->pages(), options.page_tokens);
@@ -126,7 +128,7 @@ Status Engine::Impl::Submit(EngineRequest request) {
                 name + ": a prompt of " + std::to_string(prompt_tokens) + " tokens and up to " + std::to_string(limit) +
                     " new ones exceed the model's " + std::to_string(config.max_positions) + " positions",
                 "", "shorten the prompt or lower max_new_tokens");
-  CANDOR_TRY(scheduler->Submit(next_key, prompt_tokens, request.traces + request.greedy_traces, limit));
+  CANDOR_TRY(scheduler->Submit(next_key, request.prompt_tokens_P, request.traces + request.greedy_traces, limit));
   group.open = request.traces + request.greedy_traces;
   keys.emplace(request.id, next_key);
   group.request = std::move(request);
@@ -181,9 +183,11 @@ EngineStats Engine::stats() const {
   EngineStats stats = impl_->stats;
   if (!impl_->scheduler) return stats;
   const BatchScheduler& scheduler = *impl_->scheduler;
+  stats.reused_tokens = static_cast<uint64_t>(scheduler.reused_tokens());
   stats.joins = static_cast<uint64_t>(scheduler.joins()), stats.leaves = static_cast<uint64_t>(scheduler.leaves());
   stats.running = scheduler.running(), stats.waiting_traces = scheduler.waiting_traces(), stats.waiting_groups = scheduler.waiting_groups();
-  stats.pages_used = scheduler.pool().used(), stats.pages_free = scheduler.pool().free(), stats.pages_reused = scheduler.pool().reused();
+  stats.pages_used = scheduler.pages_in_use(), stats.pages_free = scheduler.pool().total() - stats.pages_used;
+  stats.pages_reused = scheduler.pool().reused();
   return stats;
 }
 

@@ -1,6 +1,6 @@
 // The inference engine: groups of prompts in, finished trace groups out. Continuous batching over a paged key-value cache; a group's prompt
-// is computed once; weights are packed once per version; choosing a token and recording its log-probability, entropy and confidence
-// readings are one pass over its logits.
+// is computed once, and what prompts have in common at their beginning once for all of them; weights are packed once per version; choosing
+// a token and recording its log-probability, entropy and confidence readings are one pass over its logits.
 //
 //   CANDOR_ASSIGN(auto engine, Engine::Create(options));
 //   engine->Load(PolicyVersion{3}, "weights/v3");
@@ -72,11 +72,12 @@ struct EngineStats {
   uint64_t steps = 0;
   uint64_t prompt_tokens = 0;  // computed (each group's prompt once)
   uint64_t shared_tokens = 0;  // prompt tokens that did not have to be computed again for a group's other traces
+  uint64_t reused_tokens = 0;  // prompt tokens taken over from earlier groups' prompts
   uint64_t sampled_tokens = 0;
   uint64_t joins = 0, leaves = 0;
   int64_t running = 0, waiting_traces = 0, waiting_groups = 0, running_max = 0;
-  int64_t pages_used = 0, pages_free = 0, pages_used_max = 0, pages_reused = 0;
-  double step_seconds = 0.0;     // inside Step
+  int64_t pages_used = 0, pages_free = 0, pages_used_max = 0, pages_reused = 0;  // pages that only wait for a like prompt count as free
+  double step_seconds = 0.0;                                                     // inside Step
   double prefill_seconds = 0.0;  // the share of steps' time that their prompt rows account for, by rows
   double tokens_per_second() const { return step_seconds > 0 ? static_cast<double>(sampled_tokens) / step_seconds : 0.0; }
 };

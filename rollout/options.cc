@@ -13,6 +13,8 @@ void Declare(OptionTable& t, RolloutOptions& o) {
         {.min = 1, .max = 1e7, .unit = "MiB", .help = "key-value cache at most; touched only as it is used, on a GPU taken at once"});
   t.Int("prefill_tokens", &o.engine.prefill_tokens,
         {.min = 16, .max = 1e6, .unit = "tokens", .help = "prompt tokens computed beside one decode step at most"});
+  t.Bool("share_prefixes", &o.engine.share_prefixes,
+         {.help = "compute what prompts have in common at their beginning (system prompt, examples) once, not for each of them"});
   t.Double("temperature", &o.sampling.temperature,
            {.min = 0, .max = 10, .help = "divides the logits before a token is chosen; 0 is greedy"});
   t.Double("top_p", &o.sampling.top_p,

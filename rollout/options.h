@@ -31,6 +31,7 @@ struct EngineOptions {
   int64_t page_tokens = 32;       // positions per page of the key-value cache, a multiple of 16
   int64_t kv_memory_mb = 512;     // bytes are only touched as pages are used
   int64_t prefill_tokens = 512;   // prompt tokens computed beside one decode step
+  bool share_prefixes = true;     // a prompt takes over what an earlier one has in common with it
   int64_t window = 16;            // tokens in the window of the signal "lowest_window"
   int64_t confidence_top_k = 20;  // tokens in DeepConf's token confidence
 };

@@ -6,12 +6,22 @@
 
 namespace candor {
 
-BatchScheduler::BatchScheduler(const SchedulerOptions& options) : options_(options), pool_(options.pages) {}
+namespace {
 
-Status BatchScheduler::Submit(GroupKey key, int64_t prompt_tokens, int32_t traces, int64_t trace_tokens) {
-  CANDOR_CHECK(prompt_tokens > 0 && traces > 0 && trace_tokens > 0 && groups_.count(key) == 0);
+constexpr int64_t kPrefixShare = 8;  // the prefix cache holds at most one page of this many
+
+}  // namespace
+
+BatchScheduler::BatchScheduler(const SchedulerOptions& options)
+    : options_(options),
+      pool_(options.pages),
+      prefixes_(pool_, options.page_tokens, options.share_prefixes ? options.pages / kPrefixShare : 0) {}
+
+Status BatchScheduler::Submit(GroupKey key, std::vector<int32_t> prompt_P, int32_t traces, int64_t trace_tokens) {
+  CANDOR_CHECK(!prompt_P.empty() && traces > 0 && trace_tokens > 0 && groups_.count(key) == 0);
   GroupState group;
-  group.prompt_tokens = prompt_tokens, group.trace_tokens = trace_tokens;
+  group.prompt_P = std::move(prompt_P), group.trace_tokens = trace_tokens;
+  const int64_t prompt_tokens = group.prompt_tokens();
   const int64_t needed = PagesFor(prompt_tokens) + TracePages(group);
   if (needed > pool_.total())
     return Fail(ErrorCode::kInvalidInput,
@@ -28,6 +38,7 @@ Status BatchScheduler::Submit(GroupKey key, int64_t prompt_tokens, int32_t trace
 
 BatchScheduler::Plan BatchScheduler::Next() {
   Plan plan;
+  ++step_;
   while (!ready_.empty() && running() < options_.max_batch && Start(ready_.front(), plan)) ready_.pop_front();
   plan.running = running_;
   PlanPrefill(plan);
@@ -41,29 +52,51 @@ void BatchScheduler::PlanPrefill(Plan& plan) {
   const int64_t places = options_.max_batch + options_.max_batch / 8;
   while (budget > 0) {
     if (prefilling_.empty()) {
-      if (queue_.empty() || wanted >= places || !Admit(queue_.front())) return;
+      if (queue_.empty() || wanted >= places) return;
+      if (prefixes_.Gain(groups_.at(queue_.front()).prompt_P, step_) >= PrefixCache::kLeastTokens) return;
+      if (!Admit(queue_.front(), plan)) return;
       wanted += groups_.at(prefilling_.front()).open;
     }
     // Prompts go one after the other, so the first to arrive is the first to start.
     const GroupKey key = prefilling_.front();
     GroupState& group = groups_.at(key);
-    const int64_t rows = std::min(budget, group.prompt_tokens - group.computed);
-    plan.prefill.push_back({key, group.computed, rows, group.computed + rows == group.prompt_tokens});
+    const int64_t rows = std::min(budget, group.prompt_tokens() - group.computed);
+    plan.prefill.push_back({key, group.computed, rows, group.computed + rows == group.prompt_tokens()});
     group.computed += rows;
     budget -= rows;
-    if (plan.prefill.back().last) prefilling_.pop_front();
+    if (!plan.prefill.back().last) continue;
+    if (group.weights == weights_) prefixes_.Insert(group.prompt_P, group.prompt_pages, step_);
+    prefilling_.pop_front();
   }
 }
 
-bool BatchScheduler::Admit(GroupKey key) {
+bool BatchScheduler::Promise(int64_t pages) {
+  if (pages > pool_.available() && pages > pool_.available() + prefixes_.Reclaimable()) return false;
+  while (!pool_.Promise(pages)) CANDOR_CHECK(prefixes_.Evict(), "the prefix cache gave back fewer pages than it counted");
+  return true;
+}
+
+bool BatchScheduler::Admit(GroupKey key, Plan& plan) {
   GroupState& group = groups_.at(key);
-  const int64_t prompt_pages = PagesFor(group.prompt_tokens);
+  const PrefixCache::Match match = prefixes_.Find(group.prompt_P, step_);
+  const auto whole = static_cast<size_t>(match.tokens / options_.page_tokens);
+  group.prompt_pages.assign(match.pages.begin(), match.pages.begin() + static_cast<std::ptrdiff_t>(whole));
+  for (int32_t page : group.prompt_pages) pool_.Share(page);  // held before anything is let go of
+  const int64_t own_pages = PagesFor(group.prompt_tokens()) - static_cast<int64_t>(whole);
   group.next_promise = TracePages(group);
-  if (!pool_.Promise(prompt_pages + group.next_promise)) {
+  if (!Promise(own_pages + group.next_promise)) {
+    for (int32_t page : group.prompt_pages) pool_.Release(page);
+    group.prompt_pages.clear();
     group.next_promise = 0;
     return false;
   }
-  for (int64_t i = 0; i < prompt_pages; ++i) group.prompt_pages.push_back(pool_.TakePromised());
+  for (int64_t i = 0; i < own_pages; ++i) group.prompt_pages.push_back(pool_.TakePromised());
+  // The page in which the two part. It may have been let go of just now; whoever gets it writes to it after this copy.
+  if (match.pages.size() > whole && match.pages[whole] != group.prompt_pages[whole])
+    plan.copies.push_back({match.pages[whole], group.prompt_pages[whole]});
+  group.computed = match.tokens;
+  group.weights = weights_;
+  reused_tokens_ += match.tokens;
   queue_.pop_front();
   prefilling_.push_back(key);
   return true;
@@ -84,7 +117,7 @@ bool BatchScheduler::Start(TraceKey key, Plan& plan) {
   const int64_t wanted = TracePages(group);
   if (group.next_promise > 0) {
     group.next_promise = 0;  // handed over
-  } else if (!pool_.Promise(wanted)) {
+  } else if (!Promise(wanted)) {
     return false;
   }
   trace.promised = wanted;
@@ -97,7 +130,7 @@ bool BatchScheduler::Start(TraceKey key, Plan& plan) {
   ++group.running;
   if (shared < group.prompt_pages.size()) {
     const int32_t partial = group.prompt_pages[shared];
-    if (group.unstarted == 0) {  // nobody else will read it: take the page itself
+    if (group.unstarted == 0) {  // no other trace will read it: take the page itself
       trace.pages.push_back(partial);
       group.prompt_pages.pop_back();
       pool_.TakeBack(1);
@@ -144,7 +177,7 @@ void BatchScheduler::Finish(TraceKey key) {
   GroupState& group = groups_.at(key.group);
   if (--group.running == 0 && group.unstarted > 0) {  // what this trace gave back is kept for the group's next one
     group.next_promise = TracePages(group);
-    CANDOR_CHECK(pool_.Promise(group.next_promise), "a trace gave back fewer pages than it was promised");
+    CANDOR_CHECK(Promise(group.next_promise), "a trace gave back fewer pages than it was promised");
   }
   running_.erase(std::find(running_.begin(), running_.end(), key));
   ++leaves_;
@@ -171,6 +204,11 @@ void BatchScheduler::Cancel(GroupKey key) {
   std::erase(queue_, key);
   std::erase(prefilling_, key);
   groups_.erase(it);
+}
+
+void BatchScheduler::ForgetPrefixes() {
+  prefixes_.Clear();
+  ++weights_;
 }
 
 }  // namespace candor

@@ -219,9 +219,9 @@ Status ServeRollout(const RolloutOptions& options, const RolloutSetup& setup) {
   const EngineStats stats = engine->stats();
   spdlog::info(
       "engine steps={} tokens={} tokens_per_second={:.0f} joins={} leaves={} running_max={} pages_used_max={} pages_reused={} "
-      "prompt_tokens={} shared_tokens={}",
+      "prompt_tokens={} shared_tokens={} reused_tokens={}",
       stats.steps, stats.sampled_tokens, stats.tokens_per_second(), stats.joins, stats.leaves, stats.running_max, stats.pages_used_max,
-      stats.pages_reused, stats.prompt_tokens, stats.shared_tokens);
+      stats.pages_reused, stats.prompt_tokens, stats.shared_tokens, stats.reused_tokens);
   CANDOR_TRY(engine_status);
   return link_status;
 }

@@ -15,7 +15,8 @@ namespace candor::cli {
 namespace {
 
 constexpr const char* kBenchExamples =
-    R"(generate   64 prompts of 60 tokens, 64 new tokens each: new tokens per second, everything in but loading
+    R"(generate   64 questions in the model's chat template, 64 new tokens each: new tokens per second, everything in but loading. What all
+           prompts begin with is computed once (reused_tokens); --prompt-tokens 60: made-up prompts that have nothing in common
 learn      forward, backward and AdamW at 16 x 128 tokens, and with 8 answers of 32 tokens that share a prompt of 60
 shard      five steps by one rank and by several under mpirun: how far their weights are apart, what each rank holds; with --latency-ms or
            --gbps over such a link: communication_seconds on the link for each step, exposed_seconds in which the rank stood still for it,
@@ -142,7 +143,8 @@ int RunBench(int argc, const char* const* argv) {
   CommandLine& generate = AddBench(app, "generate", "tokens per second of the rollout engine", arguments);
   AddPlace(generate, arguments);
   generate.Add("--prompts", &arguments.generate.prompts, "traces at once").Range(1, 1 << 20).ShowDefault();
-  generate.Add("--prompt-tokens", &arguments.generate.prompt_tokens).Range(1, 1 << 20).ShowDefault();
+  generate.Add("--prompt-tokens", &arguments.generate.prompt_tokens, "made-up prompts of this length instead of questions")
+      .Range(1, 1 << 20);
   generate.Add("--new-tokens", &arguments.generate.new_tokens).Range(1, 1 << 20).ShowDefault();
   generate.Add("--group-size", &arguments.generate.group_size, "traces that share a prompt").Range(1, 1 << 20).ShowDefault();
 

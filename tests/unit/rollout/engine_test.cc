@@ -131,6 +131,45 @@ TEST(Engine, ResultsDoNotDependOnTheBatch) {
   }
 }
 
+// Prompts that begin alike, of lengths that part within a page and at its end, with traces that start from the page in which they part.
+std::vector<EngineRequest> LikeRequests(uint64_t first_id) {
+  const std::vector<int32_t> beginning = RandomPrompt(77, 37);
+  std::vector<EngineRequest> requests;
+  for (uint64_t id = first_id; id < first_id + 7; ++id) {
+    EngineRequest request = Request(id, 30, 3, 12);
+    const auto common = static_cast<std::ptrdiff_t>(id % 2 ? 32 : 37);
+    request.prompt_tokens_P.insert(request.prompt_tokens_P.begin(), beginning.begin(), beginning.begin() + common);
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+TEST(Engine, PromptsThatBeginAlikeGiveWhatEachAloneGives) {
+  const ModelConfig config = TinyConfig();
+  const Parameters old_parameters = TinyParameters(config), parameters = TinyParameters(config, 9);
+  EngineOptions options = TinyEngineOptions(true);
+  auto sharing = TinyEngine(options, config, old_parameters);
+  options.share_prefixes = false;
+  auto alone = TinyEngine(options, config, parameters);
+  RunAll(*sharing, LikeRequests(1));  // fills it with what the old weights give
+  const uint64_t before = sharing->stats().reused_tokens;
+  EXPECT_GE(before, 6u * 32u);
+  ASSERT_TRUE(sharing->LoadParameters(PolicyVersion{2}, config, parameters));
+  const auto shared = RunAll(*sharing, LikeRequests(101)), single = RunAll(*alone, LikeRequests(101));
+  EXPECT_EQ(sharing->stats().reused_tokens, 2 * before);
+  EXPECT_EQ(alone->stats().reused_tokens, 0u);
+  for (const auto& [id, group] : single) {
+    const TokenScores scores = LearnerScores(config, parameters, true, group);
+    const float* learner = scores.log_probs_M.const_data_ptr<float>();
+    for (size_t i = 0; i < group.traces_G.size(); ++i) {
+      const Trace &a = group.traces_G[i], &b = shared.at(id).traces_G[i];
+      EXPECT_EQ(a.tokens_T, b.tokens_T);
+      EXPECT_EQ(a.log_probs_T, b.log_probs_T);
+      for (float log_prob : b.log_probs_T) EXPECT_EQ(log_prob, *learner++);
+    }
+  }
+}
+
 TEST(Engine, SampledTracesDifferAndGreedyIsArgmax) {
   const ModelConfig config = TinyConfig();
   const Parameters parameters = TinyParameters(config);
