@@ -10,7 +10,7 @@
 namespace candor {
 namespace {
 
-EngineRequest Request(uint64_t id, int64_t prompt_tokens, uint64_t seed) {
+EngineRequest DeviceRequest(uint64_t id, int64_t prompt_tokens, uint64_t seed) {
   EngineRequest request;
   request.id = GroupId{id};
   for (int64_t i = 0; i < prompt_tokens; ++i)
@@ -38,7 +38,7 @@ std::unique_ptr<Engine> EngineOn(const at::Device& device, const std::string& dt
 // Three groups whose prompts end inside, at and beyond a page; the longest is computed in two pieces. All traces, by group and index.
 std::vector<Trace> Write(Engine& engine, uint64_t seed) {
   for (const auto& [id, tokens] : {std::pair<uint64_t, int64_t>{1, 9}, {2, 32}, {3, 90}}) {
-    const Status submitted = engine.Submit(Request(id, tokens, seed));
+    const Status submitted = engine.Submit(DeviceRequest(id, tokens, seed));
     EXPECT_TRUE(submitted) << submitted.error().Message();
   }
   std::map<uint64_t, std::vector<Trace>> groups;
@@ -66,7 +66,7 @@ void ExpectSameTraces(const at::Device& device) {
       for (size_t t = 0; t < want[i].log_probs_T.size(); ++t) EXPECT_NEAR(got[i].log_probs_T[t], want[i].log_probs_T[t], 1e-4) << t;
     }
     EXPECT_NE(Write(*other, 6)[0].tokens_T, want[0].tokens_T) << "the control: another seed writes something else";
-    const auto scored = Scorer(*other).ScoreOne(Request(1, 9, 0).prompt_tokens_P, want[0].tokens_T);
+    const auto scored = Scorer(*other).ScoreOne(DeviceRequest(1, 9, 0).prompt_tokens_P, want[0].tokens_T);
     ASSERT_TRUE(scored) << scored.error().Message();
     for (size_t t = 0; t < scored->log_probs_T.size(); ++t) EXPECT_NEAR(scored->log_probs_T[t], want[0].log_probs_T[t], 1e-4) << t;
   }
@@ -77,7 +77,7 @@ void ExpectBf16EngineAgreesWithItsScorer(const at::Device& device) {
   const ModelConfig config = TinyConfig();
   const auto engine = EngineOn(device, "bf16", config, TinyParameters(config));
   const Trace trace = Write(*engine, 5)[0];
-  const auto scored = Scorer(*engine).ScoreOne(Request(1, 9, 0).prompt_tokens_P, trace.tokens_T);
+  const auto scored = Scorer(*engine).ScoreOne(DeviceRequest(1, 9, 0).prompt_tokens_P, trace.tokens_T);
   ASSERT_TRUE(scored) << scored.error().Message();
   for (size_t t = 0; t < trace.log_probs_T.size(); ++t) EXPECT_NEAR(scored->log_probs_T[t], trace.log_probs_T[t], 0.3) << t;
 }

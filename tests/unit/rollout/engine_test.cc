@@ -7,64 +7,13 @@
 #include <cmath>
 #include <map>
 
-#include "core/rng.h"
-#include "model/policy_pass.h"
 #include "rollout/engine_impl.h"
 #include "rollout/scorer.h"
 #include "rollout/signals.h"
-#include "tests/unit/rollout/tiny_fixture.h"
+#include "tests/unit/rollout/engine_fixture.h"
 
 namespace candor {
 namespace {
-
-std::vector<int32_t> RandomPrompt(uint64_t seed, int64_t tokens) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < tokens; ++i)
-    ids.push_back(static_cast<int32_t>(RandomBits(seed, RngStream::kSynthetic, static_cast<uint64_t>(i)) % 256));
-  return ids;
-}
-
-EngineRequest Request(uint64_t id, int64_t prompt_tokens, int32_t traces, int64_t new_tokens, int32_t greedy = 0) {
-  EngineRequest request;
-  request.id = GroupId{id};
-  request.prompt_tokens_P = RandomPrompt(id, prompt_tokens);
-  request.traces = traces;
-  request.greedy_traces = greedy;
-  request.sampling.max_new_tokens = new_tokens;
-  request.seed = 42;
-  request.episode = CountTokens();
-  return request;
-}
-
-std::map<uint64_t, TraceGroup> RunAll(Engine& engine, std::vector<EngineRequest> requests) {
-  for (EngineRequest& request : requests) {
-    const Status submitted = engine.Submit(std::move(request));
-    EXPECT_TRUE(submitted) << submitted.error().Message();
-  }
-  std::map<uint64_t, TraceGroup> groups;
-  for (int steps = 0; engine.busy(); ++steps) {
-    const Status step = engine.Step();
-    EXPECT_TRUE(step) << step.error().Message();
-    if (!step || steps > 5000) {
-      ADD_FAILURE() << "the engine does not come to an end";
-      break;
-    }
-    for (TraceGroup& group : engine.TakeFinished()) groups[group.id.value] = std::move(group);
-  }
-  return groups;
-}
-
-// What the learner's packed pass gives for the same tokens, with the logits of two ids at the row that predicts each token.
-TokenScores LearnerScores(const ModelConfig& config, const Parameters& parameters, bool deterministic, const TraceGroup& group,
-                          const std::vector<int32_t>& extra = {}) {
-  PackedGroups batch;
-  std::vector<std::vector<int32_t>> answers;
-  for (const Trace& trace : group.traces_G) answers.push_back(trace.tokens_T);
-  EXPECT_TRUE(batch.Add(group.prompt_tokens_P, answers));
-  auto scores = ScoreTokens(config, parameters, Numerics{DType::kFp32, deterministic}, batch, extra);
-  EXPECT_TRUE(scores) << scores.error().Message();
-  return *scores;
-}
 
 class EveryFamily : public testing::TestWithParam<Family> {};
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, testing::Values(Family::kLlama, Family::kQwen2, Family::kQwen3));
@@ -127,45 +76,6 @@ TEST(Engine, ResultsDoNotDependOnTheBatch) {
       EXPECT_EQ(a.tokens_T, b.tokens_T) << "group " << id << " trace " << i;
       EXPECT_EQ(a.log_probs_T, b.log_probs_T);
       EXPECT_EQ(a.signals, b.signals);
-    }
-  }
-}
-
-// Prompts that begin alike, of lengths that part within a page and at its end, with traces that start from the page in which they part.
-std::vector<EngineRequest> LikeRequests(uint64_t first_id) {
-  const std::vector<int32_t> beginning = RandomPrompt(77, 37);
-  std::vector<EngineRequest> requests;
-  for (uint64_t id = first_id; id < first_id + 7; ++id) {
-    EngineRequest request = Request(id, 30, 3, 12);
-    const auto common = static_cast<std::ptrdiff_t>(id % 2 ? 32 : 37);
-    request.prompt_tokens_P.insert(request.prompt_tokens_P.begin(), beginning.begin(), beginning.begin() + common);
-    requests.push_back(std::move(request));
-  }
-  return requests;
-}
-
-TEST(Engine, PromptsThatBeginAlikeGiveWhatEachAloneGives) {
-  const ModelConfig config = TinyConfig();
-  const Parameters old_parameters = TinyParameters(config), parameters = TinyParameters(config, 9);
-  EngineOptions options = TinyEngineOptions(true);
-  auto sharing = TinyEngine(options, config, old_parameters);
-  options.share_prefixes = false;
-  auto alone = TinyEngine(options, config, parameters);
-  RunAll(*sharing, LikeRequests(1));  // fills it with what the old weights give
-  const uint64_t before = sharing->stats().reused_tokens;
-  EXPECT_GE(before, 6u * 32u);
-  ASSERT_TRUE(sharing->LoadParameters(PolicyVersion{2}, config, parameters));
-  const auto shared = RunAll(*sharing, LikeRequests(101)), single = RunAll(*alone, LikeRequests(101));
-  EXPECT_EQ(sharing->stats().reused_tokens, 2 * before);
-  EXPECT_EQ(alone->stats().reused_tokens, 0u);
-  for (const auto& [id, group] : single) {
-    const TokenScores scores = LearnerScores(config, parameters, true, group);
-    const float* learner = scores.log_probs_M.const_data_ptr<float>();
-    for (size_t i = 0; i < group.traces_G.size(); ++i) {
-      const Trace &a = group.traces_G[i], &b = shared.at(id).traces_G[i];
-      EXPECT_EQ(a.tokens_T, b.tokens_T);
-      EXPECT_EQ(a.log_probs_T, b.log_probs_T);
-      for (float log_prob : b.log_probs_T) EXPECT_EQ(log_prob, *learner++);
     }
   }
 }

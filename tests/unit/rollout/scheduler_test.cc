@@ -215,32 +215,6 @@ TEST(Scheduler, APromptOfTwoVersionsIsNotTakenOver) {
   EXPECT_EQ(scheduler.reused_tokens(), 0);
 }
 
-TEST(PrefixCache, LetsGoOfThePromptThatWasUsedLongestAgo) {
-  PagePool pool(8);
-  PrefixCache cache(pool, 16, 4);
-  const auto insert = [&](int64_t key, int64_t step) {  // two pages
-    ASSERT_TRUE(pool.Promise(2));
-    const std::vector<int32_t> pages = {pool.TakePromised(), pool.TakePromised()};
-    cache.Insert(Prompt(key, 20), pages, step);
-    for (int32_t page : pages) pool.Release(page);
-  };
-  insert(1, 1), insert(2, 1);
-  EXPECT_EQ(cache.Find(Prompt(1, 30), 1).tokens, 0);  // step 1 computes it
-  EXPECT_EQ(cache.Gain(Prompt(1, 30), 1), 20);
-  EXPECT_EQ(cache.Gain(Prompt(1, 30), 2), 0);
-  EXPECT_EQ(cache.Find(Prompt(1, 30), 2).tokens, 20);
-  EXPECT_EQ(cache.Find(Prompt(1, 20), 2).tokens, 19);  // one token is left to compute
-  EXPECT_EQ(cache.Find(Prompt(1, 16), 2).tokens, 0);   // too little
-  EXPECT_EQ(cache.Find(Prompt(1, 30), 2).pages.size(), 2u);
-  EXPECT_EQ(cache.Reclaimable(), 4);
-  insert(3, 2);
-  EXPECT_EQ(cache.pages(), 4);
-  EXPECT_EQ(cache.Find(Prompt(2, 30), 3).tokens, 0);
-  EXPECT_EQ(cache.Find(Prompt(1, 30), 3).tokens, 20);
-  cache.Clear();
-  EXPECT_EQ(pool.used(), 0);
-}
-
 TEST(Scheduler, TracesJoinWhileOthersRun) {
   Simulation simulation({.max_batch = 3, .page_tokens = 16, .pages = 200, .prefill_tokens = 64}, 5);
   for (int g = 0; g < 6; ++g) simulation.Submit(20, 4, 40);
