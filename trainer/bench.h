@@ -20,7 +20,7 @@ struct LearnBenchOptions {
 struct LearnBenchResult {
   std::string dtype;
   double step_seconds = 0.0;       // sequences x tokens
-  double tokens_per_second = 0.0;  // sequences * tokens / step_seconds, as train_hf.py counts
+  double tokens_per_second = 0.0;  // sequences * tokens / step_seconds
   double shared_step_seconds = 0.0;
   double shared_tokens_per_second =
       0.0;                      // groups * answers * (prompt + answer tokens) / seconds: what a learner without sharing would have computed
