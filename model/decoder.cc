@@ -9,6 +9,7 @@
 #include "model/device.h"
 #include "model/family.h"
 #include "model/kernels/kernels.h"
+#include "model/large_pages.h"
 #include "model/norm.h"
 #include "model/packed_linear.h"
 #include "model/parallel.h"

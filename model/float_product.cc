@@ -3,6 +3,7 @@
 
 #include "core/check.h"
 #include "model/kernels/tile_product.h"
+#include "model/large_pages.h"
 
 extern "C" void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a, int lda,
                                        const void* b, int ldb, float beta, float* c, int ldc);
@@ -15,8 +16,6 @@ constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
 int64_t RoundedUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 const uint16_t* Words(const at::Tensor& x) { return static_cast<const uint16_t*>(x.const_data_ptr()); }
-
-at::Tensor Room(int64_t elements) { return at::empty({elements}, at::kBFloat16); }
 
 // Panels of the columns of b [k, n], k filled up with zeros.
 at::Tensor ColumnsPacked(const TileKernels& kernels, const at::Tensor& b_KN) {
@@ -68,19 +67,40 @@ bool CanTileProductToFloat(const at::Tensor& a, FactorForm form) {
 
 void TileProductToFloat(const at::Tensor& a, const at::Tensor& b, FactorForm form, bool add, const at::Tensor& c_MN) {
   const TileKernels& kernels = *GetTileKernels();
-  const int64_t m = c_MN.size(0), n = c_MN.size(1);
-  auto* c = c_MN.mutable_data_ptr<float>();
   if (form == FactorForm::kLeftTransposed) {
     if (!add) at::Tensor(c_MN).zero_();
-    return LeftTransposed(kernels, a, b, c, n);
+    return LeftTransposed(kernels, a, b, c_MN.mutable_data_ptr<float>(), c_MN.size(1));
   }
-  const at::Tensor panels = form == FactorForm::kPlain ? ColumnsPacked(kernels, b) : RowsPacked(kernels, b);
-  const int64_t k = a.size(1);
-  TileProduct product{Words(a), k, m, k, Words(panels), 0, 0, n, nullptr, add ? TileOutput::kAddFloat : TileOutput::kFloat, c, n, nullptr};
+  PanelProductToFloat(a, form == FactorForm::kPlain ? ColumnsPacked(kernels, b) : RowsPacked(kernels, b), add, c_MN);
+}
+
+at::Tensor RightPanels(const at::Tensor& b, FactorForm form) {
+  CANDOR_CHECK(form != FactorForm::kLeftTransposed && b.is_contiguous() && b.scalar_type() == at::kBFloat16);
+  const TileKernels* kernels = GetTileKernels();
+  if (!kernels || !kernels->pack_columns || b.size(form == FactorForm::kPlain ? 0 : 1) % kTileDepth != 0) return {};
+  return form == FactorForm::kPlain ? ColumnsPacked(*kernels, b) : RowsPacked(*kernels, b);
+}
+
+void PanelProductToFloat(const at::Tensor& a, const at::Tensor& panels, bool add, const at::Tensor& c_MN) {
+  const int64_t m = c_MN.size(0), n = c_MN.size(1), k = a.size(1);
+  CANDOR_CHECK(a.is_contiguous() && c_MN.is_contiguous() && a.size(0) == m && panels.numel() == PanelCount(n) * kTileColumns * k);
+  TileProduct product{Words(a),
+                      k,
+                      m,
+                      k,
+                      Words(panels),
+                      0,
+                      0,
+                      n,
+                      nullptr,
+                      add ? TileOutput::kAddFloat : TileOutput::kFloat,
+                      c_MN.mutable_data_ptr<float>(),
+                      n,
+                      nullptr};
   at::parallel_for(0, PanelCount(n), 1, [&](int64_t begin, int64_t end) {
     TileProduct part = product;
     part.first_panel = begin, part.last_panel = end;
-    kernels.product(part);
+    GetTileKernels()->product(part);
   });
 }
 

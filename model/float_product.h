@@ -20,4 +20,10 @@ void LibraryProductToFloat(const at::Tensor& a, const at::Tensor& b, FactorForm 
 bool CanTileProductToFloat(const at::Tensor& a, FactorForm form);
 void TileProductToFloat(const at::Tensor& a, const at::Tensor& b, FactorForm form, bool add, const at::Tensor& c_MN);
 
+// For several products with the same right factor (kPlain or kRightTransposed): its panels, laid out once; undefined where ProductToFloat
+// would not lay it out. Those of kRightTransposed are a Linear's tiles.
+at::Tensor RightPanels(const at::Tensor& b, FactorForm form);
+// c [m, n] = a [m, k] times the factor whose panels these are, or += with `add`.
+void PanelProductToFloat(const at::Tensor& a, const at::Tensor& panels, bool add, const at::Tensor& c_MN);
+
 }  // namespace candor

@@ -2,6 +2,7 @@
 #include "model/head.h"
 
 #include "core/check.h"
+#include "model/large_pages.h"
 #include "model/norm.h"
 #include "model/parallel.h"
 #include "model/portable/head.h"
@@ -9,9 +10,9 @@
 namespace candor {
 namespace {
 
-// Rows whose fp32 logits fill about 64 MiB: the head's gradient (V x D, fp32) is read and written once per chunk, so chunks must not be
-// small.
-int64_t ChunkRows(int64_t vocab_size) { return std::max<int64_t>(16, (int64_t{64} << 20) / (4 * vocab_size) / 16 * 16); }
+// Rows whose fp32 logits fill about 60 MiB: the head's gradient (V x D, fp32) is read and written once per chunk, so chunks must not be
+// small; and what is half of that (gradients in bf16, their panels) malloc still keeps (large_pages.h).
+int64_t ChunkRows(int64_t vocab_size) { return std::max<int64_t>(16, (int64_t{60} << 20) / (4 * vocab_size) / 32 * 32); }
 
 void CheckIds(const std::vector<int32_t>& ids, int64_t vocab_size) {
   for (int32_t id : ids) CANDOR_CHECK(0 <= id && id < vocab_size, "a token id lies outside the vocabulary");
@@ -91,11 +92,13 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
   float *log_probs = scores.log_probs_M.mutable_data_ptr<float>(), *entropy = scores.entropy_M.mutable_data_ptr<float>();
   float *log_sum_exp = scores.log_sum_exp_M.mutable_data_ptr<float>(),
         *selected = extras > 0 ? scores.selected_ME.mutable_data_ptr<float>() : nullptr;
-  const at::Tensor buffer_CV = at::empty({std::min(chunk, rows), vocab_size}, fp32);  // one for all chunks: fresh pages cost time
+  const int64_t longest = std::min(chunk, rows);
+  const at::Tensor buffer_CV = Room(longest * vocab_size, at::kFloat).view({longest, vocab_size});  // one for all chunks
+  const Linear ready = ForChunks(head, false);
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
     const at::Tensor logits_CV = buffer_CV.narrow(0, 0, count);
-    ApplyToFloat(head, hidden_MD.narrow(0, first, count), logits_CV, numerics);
+    ApplyToFloat(ready, hidden_MD.narrow(0, first, count), logits_CV, numerics);
     const float* logits = logits_CV.const_data_ptr<float>();
     ParallelRows(count, vocab_size, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -108,7 +111,9 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
         for (int64_t e = 0; e < extras; ++e) selected[m * extras + e] = z[extra_ids_E[static_cast<size_t>(e)]];
       }
     });
+    scores.kept_rows = count;
   }
+  scores.kept_CV = buffer_CV;
   return scores;
 }
 
@@ -124,28 +129,39 @@ at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD
   const float* log_sum_exp = scores.log_sum_exp_M.const_data_ptr<float>();
   const TypedKernels& kernels = TypedKernelsOf(hidden_MD);
   const int64_t longest = std::min<int64_t>(chunk, static_cast<int64_t>(active.rows.size()));
-  const at::Tensor logits_buffer_CV = at::empty({longest, vocab_size}, hidden_MD.options().dtype(at::kFloat)),
-                   dlogits_buffer_CV = at::empty({longest, vocab_size}, hidden_MD.options());
-  for (size_t first = 0; first < active.rows.size(); first += static_cast<size_t>(chunk)) {
-    const int64_t count = std::min<int64_t>(chunk, static_cast<int64_t>(active.rows.size() - first));
-    const int64_t* rows_C = active.rows.data() + first;
-    const at::Tensor hidden_CD = SelectRows(hidden_MD, rows_C, count), logits_CV = logits_buffer_CV.narrow(0, 0, count),
-                     dlogits_CV = dlogits_buffer_CV.narrow(0, 0, count);
-    ApplyToFloat(head, hidden_CD, logits_CV, numerics);
+  const at::Tensor dlogits_buffer_CV = Room(longest * vocab_size, hidden_MD.scalar_type()).view({longest, vocab_size});
+  const Linear ready = ForChunks(head, true);
+  // Rows rows_C; the logits of the i-th stand in row place(i).
+  const auto run = [&](const int64_t* rows_C, int64_t count, const at::Tensor& hidden_CD, const float* logits, auto place) {
+    const at::Tensor dlogits_CV = dlogits_buffer_CV.narrow(0, 0, count);
     ParallelRows(count, vocab_size, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t m = rows_C[i];
-        kernels.log_prob_gradient(logits_CV.const_data_ptr<float>() + i * vocab_size, vocab_size, log_sum_exp[m],
-                                  targets_M[static_cast<size_t>(m)], active.dlog_probs ? active.dlog_probs[m] : 0.0f,
+        kernels.log_prob_gradient(logits + place(i) * vocab_size, vocab_size, log_sum_exp[m], targets_M[static_cast<size_t>(m)],
+                                  active.dlog_probs ? active.dlog_probs[m] : 0.0f,
                                   static_cast<char*>(dlogits_CV.mutable_data_ptr()) + i * vocab_size * dlogits_CV.element_size());
         for (int64_t e = 0; e < active.extras; ++e)
           AddAt(dlogits_CV, i * vocab_size + extra_ids_E[static_cast<size_t>(e)], active.dselected[m * active.extras + e]);
       }
     });
     AddWeightGradient(hidden_CD, dlogits_CV, grad_head, numerics);
-    const at::Tensor dhidden_CD = InputGradientFloat(head, dlogits_CV, numerics);
+    const at::Tensor dhidden_CD = InputGradientFloat(ready, dlogits_CV, numerics);
     for (int64_t i = 0; i < count; ++i)
       std::copy_n(dhidden_CD.const_data_ptr<float>() + i * width, width, dhidden_MD.mutable_data_ptr<float>() + rows_C[i] * width);
+  };
+  // The rows whose logits forward has left, then the others, whose logits are computed again into the same room.
+  const int64_t first_kept = rows - scores.kept_rows;
+  const auto kept = std::lower_bound(active.rows.begin(), active.rows.end(), first_kept);
+  const auto others = kept - active.rows.begin(), kept_count = active.rows.end() - kept;
+  if (kept_count > 0)
+    run(&*kept, kept_count, SelectRows(hidden_MD, &*kept, kept_count), scores.kept_CV.const_data_ptr<float>(),
+        [&](int64_t i) { return kept[i] - first_kept; });
+  for (int64_t first = 0; first < others; first += chunk) {
+    const int64_t count = std::min<int64_t>(chunk, others - first);
+    const int64_t* rows_C = active.rows.data() + first;
+    const at::Tensor hidden_CD = SelectRows(hidden_MD, rows_C, count), logits_CV = scores.kept_CV.narrow(0, 0, count);
+    ApplyToFloat(ready, hidden_CD, logits_CV, numerics);
+    run(rows_C, count, hidden_CD, logits_CV.const_data_ptr<float>(), [](int64_t i) { return i; });
   }
   return dhidden_MD;
 }

@@ -23,6 +23,10 @@ struct TokenScores {
   at::Tensor entropy_M;      // fp32, no gradient
   at::Tensor log_sum_exp_M;  // kept for backward
   at::Tensor selected_ME;    // fp32 raw logits of the extra ids; undefined when there are none
+  // On the CPU: the logits of the last `kept_rows` rows, for backward, which follows at once and would compute them again into as much
+  // room.
+  at::Tensor kept_CV = {};
+  int64_t kept_rows = 0;
 };
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
                                  const std::vector<int32_t>& extra_ids_E, const Numerics& numerics);

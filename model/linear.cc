@@ -44,6 +44,14 @@ void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics) {
   linear.packed = pack.call(linear.weight_OI, rows);
 }
 
+Linear ForChunks(const Linear& linear, bool gradients) {
+  Linear ready = linear;
+  if (!linear.weight_OI.is_cpu() || !IsBf16(linear.weight_OI)) return ready;
+  if (!ready.tiles.defined()) ready.tiles = RightPanels(linear.weight_OI, FactorForm::kRightTransposed);
+  if (gradients) ready.columns = RightPanels(linear.weight_OI, FactorForm::kPlain);
+  return ready;
+}
+
 at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics) {
   if (x_NI.size(0) == 0) return at::empty({0, linear.weight_OI.size(0)}, x_NI.options());
   if (Ordered(x_NI, numerics)) {
@@ -124,7 +132,11 @@ at::Tensor InputGradientFloat(const Linear& linear, const at::Tensor& dy_NO, con
   if (Ordered(dy_NO, numerics)) return OrderedInputGradient(linear, dy_NO);
   if (!IsBf16(dy_NO)) return at::mm(dy_NO, linear.weight_OI);
   at::Tensor dx_NI = at::empty({dy_NO.size(0), linear.weight_OI.size(1)}, dy_NO.options().dtype(at::kFloat));
-  if (dy_NO.size(0) > 0) ProductToFloat(dy_NO, linear.weight_OI, FactorForm::kPlain, false, dx_NI);
+  if (dy_NO.size(0) == 0) return dx_NI;
+  if (linear.columns.defined())
+    PanelProductToFloat(dy_NO, linear.columns, false, dx_NI);
+  else
+    ProductToFloat(dy_NO, linear.weight_OI, FactorForm::kPlain, false, dx_NI);
   return dx_NI;
 }
 

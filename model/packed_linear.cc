@@ -1,9 +1,6 @@
 // Lays weights out for the matrix unit and spreads its products over threads.
 #include "model/packed_linear.h"
 
-#include <sys/mman.h>
-
-#include <new>
 #include <vector>
 
 #include "core/check.h"
@@ -16,16 +13,6 @@ bool CanPackTiles(const Linear& linear) {
 }
 
 int64_t TileElements(const Linear& linear) { return PanelCount(linear.weight_OI.size(0)) * kTileColumns * linear.weight_OI.size(1); }
-
-at::Tensor LargePages(int64_t elements) {
-  constexpr size_t kLargePage = 2 << 20;
-  const size_t bytes = (static_cast<size_t>(elements) * sizeof(uint16_t) + kLargePage - 1) / kLargePage * kLargePage;
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  ::madvise(memory, bytes, MADV_HUGEPAGE);
-  return at::from_blob(
-      memory, {elements}, [bytes](void* data) { ::munmap(data, bytes); }, at::TensorOptions(at::kBFloat16));
-}
 
 void PackTiles(Linear& linear, bool gate_up, const at::Tensor& memory) {
   const int64_t columns = linear.weight_OI.size(0), k = linear.weight_OI.size(1), half = columns / 2;

@@ -10,11 +10,8 @@ namespace candor {
 bool CanPackTiles(const Linear& linear);
 // bf16 numbers that the layout takes.
 int64_t TileElements(const Linear& linear);
-// Zeroed bf16 memory in large pages, where the system has them to give: weights are read once per step, and walking small pages costs more
-// than the reading. Throws std::bad_alloc.
-at::Tensor LargePages(int64_t elements);
-// Lays the weight out in `memory` (TileElements long). `gate_up`: rows of gate, then of up, for
-// ApplySwiGlu (linear.h); without bias, and a multiple of 32 rows.
+// Lays the weight out in `memory` (TileElements long; large_pages.h: weights are read once per step, and walking small pages costs more
+// than the reading). `gate_up`: rows of gate, then of up, for ApplySwiGlu (linear.h); without bias, and a multiple of 32 rows.
 void PackTiles(Linear& linear, bool gate_up, const at::Tensor& memory);
 
 // x [N, I] (contiguous) against a packed weight, spread over threads by columns of the result.

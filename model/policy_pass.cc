@@ -133,6 +133,7 @@ Status PolicyPass::BackwardHead(const at::Tensor& dlog_probs_M, const at::Tensor
     if (active) {
       dhidden_MD = TokenLogProbsBackward(BindHead(config_, unit.flat()), hidden_MD_, batch_.targets_M, extra_ids_E_, scores_, dlog_probs_M,
                                          dselected_ME, BindHead(config_, head_gradient), numerics_);
+      scores_.kept_CV = at::Tensor();
     }
   }
   if (!config_.tie_embeddings) CANDOR_TRY(access_.GradientReady(HeadUnit(config_)));

@@ -44,6 +44,23 @@ void ExpectExactSums(ProductFn product, bool only_whole_depth) {
   EXPECT_GT(RelativeError(out, f.exact_MN), 0.1);
 }
 
+// A right factor that is laid out once gives what laying it out for each product gives.
+TEST(FloatProduct, PanelsServeSeveralProducts) {
+  for (const FactorForm form : {FactorForm::kPlain, FactorForm::kRightTransposed}) {
+    const Factors f = MakeFactors(form, 33, 40, 64);
+    const at::Tensor panels = RightPanels(f.b, form);
+    if (!panels.defined()) GTEST_SKIP() << "no bf16 instruction but the matrix unit's";
+    at::Tensor once = at::empty({33, 40}, at::kFloat), whole = at::empty({33, 40}, at::kFloat);
+    ProductToFloat(f.a, f.b, form, false, whole);
+    for (const int64_t first : {0, 20}) {
+      const int64_t rows = first == 0 ? 20 : 13;
+      PanelProductToFloat(f.a.narrow(0, first, rows), panels, false, once.narrow(0, first, rows));
+    }
+    EXPECT_TRUE(at::equal(once, whole));
+    EXPECT_FALSE(RightPanels(MakeFactors(form, 8, 40, 33).b, form).defined());
+  }
+}
+
 TEST(FloatProduct, OfTheLibraryEqualsExactSums) { ExpectExactSums(LibraryProductToFloat, false); }
 TEST(FloatProduct, AsItIsChosenEqualsExactSums) { ExpectExactSums(ProductToFloat, false); }
 TEST(FloatProduct, OfOurPanelsEqualsExactSums) {

@@ -1,6 +1,7 @@
 // The matrix unit's products against exact sums, on whole and ragged sizes, and a whole decoder packed for it against the plain one.
 #include "model/packed_linear.h"
 
+#include "model/large_pages.h"
 #include "tests/unit/model/tiny_model.h"
 
 namespace candor {

@@ -1,0 +1,13 @@
+// Memory for large tensors. malloc gets blocks of 32 MiB and more from the system each time and gives them back at once; in pages of 4 KiB
+// that costs more than many a pass over them.
+#pragma once
+#include "model/aten.h"
+
+namespace candor {
+
+// Zeroed memory in large pages, where the system has them to give. Throws std::bad_alloc.
+at::Tensor LargePages(int64_t elements, at::ScalarType type = at::kBFloat16);
+// Memory with anything in it: malloc's, or in large pages from where on malloc does not keep it.
+at::Tensor Room(int64_t elements, at::ScalarType type = at::kBFloat16);
+
+}  // namespace candor
