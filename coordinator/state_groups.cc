@@ -22,6 +22,10 @@ Result<DropReason> CoordinatorState::Judge(const GroupScored& scored, const Grou
                 fmt::format("group {} visits row {} of {}, not row {} of {}", scored.group.value, group.prompt.row, group.prompt.dataset,
                             scored.prompt.row, scored.prompt.dataset),
                 scored.reward_worker, "all roles must read the same recipe");
+  if (scored.wave != group.wave)  // the record of confidences is kept by it
+    return Fail(ErrorCode::kInvalidInput,
+                fmt::format("group {} belongs to wave {}, not to wave {}", scored.group.value, group.wave.value, scored.wave.value),
+                scored.reward_worker, "the reward worker is of another run or another version of Candor: start it again");
   const bool forgotten = scored.newest_version < kept_from_;  // too old for any group: stale, not a ghost's
   if ((!forgotten && !versions_.count(scored.newest_version)) || scored.newest_version > NewestVersionFor(group, scored.group))
     return DropReason::kGhostVersion;

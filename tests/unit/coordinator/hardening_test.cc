@@ -109,6 +109,24 @@ TEST_F(Hardening, ALostWorkerIsAnAlarmUntilItIsBackOrLongGone) {
   EXPECT_TRUE(silent().empty()) << "nobody waits for it any more";
 }
 
+// The record of confidences is kept by wave: a header with another one would be counted in a step to which it does not belong.
+TEST_F(Hardening, AResultOfAnotherWaveIsRefusedByNameAndTheGroupStaysToBeDone) {
+  Join("rollout-0");
+  const GroupId id = Ask("rollout-0", 1).at(0).group;
+  GroupScored header;
+  header.group = id, header.prompt = state.groups().at(id).prompt, header.wave = {2}, header.hash = "h", header.traces = 4;
+  header.reward_worker = "reward-0", header.correct = 2, header.wrong = 2;
+  const Ack ack = Say(Role::kReward, header);
+  EXPECT_FALSE(ack.accepted);
+  EXPECT_NE(ack.reason.find("belongs to wave 1, not to wave 2"), std::string::npos) << ack.reason;
+  EXPECT_EQ(ack.forget, std::vector<GroupId>{id});
+  EXPECT_TRUE(last.records.empty());
+  EXPECT_TRUE(last.observed.empty());
+  EXPECT_EQ(state.StandOf(id)->phase, GroupPhase::kLeased);
+  EXPECT_TRUE(Score(id, "reward-0", "h").accepted) << "the true one counts";
+  EXPECT_EQ(state.StandOf(id)->phase, GroupPhase::kScored);
+}
+
 TEST_F(Hardening, CountersAgreeWithTheScan) {
   Join("rollout-0");
   const std::vector<Lease> leases = Ask("rollout-0", 10);
