@@ -6,13 +6,11 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "cli/done_record.h"
 #include "cli/hang_watch.h"
+#include "cli/metrics_tail.h"
 #include "cli/progress.h"
 #include "cli/stop_signals.h"
 #include "cli/supervisor.h"
@@ -47,30 +45,6 @@ using nlohmann::json;
 
 constexpr useconds_t kWatchUs = 20'000;          // how soon a death is noticed
 constexpr int64_t kLastEvaluationsMs = 300'000;  // evaluations of the last version that are still open when the trainer ends
-
-// Reads what was appended to metrics.jsonl since the last look. A torn last line waits for its rest.
-class MetricsTail {
- public:
-  explicit MetricsTail(std::string path) : path_(std::move(path)) {}
-  std::vector<StepMetrics> Read() {
-    std::vector<StepMetrics> lines;
-    std::ifstream file(path_);
-    file.seekg(static_cast<std::streamoff>(offset_));
-    for (std::string line; std::getline(file, line) && !file.eof(); offset_ += line.size() + 1) {
-      json object = json::parse(line, nullptr, false);
-      if (!object.is_object()) continue;
-      StepMetrics metrics;
-      for (const auto& [key, value] : object.items())
-        if (value.is_number()) metrics[key] = value.get<double>();
-      lines.push_back(std::move(metrics));
-    }
-    return lines;
-  }
-
- private:
-  std::string path_;
-  size_t offset_ = 0;
-};
 
 HangLimits LimitsOf(const Recipe& recipe) {
   HangLimits limits;
