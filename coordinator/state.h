@@ -87,9 +87,10 @@ struct Waiting {
 };
 
 struct Actions {
-  std::vector<LedgerRecord> records;  // to be durable before `reply` is sent
-  std::vector<GroupScored> observed;  // headers with sketches for the calibration record, in the same commit
-  std::vector<StepId> steps_done;     // a line of metrics.jsonl each
+  std::vector<LedgerRecord> records;                    // to be durable before `reply` is sent
+  std::vector<GroupScored> observed;                    // headers with sketches for the calibration record, in the same commit
+  std::vector<StepId> steps_done;                       // a line of metrics.jsonl each
+  std::optional<PolicyVersion> evals_forgotten_behind;  // what is recorded of evaluations of newer versions goes, before `observed`
   std::optional<MessageBody> reply;
   std::vector<std::string> events;  // for the log: what people should know (a worker was lost, a plan was void)
 };
@@ -176,6 +177,7 @@ class CoordinatorState {
   void PutAwayEvals(StepId through);
   void ForgetVersions();
   void BringBack(StepId wave);
+  void ForgetEvalsBehind(PolicyVersion version);
 
   // state_leases.cc
   Result<MemberState*> Join(Role role, const std::string& worker, Incarnation incarnation, int64_t now_ms);

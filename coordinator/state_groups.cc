@@ -43,7 +43,8 @@ CoordinatorState::RuleResult CoordinatorState::OnGroupScored(const GroupScored& 
     Ack ack = AckFor(scored.group, false);
     if (ended_.Find(scored.group)) return ack;  // a late second result of a group that has ended
     ack.accepted = false;
-    ack.reason = fmt::format("group {} was never issued", scored.group.value);
+    ack.reason = IsEvalGroup(scored.group) ? fmt::format("version {} is not being evaluated", EvalVersionOf(scored.group).value)
+                                           : fmt::format("group {} was never issued", scored.group.value);
     return ack;
   }
   if (group->phase != GroupPhase::kOpen && group->phase != GroupPhase::kLeased) {
