@@ -13,6 +13,7 @@
 #include "cli/bench_front.h"
 #include "cli/command_line.h"
 #include "cli/command_table.h"
+#include "core/escaped_exception.h"
 #include "core/options.h"
 #include "core/result.h"
 
@@ -81,6 +82,7 @@ int main(int argc, char** argv) {
     for (int i = 3; i <= argc; ++i) argv[i - 2] = argv[i];
     argc -= 2;
   }
+  candor::TellEscapedExceptions(argc >= 2 ? std::string("candor ") + argv[1] : "candor");
   // Inherited by every process started from here: OpenMP threads that spin while they wait would take the cores from the other roles.
   // libgomp reads it when it is loaded. A spin of less than a tenth of a millisecond bridges the gap between two loops of one forward pass,
   // where falling asleep and being woken costs more than the loops.

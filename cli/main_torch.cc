@@ -1,10 +1,12 @@
 // candor-torch: the roles and tools that need a model. People call `candor`, which hands these commands over.
 #include <cstdio>
 #include <cstring>
+#include <string>
 
 #include "cli/command_line.h"
 #include "cli/command_table.h"
 #include "cli/torch/commands.h"
+#include "core/escaped_exception.h"
 #include "core/log.h"
 #include "core/result.h"
 #include "model/device.h"
@@ -32,6 +34,7 @@ int PrintDevice() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  candor::TellEscapedExceptions(argc >= 2 ? std::string("candor ") + argv[1] : "candor-torch");
   candor::PrepareTorchProcess();
   // Standard output belongs to results; a role goes on in its run's log.
   if (const candor::Status logged = candor::StartLog("candor", "", true); !logged)

@@ -6,13 +6,11 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "cli/done_record.h"
 #include "cli/hang_watch.h"
+#include "cli/metrics_tail.h"
 #include "cli/progress.h"
 #include "cli/stop_signals.h"
 #include "cli/supervisor.h"
@@ -47,30 +45,6 @@ using nlohmann::json;
 
 constexpr useconds_t kWatchUs = 20'000;          // how soon a death is noticed
 constexpr int64_t kLastEvaluationsMs = 300'000;  // evaluations of the last version that are still open when the trainer ends
-
-// Reads what was appended to metrics.jsonl since the last look. A torn last line waits for its rest.
-class MetricsTail {
- public:
-  explicit MetricsTail(std::string path) : path_(std::move(path)) {}
-  std::vector<StepMetrics> Read() {
-    std::vector<StepMetrics> lines;
-    std::ifstream file(path_);
-    file.seekg(static_cast<std::streamoff>(offset_));
-    for (std::string line; std::getline(file, line) && !file.eof(); offset_ += line.size() + 1) {
-      json object = json::parse(line, nullptr, false);
-      if (!object.is_object()) continue;
-      StepMetrics metrics;
-      for (const auto& [key, value] : object.items())
-        if (value.is_number()) metrics[key] = value.get<double>();
-      lines.push_back(std::move(metrics));
-    }
-    return lines;
-  }
-
- private:
-  std::string path_;
-  size_t offset_ = 0;
-};
 
 HangLimits LimitsOf(const Recipe& recipe) {
   HangLimits limits;
@@ -132,10 +106,42 @@ Status Watch(const Recipe& recipe, const RunDir& run, Supervisor& supervisor, co
   }
 }
 
+// How many steps rl-done.json says are done; 0 when RL is under way.
+int64_t StepsDone(const RunDir& run) {
+  const json done = json::parse(ReadFile(run.RlDone(), size_t{1} << 20).value_or(""), nullptr, false);
+  const auto steps = done.is_object() ? done.find("steps") : done.end();
+  return done.is_object() && steps != done.end() && steps->is_number_integer() ? steps->get<int64_t>() : 0;
+}
+
+// RL is done, what comes behind it is not, and the recipe asks for more steps now: the answers of what was the last policy go first, so
+// that whatever kills us here, no older answers are taken for the new one's.
+Status GoOnBehindTheEnd(const Recipe& recipe, const RunDir& run, int64_t done, bool quiet) {
+  if (!quiet)
+    std::fprintf(stderr, "going on behind step %ld, which was the last: now to step %ld\n", static_cast<long>(done),
+                 static_cast<long>(recipe.trainer.steps));
+  for (const std::string& file : {run.Answers("after"), run.RlDone()}) CANDOR_TRY(RemoveTree(file));
+  return {};
+}
+
+// Takes the place of the policy of an earlier end.
+Status KeepFinalPolicy(const RunDir& run, const Supervisor& supervisor) {
+  const std::string averaged = run.path + "/weights/averaged";
+  if (FileExists(averaged + "/config.json")) CANDOR_TRY(RemoveTree(run.FinalModel()));
+  std::error_code error;
+  std::filesystem::rename(averaged, run.FinalModel(), error);
+  if (error && !FileExists(run.FinalModel() + "/config.json"))
+    return Fail(ErrorCode::kInternal, "the trainer left no final policy: " + error.message(), averaged,
+                "see " + supervisor.LogPath("trainer"));
+  return {};
+}
+
 }  // namespace
 
 Status RunRl(const Recipe& recipe, const RunDir& run, const RlRun& how) {
-  if (FileExists(run.RlDone())) return {};
+  if (const int64_t done = StepsDone(run); done >= recipe.trainer.steps)
+    return {};
+  else if (done > 0)
+    CANDOR_TRY(GoOnBehindTheEnd(recipe, run, done, how.quiet));
   CANDOR_TRY(EnsureKeys(run));
   SystemClock clock;
   Supervisor supervisor(run.Logs(), clock);
@@ -159,11 +165,7 @@ Status RunRl(const Recipe& recipe, const RunDir& run, const RlRun& how) {
     ::usleep(50'000);
   }
   supervisor.Stop(5000);
-  std::error_code error;
-  std::filesystem::rename(run.path + "/weights/averaged", run.FinalModel(), error);
-  if (error && !FileExists(run.FinalModel() + "/config.json"))
-    return Fail(ErrorCode::kInternal, "the trainer left no final policy: " + error.message(), run.path + "/weights/averaged",
-                "see " + supervisor.LogPath("trainer"));
+  CANDOR_TRY(KeepFinalPolicy(run, supervisor));
   CANDOR_TRY(WriteFileAtomic(
       run.RlDone(), json{{"steps", recipe.trainer.steps}, {"seconds", static_cast<double>(clock.SteadyMs() - start_ms) / 1000}}.dump()));
   if (CatchStopSignals::Caught() != 0) return Fail(ErrorCode::kCancelled, "stopped behind the last step", run.path, "go on with --resume");

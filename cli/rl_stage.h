@@ -17,7 +17,8 @@ struct RlRun {
   int stop_grace_ms = 20'000;          // how long a checkpoint may take when we are told to end
 };
 
-// Runs (or goes on with) RL until the last step, then writes RUN_DIR/final and RUN_DIR/rl-done.json; returns at once when that is there.
+// Runs (or goes on with) RL until the last step, then writes RUN_DIR/final and RUN_DIR/rl-done.json; returns at once when that is there and
+// names as many steps. When it names fewer, RL goes on to the new last one.
 // Ctrl-C, SIGTERM and SIGUSR1 stop all processes cleanly and return kCancelled; kCollective: Slurm takes the allocation away.
 Status RunRl(const Recipe& recipe, const RunDir& run, const RlRun& how);
 

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <map>
 #include <sstream>
+#include <string_view>
 
 namespace candor::cli {
 
@@ -45,14 +47,44 @@ std::string ExtraFor(const std::string& role, const std::string& extra) {
   return extra;
 }
 
+// One word of an #SBATCH line, which sbatch splits at blanks and cuts at a #; a backslash takes the next letter as it is, in quotes too.
+std::string SbatchWord(const std::string& text) {
+  constexpr std::string_view kPlain = "-_./:=,@%+";
+  const auto plain = [&](char c) { return std::isalnum(static_cast<unsigned char>(c)) || kPlain.find(c) != kPlain.npos; };
+  if (std::all_of(text.begin(), text.end(), plain)) return text;
+  std::string quoted = "\"";
+  for (char c : text) quoted += (c == '"' || c == '\\' ? "\\" : "") + std::string(1, c);
+  return quoted + "\"";
+}
+
+// For --output, where %a is the worker's number.
+std::string LogFolder(const SlurmSite& site) {
+  std::string folder;
+  for (char c : site.run_dir) folder += c == '%' ? "%%" : std::string(1, c);
+  return folder + "/logs/";
+}
+
+// A line ends an #SBATCH comment, and a backslash in a log's path turns off what % stands for.
+Status CheckNames(const Recipe& recipe, const SlurmSite& site) {
+  const std::pair<const char*, std::string> names[] = {{"the run's `name`", recipe.run.name},
+                                                       {"the run's folder", site.run_dir},
+                                                       {"the folder that this is submitted from", site.work_dir},
+                                                       {"the path of candor", site.candor}};
+  for (const auto& [what, name] : names)
+    if (std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127 || c == '\\'; }))
+      return Fail(ErrorCode::kInvalidInput, std::string(what) + " has a control character or a backslash, which a job script cannot hold",
+                  name, "give it another name");
+  return {};
+}
+
 std::string Directives(const SlurmJob& job, const Recipe& r, const SlurmSite& site) {
   const SlurmOptions& o = r.slurm;
   const Need need = NeedOf(job.role, r);
   const bool array = job.role == "rollouts" || job.role == "rewards", has_model = job.role != "coordinator" && job.role != "rewards";
   std::vector<std::string> lines = {
-      "--job-name=" + r.run.name + "-" + job.role,
-      "--chdir=" + site.work_dir,
-      "--output=" + site.run_dir + "/logs/job-" + job.role + (array ? "-%a.log" : ".log"),
+      "--job-name=" + SbatchWord(r.run.name + "-" + job.role),
+      "--chdir=" + SbatchWord(site.work_dir),
+      "--output=" + SbatchWord(LogFolder(site) + "job-" + job.role + (array ? "-%a.log" : ".log")),
       "--open-mode=append",
       "--requeue",
       fmt::format("--signal=B:USR1@{}", o.warn_s),
@@ -61,7 +93,7 @@ std::string Directives(const SlurmJob& job, const Recipe& r, const SlurmSite& si
   };
   if (array) lines.push_back(fmt::format("--array={}-{}", job.first, job.first + job.count - 1));
   const auto add = [&](const char* option, const std::string& value) {
-    if (!value.empty()) lines.push_back(std::string(option) + value);
+    if (!value.empty()) lines.push_back(std::string(option) + SbatchWord(value));
   };
   add("--account=", o.account), add("--partition=", o.partition), add("--qos=", o.qos), add("--time=", o.time);
   add("--constraint=", o.constraint);
@@ -69,7 +101,8 @@ std::string Directives(const SlurmJob& job, const Recipe& r, const SlurmSite& si
     add("--gres=", o.gres);
   else if (has_model && need.gpus > 0)
     lines.push_back(fmt::format("--gpus={}", need.gpus));
-  for (const std::string& extra : o.extra) add("", ExtraFor(job.role, extra));
+  for (const std::string& extra : o.extra)  // as it stands: it may be several words
+    if (const std::string words = ExtraFor(job.role, extra); !words.empty()) lines.push_back(words);
   std::string text;
   for (const std::string& line : lines) text += (text.empty() ? "#SBATCH " : "\n#SBATCH ") + line;
   return text;
@@ -100,6 +133,7 @@ Result<std::string> Fill(const std::string& text, const std::map<std::string, st
 }
 
 Status Write(SlurmJob& job, const Recipe& recipe, const SlurmSite& site) {
+  CANDOR_TRY(CheckNames(recipe, site));
   const std::string where = recipe.slurm.template_file.empty() ? "deploy/slurm/job.sbatch" : recipe.slurm.template_file;
   CANDOR_ASSIGN(job.script, Fill(site.template_text,
                                  {{"directives", Directives(job, recipe, site)},

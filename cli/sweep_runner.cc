@@ -5,9 +5,9 @@
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <thread>
 
+#include "cli/metrics_tail.h"
 #include "cli/run_dir.h"
 #include "cli/run_recipe.h"
 #include "cli/stop_signals.h"
@@ -22,15 +22,27 @@ namespace {
 constexpr int kLookMs = 100;
 constexpr int kStopGraceMs = 120'000;  // a run that is told to stop writes a checkpoint first
 
-void ShowSteps(const PointRun& run, const SweepPoint& point, const PointPlace& place) {
-  if (place.quiet || ::isatty(STDERR_FILENO) != 1) return;
-  std::ifstream metrics(RunDir{point.folder}.Metrics());
-  int64_t steps = 0;
-  for (std::string line; std::getline(metrics, line);) ++steps;
-  std::fprintf(stderr, "\r\033[K[%zu/%zu] %s: step %ld of %ld", place.number, place.of, point.name.c_str(), static_cast<long>(steps),
-               static_cast<long>(run.recipe.trainer.steps));
-  std::fflush(stderr);
-}
+// The live line of a point: looks ten times a second at what its run appended.
+class StepLine {
+ public:
+  StepLine(const PointRun& run, const SweepPoint& point, const PointPlace& place)
+      : point_(point), place_(place), steps_(run.recipe.trainer.steps), tail_(RunDir{point.folder}.Metrics()) {}
+  void Show() {
+    if (place_.quiet || ::isatty(STDERR_FILENO) != 1) return;
+    for (const StepMetrics& metrics : tail_.Read())
+      if (const auto step = metrics.find("step"); step != metrics.end()) step_ = static_cast<int64_t>(step->second);
+    std::fprintf(stderr, "\r\033[K[%zu/%zu] %s: step %ld of %ld", place_.number, place_.of, point_.name.c_str(), static_cast<long>(step_),
+                 static_cast<long>(steps_));
+    std::fflush(stderr);
+  }
+
+ private:
+  const SweepPoint& point_;
+  const PointPlace& place_;
+  const int64_t steps_;
+  MetricsTail tail_;
+  int64_t step_ = 0;
+};
 
 }  // namespace
 
@@ -54,9 +66,10 @@ Status RunPoint(PointRun& run, SweepPoint& point, const std::string& logs, const
   CANDOR_TRY(MakeFolders(log_folder));
   Supervisor supervisor(log_folder, clock);
   CANDOR_TRY(supervisor.Start(std::move(child)));
+  StepLine line(run, point, place);
   while (supervisor.AnyRunning() && CatchStopSignals::Caught() == 0) {
     supervisor.Poll();
-    ShowSteps(run, point, place);
+    line.Show();
     std::this_thread::sleep_for(std::chrono::milliseconds(kLookMs));
   }
   if (supervisor.AnyRunning()) supervisor.Stop(kStopGraceMs);

@@ -20,6 +20,12 @@ void Auditor::End(GroupId id, const std::string& how) {
   if (!fresh) Complain(fmt::format("group {} ended twice: {} and {}", id.value, at->second, how));
 }
 
+// Of an abandoned lineage: they are made and evaluated anew.
+void Auditor::ForgetEvalsBehind(uint64_t version) {
+  versions_.erase(versions_.upper_bound(version), versions_.end());
+  std::erase_if(ends_, [&](const auto& end) { return IsEvalGroup(end.first) && EvalVersionOf(end.first).value > version; });
+}
+
 struct AuditStep {
   Auditor& a;
 
@@ -79,6 +85,7 @@ struct AuditStep {
         a.ends_.erase(group.group);
         if (step <= a.covered_) a.scored_.erase(group.group);  // its payload was let go: it is generated and scored again
       }
+    if (r.step.value <= a.covered_) a.ForgetEvalsBehind(r.step.value - 1);
     a.last_step_ = r.step.value - 1;
     a.covered_ = std::min(a.covered_, a.last_step_), a.checkpointed_ = std::min(a.checkpointed_, a.last_step_);
   }

@@ -33,6 +33,7 @@ class Auditor {
   friend struct AuditStep;
   void Complain(std::string what);
   void End(GroupId id, const std::string& how);
+  void ForgetEvalsBehind(uint64_t version);
 
   const RunPlan plan_;
   std::map<GroupId, std::string> ends_;    // "trained", "evaluated" or a drop reason

@@ -45,6 +45,16 @@ std::vector<EndedGroup> EndedGroups::TakeWave(StepId wave) {
   return groups;
 }
 
+std::vector<EndedGroup> EndedGroups::TakeEvalsBehind(PolicyVersion version) {
+  std::vector<EndedGroup> groups;
+  std::erase_if(evals_, [&](const auto& block) {
+    const bool behind = EvalVersionOf({block.first << 32}) > version;
+    if (behind) groups.insert(groups.end(), block.second.begin(), block.second.end());
+    return behind;
+  });
+  return groups;
+}
+
 void EndedGroups::ForEach(const std::function<void(GroupId, const EndedGroup&)>& visit) const {
   for (const auto& [wave, groups] : waves_)
     for (uint32_t position = 0; position < groups.size(); ++position) visit(MakeGroupId(wave, position), groups[position]);

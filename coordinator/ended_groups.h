@@ -29,6 +29,8 @@ class EndedGroups {
   const EndedGroup* Find(GroupId id) const;
   // Takes a wave out again; empty when it is not here.
   std::vector<EndedGroup> TakeWave(StepId wave);
+  // The same of all evaluations of newer versions.
+  std::vector<EndedGroup> TakeEvalsBehind(PolicyVersion version);
   void ForEach(const std::function<void(GroupId, const EndedGroup&)>& visit) const;
 
  private:

@@ -123,6 +123,10 @@ void PutLine(const std::string& file, uint64_t segment, uint64_t number, const s
   batch.puts.emplace_back(LineKey(file, segment, number, tag), json);
 }
 
+void DropLines(const std::string& file, uint64_t segment, uint64_t from_number, StoreBatch& batch) {
+  batch.delete_ranges.emplace_back(LineKey(file, segment, from_number, ""), LineKey(file, segment + 1, 0, ""));
+}
+
 Result<bool> HasLine(const Store& store, const std::string& file, uint64_t segment, uint64_t number, const std::string& tag) {
   CANDOR_ASSIGN(const std::optional<std::string> line, store.Get(LineKey(file, segment, number, tag)));
   return line.has_value();

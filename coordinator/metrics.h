@@ -25,6 +25,8 @@ std::string ToJsonLine(const MetricLine& line);
 // "m" lines of the store <-> a file.
 void PutLine(const std::string& file, uint64_t segment, uint64_t number, const std::string& tag, const std::string& json,
              StoreBatch& batch);
+// Those of a segment from a number on go.
+void DropLines(const std::string& file, uint64_t segment, uint64_t from_number, StoreBatch& batch);
 Result<bool> HasLine(const Store& store, const std::string& file, uint64_t segment, uint64_t number, const std::string& tag);
 // Lines of a file in order, from `from_step` on.
 Result<std::vector<std::string>> ReadLines(const Store& store, const std::string& file, uint64_t from_step);

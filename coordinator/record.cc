@@ -146,6 +146,19 @@ Status CalibrationRecord::DropGroups(const std::string& stream, const std::vecto
   return {};
 }
 
+Status CalibrationRecord::DropFrom(const std::string& stream, StepId from, StoreBatch& batch) const {
+  std::erase_if(batch.puts, [&](const auto& put) {
+    if (!put.first.starts_with(kGroupKey)) return false;
+    const std::optional<ParsedKey> parsed = ParseKey(put.first);
+    return parsed && parsed->series.stream == stream && parsed->step >= from;
+  });
+  CANDOR_ASSIGN(std::vector<SeriesKey> all, List());
+  for (const SeriesKey& series : all)
+    if (series.stream == stream)
+      batch.delete_ranges.emplace_back(KeyOf(kGroupKey, series, from, 0), KeyOf(kGroupKey, series, {UINT64_MAX}, UINT64_MAX));
+  return {};
+}
+
 Result<CalSketch> CalibrationRecord::Query(const SeriesKey& series, StepId from, StepId to) const {
   const StepId after{to.value == UINT64_MAX ? to.value : to.value + 1};
   std::map<StepId, CalSketch> by_step;

@@ -41,6 +41,8 @@ class CalibrationRecord {
   Status DropCovered(const std::string& stream, StepId through, StoreBatch& batch) const;
   // Takes these groups' observations out again, also out of the batch itself, whose puts come before.
   Status DropGroups(const std::string& stream, const std::vector<std::pair<StepId, GroupId>>& groups, StoreBatch& batch) const;
+  // Takes out all of a stream's groups from a step on, also out of the batch.
+  Status DropFrom(const std::string& stream, StepId from, StoreBatch& batch) const;
   // The sum over steps from..to: of each step the merged sketch of its newest segment, or the groups so far.
   Result<calibration::CalSketch> Query(const SeriesKey& series, StepId from, StepId to) const;
   // Everything that has observations.

@@ -88,6 +88,7 @@ class CoordinatorServer {
   Status WriteStepLine(StepId step, double seconds);
   Status WriteEvalLine(GroupId any);
   Status WriteLines();
+  Status ForgetEvals(PolicyVersion behind);
   const std::string& EvalNameOf(GroupId any) const { return state_.plan().evals.at(EvalIndexOf(any)).name; }
   void Refresh(bool force);
   HttpSource SourceOf(const std::string& token);
@@ -110,6 +111,7 @@ class CoordinatorServer {
   std::vector<PendingReply> replies_;
   std::vector<StepId> steps_done_;
   std::vector<GroupId> evals_done_;
+  bool eval_lines_dropped_ = false;
   uint64_t refused_ = 0;  // messages that were none
   int64_t next_tick_ms_ = 0, next_fence_ms_ = 0, next_snapshot_ms_ = 0, last_step_ms_ = -1, last_heard_ms_ = 0;
 };
@@ -130,7 +132,7 @@ Status CoordinatorServer::Recover() {
     CANDOR_TRY(WriteStepLine(state_.last_done(), -1));  // a step and its line are two commits: at most one lacks
   for (const auto& [eval, any] : asked) {               // the same of an evaluation and its line
     CANDOR_ASSIGN(const bool there, HasLine(ledger_.store(), kEvalsFile, 0, EvalVersionOf(any).value, EvalNameOf(any)));
-    if (!there && state_.OpenInEval(any) == 0) CANDOR_TRY(WriteEvalLine(any));
+    if (!there && state_.StandOf(any) && state_.OpenInEval(any) == 0) CANDOR_TRY(WriteEvalLine(any));
   }
   CANDOR_TRY(ProjectLines(ledger_.store(), kMetricsFile, run_dir_ + "/" + kMetricsFile, *hooks_.disk));
   CANDOR_TRY(ProjectLines(ledger_.store(), kEvalsFile, run_dir_ + "/" + kEvalsFile, *hooks_.disk));
@@ -219,6 +221,9 @@ void CoordinatorServer::Take(const IncomingMessage& incoming) {
 
 void CoordinatorServer::Gather(Actions actions) {
   for (const std::string& event : actions.events) spdlog::info("{}", event);
+  if (actions.evals_forgotten_behind)
+    if (Status forgotten = ForgetEvals(*actions.evals_forgotten_behind); !forgotten)
+      LogError(forgotten.error(), "drop evaluations of versions that were abandoned");
   std::vector<std::string> complaints;
   for (const GroupScored& scored : actions.observed) PutObservations(state_.plan(), scored, with_, complaints);
   for (const std::string& complaint : complaints) spdlog::warn("{}", complaint);
@@ -238,6 +243,16 @@ void CoordinatorServer::Gather(Actions actions) {
   if (Status dropped_keys = record_.DropGroups("train", taken_back, with_); !dropped_keys)
     LogError(dropped_keys.error(), "drop observations that were taken back");
   steps_done_.insert(steps_done_.end(), actions.steps_done.begin(), actions.steps_done.end());
+}
+
+// Observations and lines of evaluations of newer versions: those versions are made anew.
+Status CoordinatorServer::ForgetEvals(PolicyVersion behind) {
+  const StepId from{behind.value + 1};
+  std::erase_if(evals_done_, [&](GroupId any) { return EvalVersionOf(any) > behind; });
+  DropLines(kEvalsFile, 0, from.value, with_);
+  eval_lines_dropped_ = true;
+  for (const EvalPlan& eval : state_.plan().evals) CANDOR_TRY(record_.DropFrom("eval/" + eval.name, from, with_));
+  return {};
 }
 
 Status CoordinatorServer::CommitBatch() {
@@ -281,6 +296,8 @@ Status CoordinatorServer::WriteLines() {
     CANDOR_TRY(WriteStepLine(step, seconds));
     last_step_ms_ = now;
   }
+  if (std::exchange(eval_lines_dropped_, false))
+    CANDOR_TRY(ProjectLines(ledger_.store(), kEvalsFile, run_dir_ + "/" + kEvalsFile, *hooks_.disk));
   for (GroupId any : evals_done_) CANDOR_TRY(WriteEvalLine(any));
   steps_done_.clear();
   evals_done_.clear();

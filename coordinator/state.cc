@@ -179,6 +179,7 @@ struct RecordApplier {
     s.base_ = {step.value};
     s.kept_from_ = std::min(s.kept_from_, s.base_);
     s.versions_.erase(s.versions_.upper_bound({step.value}), s.versions_.end());
+    s.ForgetEvalsBehind({step.value});
   }
   void operator()(const StepDone& r) const {
     const StepId step = r.report.step;

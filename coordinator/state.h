@@ -70,6 +70,9 @@ struct LostMember {
   int64_t heard_ms = 0;
 };
 inline constexpr int64_t kLostKeptMs = 600000;
+// Earlier lives of a worker's name that are refused when they speak up. Each was followed by the next because it had ended or was taken to
+// have, so of more than a few none is left to speak; one that does all the same takes the name, as a new life would.
+inline constexpr size_t kPastLivesKept = 8;
 
 // How a group stands, whether it is at work or put away.
 struct GroupStand {
@@ -84,9 +87,10 @@ struct Waiting {
 };
 
 struct Actions {
-  std::vector<LedgerRecord> records;  // to be durable before `reply` is sent
-  std::vector<GroupScored> observed;  // headers with sketches for the calibration record, in the same commit
-  std::vector<StepId> steps_done;     // a line of metrics.jsonl each
+  std::vector<LedgerRecord> records;                    // to be durable before `reply` is sent
+  std::vector<GroupScored> observed;                    // headers with sketches for the calibration record, in the same commit
+  std::vector<StepId> steps_done;                       // a line of metrics.jsonl each
+  std::optional<PolicyVersion> evals_forgotten_behind;  // what is recorded of evaluations of newer versions goes, before `observed`
   std::optional<MessageBody> reply;
   std::vector<std::string> events;  // for the log: what people should know (a worker was lost, a plan was void)
 };
@@ -122,6 +126,7 @@ class CoordinatorState {
   void ForEachGroup(const std::function<void(GroupId, GroupStand)>& visit) const;  // all that were ever issued
   const std::map<std::string, MemberState>& members() const { return members_; }
   const std::map<std::string, LostMember>& lost() const { return lost_; }
+  size_t PastLives() const;  // that are refused, of all names together
   const std::map<StepId, PlanLogged>& plans() const { return plans_; }
   // Those that a group may still be written by.
   const std::map<PolicyVersion, VersionInfo>& versions() const { return versions_; }
@@ -172,9 +177,11 @@ class CoordinatorState {
   void PutAwayEvals(StepId through);
   void ForgetVersions();
   void BringBack(StepId wave);
+  void ForgetEvalsBehind(PolicyVersion version);
 
   // state_leases.cc
   Result<MemberState*> Join(Role role, const std::string& worker, Incarnation incarnation, int64_t now_ms);
+  bool RefusesPastLife(const std::string& worker, Incarnation incarnation);
   RuleResult OnHello(Role role, const Hello& hello, int64_t now_ms, Actions& actions);
   RuleResult OnLeaseRequest(uint64_t request_id, const LeaseRequest& request, int64_t now_ms);
   RuleResult OnHeartbeat(Role role, const WorkerHeartbeat& heartbeat, int64_t now_ms);
@@ -241,7 +248,7 @@ class CoordinatorState {
   std::optional<std::vector<std::string>> reward_endpoints_;  // of the members, ascending; empty when it must be found again
   std::map<std::string, MemberState> members_;
   std::map<std::string, LostMember> lost_;
-  std::map<std::string, std::set<Incarnation>> superseded_;
+  std::map<std::string, std::vector<Incarnation>> superseded_;  // of members and lost ones; the one longest not heard first
   std::map<std::string, Waiting> waiting_;
   int64_t hold_leases_until_ms_ = 0;
 };

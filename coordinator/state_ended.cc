@@ -83,6 +83,28 @@ void CoordinatorState::ForgetVersions() {
   kept_from_ = std::max(kept_from_, oldest);
 }
 
+// Newer versions are of an abandoned lineage. The new one's versions of the same numbers are evaluated from the first row to the last: of
+// the old ones nothing may count as an answer of theirs, nor a row that was dropped because its version had gone.
+void CoordinatorState::ForgetEvalsBehind(PolicyVersion version) {
+  const auto uncount = [this](GroupStand stand) {
+    --by_phase_[static_cast<size_t>(stand.phase)];
+    if (stand.phase == GroupPhase::kDropped) --dropped_[stand.drop];
+  };
+  for (uint32_t e = 0; e < plan_.evals.size(); ++e) {
+    auto at = groups_.lower_bound(MakeEvalGroupId(e, {version.value + 1}, 0));
+    while (at != groups_.end() && EvalIndexOf(at->first) == e) {
+      if (!HasEnded(at->second.phase)) {
+        SetPhase(at->first, at->second, GroupPhase::kOpen);  // a lease goes
+        open_.erase(at->first);
+        CountOpenEval(at->first, false);
+      }
+      uncount({at->second.phase, at->second.drop});
+      at = groups_.erase(at);
+    }
+  }
+  for (const EndedGroup& ended : ended_.TakeEvalsBehind(version)) uncount(StandOfEnded(ended));
+}
+
 void CoordinatorState::BringBack(StepId wave) {
   uint32_t position = 0;
   for (const EndedGroup& ended : ended_.TakeWave(wave)) {

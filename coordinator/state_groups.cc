@@ -22,6 +22,10 @@ Result<DropReason> CoordinatorState::Judge(const GroupScored& scored, const Grou
                 fmt::format("group {} visits row {} of {}, not row {} of {}", scored.group.value, group.prompt.row, group.prompt.dataset,
                             scored.prompt.row, scored.prompt.dataset),
                 scored.reward_worker, "all roles must read the same recipe");
+  if (scored.wave != group.wave)  // the record of confidences is kept by it
+    return Fail(ErrorCode::kInvalidInput,
+                fmt::format("group {} belongs to wave {}, not to wave {}", scored.group.value, group.wave.value, scored.wave.value),
+                scored.reward_worker, "the reward worker is of another run or another version of Candor: start it again");
   const bool forgotten = scored.newest_version < kept_from_;  // too old for any group: stale, not a ghost's
   if ((!forgotten && !versions_.count(scored.newest_version)) || scored.newest_version > NewestVersionFor(group, scored.group))
     return DropReason::kGhostVersion;
@@ -39,7 +43,8 @@ CoordinatorState::RuleResult CoordinatorState::OnGroupScored(const GroupScored& 
     Ack ack = AckFor(scored.group, false);
     if (ended_.Find(scored.group)) return ack;  // a late second result of a group that has ended
     ack.accepted = false;
-    ack.reason = fmt::format("group {} was never issued", scored.group.value);
+    ack.reason = IsEvalGroup(scored.group) ? fmt::format("version {} is not being evaluated", EvalVersionOf(scored.group).value)
+                                           : fmt::format("group {} was never issued", scored.group.value);
     return ack;
   }
   if (group->phase != GroupPhase::kOpen && group->phase != GroupPhase::kLeased) {

@@ -14,12 +14,27 @@ constexpr uint32_t kMembersMax = 100000;
 constexpr size_t kWorkerNameMax = 200;
 }  // namespace
 
-// Makes `worker` a member in this incarnation, or finds it. A name belongs to its newest life: an older one that speaks up is refused for
-// good.
+size_t CoordinatorState::PastLives() const {
+  size_t lives = 0;
+  for (const auto& [worker, past] : superseded_) lives += past.size();
+  return lives;
+}
+
+bool CoordinatorState::RefusesPastLife(const std::string& worker, Incarnation incarnation) {
+  const auto past = superseded_.find(worker);
+  if (past == superseded_.end()) return false;
+  const auto life = std::find(past->second.begin(), past->second.end(), incarnation);
+  if (life == past->second.end()) return false;
+  std::rotate(life, life + 1, past->second.end());  // heard: others are forgotten before it
+  return true;
+}
+
+// Makes `worker` a member in this incarnation, or finds it. A name belongs to its newest life: an older one that speaks up is refused
+// (kPastLivesKept).
 Result<MemberState*> CoordinatorState::Join(Role role, const std::string& worker, Incarnation incarnation, int64_t now_ms) {
   if (worker.empty() || worker.size() > kWorkerNameMax)
     return Fail(ErrorCode::kInvalidInput, "a worker needs a name of at most 200 bytes", worker.substr(0, 40));
-  if (superseded_[worker].count(incarnation))
+  if (RefusesPastLife(worker, incarnation))
     return Fail(ErrorCode::kUnauthorized, "another process has taken this worker's name", worker,
                 "stop one of the two, or give them different names");
   auto [at, fresh] = members_.try_emplace(worker);
@@ -31,7 +46,9 @@ Result<MemberState*> CoordinatorState::Join(Role role, const std::string& worker
   if (!fresh && member.role != role)
     return Fail(ErrorCode::kUnauthorized, fmt::format("this name belongs to a {}", Name(member.role)), worker);
   if (!fresh && member.incarnation != incarnation) {
-    superseded_[worker].insert(member.incarnation);
+    std::vector<Incarnation>& past = superseded_[worker];
+    past.push_back(member.incarnation);
+    if (past.size() > kPastLivesKept) past.erase(past.begin());
     for (GroupId id : std::set<GroupId>(member.leases)) SetPhase(id, groups_.at(id), GroupPhase::kOpen);
     member = {};
     fresh = true;
@@ -257,6 +274,7 @@ void CoordinatorState::ExpireLeases(int64_t now_ms, Actions& actions) {
   }
   for (const std::string& name : silent) LoseMember(name, actions);
   std::erase_if(lost_, [&](const auto& one) { return now_ms - one.second.heard_ms > kLostKeptMs; });
+  std::erase_if(superseded_, [&](const auto& one) { return !members_.count(one.first) && !lost_.count(one.first); });
   const std::vector<std::string>& rewards = RewardEndpoints();
   for (auto& [name, member] : members_) {
     for (auto lease = member.leases.begin(); lease != member.leases.end();) {

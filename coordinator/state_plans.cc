@@ -106,10 +106,12 @@ Status CoordinatorState::AdoptTrainer(const PlanRequest& request, Actions& actio
   if (back)
     actions.events.push_back(
         fmt::format("the learner goes back from step {} to step {}: a new segment", last_done_.value, request.step.value - 1));
-  if (request.step <= covered_ && request.step <= last_done_)
+  if (request.step <= covered_ && request.step <= last_done_) {
     actions.events.push_back(
         fmt::format("the groups of steps {} to {} were released with the checkpoint of step {} and are generated again", request.step.value,
                     std::min(covered_, last_done_).value, checkpointed_.value));
+    actions.evals_forgotten_behind = PolicyVersion{request.step.value - 1};
+  }
   Commit(actions, TrainerStarted{request.incarnation, request.step, back ? SegmentId{segment_.value + 1} : segment_});
   return {};
 }

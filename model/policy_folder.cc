@@ -2,8 +2,12 @@
 #include "model/policy_folder.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -11,6 +15,7 @@
 
 #include "core/fs.h"
 #include "core/json_depth.h"
+#include "core/launch.h"
 #include "model/family.h"
 #include "model/read_confidence_script.h"
 
@@ -97,7 +102,6 @@ Status CopyTokenizer(const std::string& from, const std::string& to, const Model
 }
 
 Status WriteFiles(const std::string& folder, const ModelConfig& config, const Parameters& parameters, const PolicyFolderOptions& options) {
-  CANDOR_TRY(MakeFolders(folder));
   CANDOR_TRY(SaveParameters(parameters, folder, options.shard_bytes));
   CANDOR_TRY(CopyTokenizer(options.tokenizer_folder, folder, config));
   CANDOR_TRY(WriteFileAtomic(folder + "/config.json", ConfigJson(config, parameters.dtype() == at::kBFloat16 ? "bfloat16" : "float32")));
@@ -120,6 +124,51 @@ Status CheckTarget(const std::string& folder) {
   return Fail(ErrorCode::kInvalidInput, "the folder holds files that Candor did not write, and would be replaced", folder,
               "name a new folder, or empty it yourself");
 }
+
+// The folder that a policy is written into before it takes its place: TARGET.tmp.<node>.<pid>, locked as long as it is written.
+class FolderBeside {
+ public:
+  explicit FolderBeside(const std::string& target)
+      : common_(target + ".tmp." + NodeName() + "."), path_(common_ + std::to_string(::getpid())) {}
+  ~FolderBeside() {
+    if (lock_ >= 0) ::close(lock_);
+  }
+  FolderBeside(const FolderBeside&) = delete;
+  FolderBeside& operator=(const FolderBeside&) = delete;
+  const std::string& path() const { return path_; }
+
+  Status Make() {
+    CANDOR_TRY(RemoveTree(path_));  // of a process that had our number
+    CANDOR_TRY(MakeFolders(path_));
+    lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock_ >= 0) (void)::flock(lock_, LOCK_EX | LOCK_NB);
+    return {};
+  }
+
+  // Those that killed writers of the same policy left here. One of another machine is not ours to judge; a process of this one that is in
+  // another container is not seen, but it holds the lock.
+  void RemoveLeft() const {
+    const fs::path prefix(common_);
+    std::error_code error;
+    fs::directory_iterator entry(prefix.parent_path().empty() ? fs::path(".") : prefix.parent_path(), error), end;
+    for (; !error && entry != end; entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
+      if (!name.starts_with(prefix.filename().string())) continue;
+      const char *digits = name.data() + prefix.filename().string().size(), *last = name.data() + name.size();
+      pid_t pid = 0;
+      const auto [read, bad] = std::from_chars(digits, last, pid);
+      if (bad != std::errc() || read != last || pid <= 0 || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
+      const int lock = ::open(entry->path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (lock < 0) continue;
+      if (::flock(lock, LOCK_EX | LOCK_NB) == 0) (void)RemoveTree(entry->path().string());
+      ::close(lock);
+    }
+  }
+
+ private:
+  const std::string common_, path_;
+  int lock_ = -1;
+};
 
 Result<int32_t> ReadId(const Json& json, const char* name, const std::string& where) {
   if (!json.contains(name) || !json[name].is_number_integer())
@@ -197,7 +246,10 @@ Status WritePolicyFolder(const std::string& folder, const ModelConfig& config, c
   CANDOR_TRY(CheckTarget(folder));
   std::string target = fs::path(folder).lexically_normal().string();
   while (target.size() > 1 && target.back() == '/') target.pop_back();
-  const std::string beside = target + ".tmp." + std::to_string(::getpid());
+  FolderBeside folder_beside(target);
+  folder_beside.RemoveLeft();
+  CANDOR_TRY(folder_beside.Make());
+  const std::string& beside = folder_beside.path();
   if (auto written = WriteFiles(beside, config, parameters, options); !written) {
     (void)RemoveTree(beside);
     return written;

@@ -46,7 +46,7 @@ struct PolicyFolderOptions {
   int64_t shard_bytes = 5'000'000'000;
 };
 // Writes `folder`. It must not exist, be empty, or be a policy folder that Candor made (candor.json says so). Complete or not there: it is
-// written beside and renamed.
+// written beside and renamed. What writers that were killed on this machine left beside it is removed.
 Status WritePolicyFolder(const std::string& folder, const ModelConfig& config, const Parameters& parameters,
                          const PolicyFolderOptions& options);
 

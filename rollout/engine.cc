@@ -65,9 +65,13 @@ Status Engine::LoadParameters(PolicyVersion version, const ModelConfig& config, 
   }
 }
 
+// A failure, thrown or returned, leaves the version before whole; one that comes when that has begun to go leaves the engine without
+// weights, which the next request and step are told, until an Install succeeds. Traces keep their place meanwhile. Cache, rope and
+// scheduler are of `config`'s shape whenever there is a scheduler.
 Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_config, std::unique_ptr<Parameters> new_parameters) {
   const at::NoGradGuard no_grad;
-  if (loaded && !SameShape(config, new_config) && !groups.empty())
+  const bool fits = scheduler && SameShape(config, new_config);
+  if (!fits && !groups.empty())
     return Fail(ErrorCode::kInvalidInput, "the new weights are of another shape, and traces of the old model are still running");
   if (numerics.deterministic && !self_tested) {
     if (!SelfTestRowInvariance(new_config.hidden_size, new_config.intermediate_size, new_config.vocab_size))
@@ -76,18 +80,23 @@ Status Engine::Impl::Install(PolicyVersion new_version, const ModelConfig& new_c
                   "", "run without deterministic mode");
     self_tested = true;
   }
-  if (!loaded || !SameShape(config, new_config)) {
-    CANDOR_ASSIGN(cache, KvCache::Make(new_config, ToScalarType(numerics.dtype), options.page_tokens, options.kv_memory_mb, device));
+  if (!fits) {
+    CANDOR_ASSIGN(KvCache made, KvCache::Make(new_config, ToScalarType(numerics.dtype), options.page_tokens, options.kv_memory_mb, device));
+    loaded = false;
+    scheduler.reset();
+    cache = std::move(made);
+    rope.emplace(new_config);
+    config = new_config;
     scheduler.emplace(
         SchedulerOptions{options.max_batch, options.page_tokens, cache->pages(), options.prefill_tokens, options.share_prefixes});
-    rope.emplace(new_config);
   }
+  loaded = false;
+  scheduler->ForgetPrefixes();
   weights = {};  // the packed forms of the old version go before those of the new one are made
   parameters = std::move(new_parameters);
   config = new_config;
   weights = BindDecoder(config, *parameters, numerics, options.max_batch);
   version = new_version;
-  scheduler->ForgetPrefixes();
   loaded = true;
   spdlog::debug("weights loaded version={} device={} dtype={} pages={} page_tokens={}", version.value, Name(device), Name(numerics.dtype),
                 cache->pages(), options.page_tokens);

@@ -92,6 +92,11 @@ void Watch::Feed(const LedgerRecord& record) {
     const uint64_t before = t->step.value - 1;
     for (uint64_t step = t->step.value; step <= std::min(last_step_, covered_); ++step)
       for (GroupId group : plans_[step]) outcome_.erase(group), observed_.erase(group);  // their payloads were let go: generated again
+    if (t->step.value <= covered_) {                                                     // newer versions are made and evaluated anew
+      const auto anew = [&](GroupId id) { return IsEvalGroup(id) && EvalVersionOf(id).value > before; };
+      std::erase_if(outcome_, anew);
+      std::erase_if(observed_, [&](const auto& one) { return anew(one.first); });
+    }
     last_step_ = std::min(last_step_, before), covered_ = std::min(covered_, before), checkpointed_ = std::min(checkpointed_, before);
   } else if (auto* c = std::get_if<CheckpointDone>(&record)) {
     checkpointed_ = std::max(checkpointed_, c->step.value);

@@ -3,6 +3,7 @@
 usage: commands_test.py CANDOR SOURCE_FOLDER
 """
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -42,6 +43,13 @@ class Commands(unittest.TestCase):
         for part in parts:
             self.assertIn(part, answer.stderr, words)
         return answer
+
+    def test_an_exception_that_escapes_is_told_with_what_to_do(self):
+        nowhere = dict(os.environ, TMPDIR=str(self.folder / "none"))
+        for words in (["bench", "recover"], ["bench", "publish", MODEL]):  # of candor, and of candor-torch
+            answer = candor(*words, env=nowhere)
+            self.assertEqual(answer.returncode, 1, f"{words}\n{answer.stdout}{answer.stderr}")
+            self.assertRegex(answer.stderr, "(?m)^candor bench: internal error: std::filesystem.*temp_directory_path.*; mend what the system names here")
 
     def a_run(self):
         """A run's folder as `candor run` leaves it, with the untrained model as its result."""

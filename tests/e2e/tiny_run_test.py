@@ -50,6 +50,22 @@ class TinyRun(RunCase):
         self.finish(resumed)
         self.assertEqual(self.ledger()["in_flight"], 0)
 
+    def test_a_run_whose_last_evaluation_is_not_done_may_ask_for_more_steps(self):
+        few = ["eval.0.n=20", "eval.1.n=10", "eval.1.every=0"]
+        self.finish(self.start("trainer.steps=3", *few))
+        first = (self.run / "final/model.safetensors").read_bytes()
+        # What a kill between the last step and the end of the evaluation leaves; with that of another one, half of it is there.
+        (self.run / "done.json").unlink()
+        (self.run / "eval/after.jsonl").rename(self.run / "stale.jsonl")
+        (self.run / "eval/after.jsonl").write_text("")
+        output = self.finish(self.start("trainer.steps=5", *few, "--resume"))
+        self.assertIn("going on behind step 3, which was the last: now to step 5", output)
+        self.assertEqual(self.ledger()["last_step"], 5)
+        self.assertEqual(json.loads((self.run / "rl-done.json").read_text())["steps"], 5)
+        self.assertNotEqual((self.run / "final/model.safetensors").read_bytes(), first, "the policy of step 3 is still the result")
+        self.assertTrue((self.run / "eval/after.jsonl").read_text(), "the answers of step 3 are still the result")
+        self.assertEqual(self.ledger()["in_flight"], 0)
+
     def test_without_an_eval_there_is_no_table(self):
         for word in ("there is no table", "holds a finished run"):
             answer = subprocess.run([CANDOR, "run", "recipes/tiny.toml", "--run-dir", str(self.run), f"stage_cache={self.folder.name}/stages", "trainer.steps=3", "eval=[]"], cwd=SOURCE,

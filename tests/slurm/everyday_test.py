@@ -14,7 +14,7 @@ class Everyday(SlurmCase):
     nodes = 4
 
     def test_submit_lose_a_node_be_preempted_and_finish(self):
-        run = self.make_run("everyday", "trainer.steps=60", "rollout.workers=2", f"state_dir={self.root}/state", 'slurm.extra=["rollouts: --exclusive", "learners: --nodelist=n1", "coordinator: --nodelist=n1", "rewards: --nodelist=n1"]')
+        run = self.make_run("every day's run", "name=every day", "trainer.steps=60", "rollout.workers=2", f"state_dir={self.root}/state", 'slurm.extra=["rollouts: --exclusive", "learners: --nodelist=n1", "coordinator: --nodelist=n1", "rewards: --nodelist=n1"]')
         answer = run.submit()
         self.assertEqual(sorted(run.jobs), ["coordinator", "learners", "rewards", "rollouts"], answer.stdout)
         run.wait_for_step(3)

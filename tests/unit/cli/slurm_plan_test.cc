@@ -81,6 +81,26 @@ TEST(SlurmPlan, AnOwnTemplateIsCheckedByName) {
   EXPECT_THAT(PlanSlurm(recipe, site, {}).error().Message(), HasSubstr("lacks {{run_dir}}"));
 }
 
+// sbatch splits #SBATCH lines at blanks and at quotes of its own; tests/slurm asks a real one.
+TEST(SlurmPlan, NamesWithBlanksAndQuotesStayOneWord) {
+  Recipe recipe = TinyRecipe();
+  recipe.run.name = "my first run", recipe.slurm.partition = "two words";
+  SlurmSite site = Site();
+  site.run_dir = "/runs/a \"50%\" #run";
+  const SlurmPlan plan = *PlanSlurm(recipe, site, {});
+  EXPECT_THAT(plan.jobs[3].script,
+              AllOf(HasSubstr("#SBATCH --job-name=\"my first run-rollouts\"\n"), HasSubstr("#SBATCH --chdir=\"/home dir\"\n"),
+                    HasSubstr("#SBATCH --output=\"/runs/a \\\"50%%\\\" #run/logs/job-rollouts-%a.log\"\n"),
+                    HasSubstr("#SBATCH --partition=\"two words\"\n")));
+  EXPECT_THAT(
+      PlanSlurm(TinyRecipe(), Site(), {})->jobs[0].script,
+      AllOf(HasSubstr("#SBATCH --job-name=tiny-coordinator\n"), HasSubstr("#SBATCH --output=\"/runs/it's/logs/job-coordinator.log\"\n")));
+  recipe.run.name = "two\nlines";
+  EXPECT_THAT(PlanSlurm(recipe, site, {}).error().Message(), AllOf(HasSubstr("the run's `name`"), HasSubstr("control character")));
+  recipe.run.name = "tiny", site.run_dir = "/runs/a\\b";
+  EXPECT_THAT(PlanSlurm(recipe, site, {}).error().Message(), AllOf(HasSubstr("the run's folder"), HasSubstr("/runs/a\\b")));
+}
+
 TEST(SlurmPlan, JoinersGetIndicesOfTheirOwn) {
   const SlurmJob job = *PlanMoreRollouts(TinyRecipe(), Site(), 3, 2);
   EXPECT_THAT(job.script, HasSubstr("--array=3-4"));

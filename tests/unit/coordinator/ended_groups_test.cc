@@ -1,6 +1,7 @@
 // What a checkpoint covers is put away: a run may be long, the coordinator stays small; and a learner that goes back finds it all.
 #include "coordinator/ended_groups.h"
 
+#include "coordinator/accounting.h"
 #include "state_fixture.h"
 
 namespace candor {
@@ -91,6 +92,46 @@ TEST(EndedGroups, AVersionThatALearnerGoesBackToIsNotForgottenInBetween) {
   EXPECT_EQ(f.state.last_done().value, 5u);
   EXPECT_TRUE(f.state.versions().contains({5}));
   EXPECT_EQ(f.Lease().leases.at(0).group, MakeGroupId(6, 0));
+}
+
+// The learner goes back behind what its checkpoints let go: evaluations of the versions that it makes anew are asked anew, all rows of
+// them.
+TEST(EndedGroups, EvaluationsOfAnAbandonedLineageAreAskedAgain) {
+  Fixture f(LongPlan(30));
+  LearnWithCheckpoints(f, 1, 19);
+  for (uint32_t p = 0; p < 2; ++p) f.Score(MakeGroupId(20, p));
+  f.Done(20, f.PlanOf(20).plan);  // version 20: one row is answered, one at work, one waits
+  f.Score(MakeEvalGroupId(0, {20}, 0));
+  const GroupScored late = f.Header(MakeEvalGroupId(0, {20}, 1));
+  ASSERT_EQ(f.Lease("rollout-0", 1).leases.at(0).group, late.group);
+  f.Say<Ack>(Role::kTrainer, VersionAnnounce{{{5}, "m", "h5"}, {5}});  // its first word
+  EXPECT_FALSE(f.PlanOf(6, 9).ready);
+  const Ack ghost = f.Say<Ack>(Role::kReward, late);
+  EXPECT_FALSE(ghost.accepted);
+  EXPECT_EQ(ghost.forget, std::vector<GroupId>{late.group});
+  EXPECT_EQ(f.state.CountOf(GroupPhase::kEvaluated), 3u) << "of version 0 alone";
+  const auto cancelled = f.Say<HeartbeatReply>(Role::kRollout, WorkerHeartbeat{"rollout-0", {1}, {{late.group, 5}}, {}}).cancelled;
+  EXPECT_EQ(cancelled, std::vector<GroupId>{late.group});
+  const size_t before = f.ledger.size();
+  LearnWithCheckpoints(f, 6, 30, 9);
+  std::map<uint64_t, uint32_t> answered;  // version -> rows
+  for (size_t i = before; i < f.ledger.size(); ++i)
+    if (auto* scored = std::get_if<GroupScored>(&f.ledger[i]); scored && IsEvalGroup(scored->group))
+      ++answered[EvalVersionOf(scored->group).value];
+  EXPECT_EQ(answered, (std::map<uint64_t, uint32_t>{{10, 3}, {20, 3}, {30, 3}}));
+  EXPECT_EQ(f.state.CountOf(GroupPhase::kEvaluated), 12u);
+  EXPECT_EQ(f.state.CountOf(GroupPhase::kDropped), 0u);
+  EXPECT_TRUE(f.state.finished());
+  Auditor auditor(LongPlan(30));
+  CoordinatorState again(LongPlan(30), {1000, 5000, 3, 100}, 2);
+  for (const LedgerRecord& record : f.ledger) {
+    auditor.Add(record);
+    ASSERT_TRUE(again.Replay(*DecodeRecord(EncodeRecord(record))));
+  }
+  EXPECT_TRUE(auditor.Result().Balances()) << BalanceText(auditor.Result());
+  EXPECT_EQ(auditor.Result().evaluated, 12u);
+  EXPECT_EQ(again.CountOf(GroupPhase::kEvaluated), 12u);
+  EXPECT_TRUE(again.finished());
 }
 
 // All checkpoints but an old one turned out to be damaged.

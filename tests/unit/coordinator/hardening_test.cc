@@ -109,6 +109,46 @@ TEST_F(Hardening, ALostWorkerIsAnAlarmUntilItIsBackOrLongGone) {
   EXPECT_TRUE(silent().empty()) << "nobody waits for it any more";
 }
 
+// The record of confidences is kept by wave: a header with another one would be counted in a step to which it does not belong.
+TEST_F(Hardening, AResultOfAnotherWaveIsRefusedByNameAndTheGroupStaysToBeDone) {
+  Join("rollout-0");
+  const GroupId id = Ask("rollout-0", 1).at(0).group;
+  GroupScored header;
+  header.group = id, header.prompt = state.groups().at(id).prompt, header.wave = {2}, header.hash = "h", header.traces = 4;
+  header.reward_worker = "reward-0", header.correct = 2, header.wrong = 2;
+  const Ack ack = Say(Role::kReward, header);
+  EXPECT_FALSE(ack.accepted);
+  EXPECT_NE(ack.reason.find("belongs to wave 1, not to wave 2"), std::string::npos) << ack.reason;
+  EXPECT_EQ(ack.forget, std::vector<GroupId>{id});
+  EXPECT_TRUE(last.records.empty());
+  EXPECT_TRUE(last.observed.empty());
+  EXPECT_EQ(state.StandOf(id)->phase, GroupPhase::kLeased);
+  EXPECT_TRUE(Score(id, "reward-0", "h").accepted) << "the true one counts";
+  EXPECT_EQ(state.StandOf(id)->phase, GroupPhase::kScored);
+}
+
+TEST_F(Hardening, OfWorkersThatStartAgainAndAgainFewPastLivesAreKept) {
+  const auto hello = [this](const std::string& worker, uint64_t life) {
+    return Say<Welcome>(Role::kRollout, Hello{"rollout", worker, {life}, "", {}, {}}).run_id == "r";
+  };
+  for (uint64_t life = 1; life <= 1000; ++life) ASSERT_TRUE(hello("rollout-0", life));
+  EXPECT_LE(state.PastLives(), kPastLivesKept);
+  for (uint64_t life = 1000 - kPastLivesKept; life < 1000; ++life) EXPECT_FALSE(hello("rollout-0", life)) << "a newer one has its name";
+  EXPECT_TRUE(hello("rollout-0", 1000));
+  // One that is still there to speak is not the one that is forgotten.
+  for (uint64_t life = 1001; life <= 1100; ++life) {
+    ASSERT_TRUE(hello("rollout-0", life));
+    ASSERT_FALSE(hello("rollout-0", 999));
+  }
+  // Names that come and go, as those of workers that join a run.
+  for (uint64_t name = 1; name <= 1000; ++name) ASSERT_TRUE(hello("rollout-" + std::to_string(name), 1));
+  for (uint64_t name = 1; name <= 1000; ++name) ASSERT_TRUE(hello("rollout-" + std::to_string(name), 2));
+  now = 5000, state.Tick(now);
+  EXPECT_FALSE(hello("rollout-7", 1)) << "its name may come back";
+  now += kLostKeptMs + 1, state.Tick(now);
+  EXPECT_EQ(state.PastLives(), 0u);
+}
+
 TEST_F(Hardening, CountersAgreeWithTheScan) {
   Join("rollout-0");
   const std::vector<Lease> leases = Ask("rollout-0", 10);

@@ -328,6 +328,34 @@ TEST(ServeCoordinator, RunSurvivesARestartAndBalances) {
   EXPECT_EQ(Lines(folder.path() + "/evals.jsonl").size(), 2u);
 }
 
+TEST(ServeCoordinator, EvaluationsOfAbandonedVersionsAreAskedAndToldAnew) {
+  RunFolder folder;
+  auto transport = *MakeZmqTransport(folder.keys());
+  RunningCoordinator coordinator(folder);
+  Clients clients(*transport, coordinator.endpoint());
+  World world;
+  world.clients = &clients;
+  world.Join();
+  ASSERT_TRUE(clients.trainer.Ask<Ack>(VersionAnnounce{Version(0), {0}}, "version", kDeadlineMs)->accepted);
+  const auto told = [&] {
+    std::vector<int> versions;
+    for (const json& line : Lines(folder.path() + "/evals.jsonl")) versions.push_back(line["step"]);
+    return versions;
+  };
+  for (uint64_t step = 1; step <= 3; ++step) world.Generate(), world.Learn(step, step == 2);
+  world.Generate();
+  EXPECT_EQ(told(), (std::vector<int>{0, 3}));
+  world.trainer_incarnation = 2;  // goes back behind the checkpoint that let its groups go
+  EXPECT_FALSE(world.Plan(2).ready);
+  EXPECT_EQ(told(), std::vector<int>{0});
+  for (uint64_t step = 2; step <= 3; ++step) world.Generate(), world.Learn(step, step == 3);
+  world.Generate();
+  EXPECT_EQ(told(), (std::vector<int>{0, 3}));
+  EXPECT_EQ(world.scored.at(MakeEvalGroupId(0, {3}, 1)), 2);
+  EXPECT_TRUE(coordinator.Join());
+  EXPECT_TRUE(Audit(folder.path()).Balances());
+}
+
 TEST(ServeCoordinator, NewerCoordinatorFencesTheOlder) {
   RunFolder folder;
   auto transport = *MakeZmqTransport(folder.keys());

@@ -1,5 +1,10 @@
 // Weights on disk: round trips, shards, atomicity, and folders that are wrong in one way each; a policy folder's files.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <filesystem>
+#include <set>
 
 #include "core/fs.h"
 #include "model/policy_folder.h"
@@ -151,6 +156,35 @@ TEST_F(Weights, APolicyFolderIsCompleteAndOnlyReplacesItsOwnKind) {
   ASSERT_TRUE(WriteFileAtomic(At("precious.txt"), "keep"));
   EXPECT_FALSE(WritePolicyFolder(folder_.string(), config_, parameters_, options)) << "a folder with a stranger's files";
   EXPECT_EQ(ReadText(At("precious.txt")), "keep");
+}
+
+// A writer that is killed in the middle leaves its folder; the next one of the same policy takes it away, and nothing else.
+TEST_F(Weights, WhatAKilledWriterOfAPolicyFolderLeftIsRemovedByTheNext) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  if (!std::getenv("CANDOR_TEST_PARENT")) ::setenv("CANDOR_TEST_PARENT", folder_.c_str(), 1);
+  const std::string parent = std::getenv("CANDOR_TEST_PARENT"), out = parent + "/out", stuck = parent + "/stuck";
+  fs::create_directories(stuck);
+  (void)::mkfifo((stuck + "/tokenizer.json").c_str(), 0600);  // whoever copies it waits for ever
+  PolicyFolderOptions options;
+  options.tokenizer_folder = stuck;
+  EXPECT_EXIT((fs::remove_all(folder_), ::alarm(3), (void)WritePolicyFolder(out, config_, parameters_, options)),
+              ::testing::KilledBySignal(SIGALRM), "");
+  const auto left = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(parent)) names.insert(entry.path().filename().string());
+    names.erase("stuck");
+    return names;
+  };
+  ASSERT_EQ(left().size(), 1u);
+  const std::string killed = *left().begin();
+  EXPECT_TRUE(killed.starts_with("out.tmp.")) << killed;
+  const std::string ours = killed.substr(0, killed.rfind('.') + 1), elsewhere = "out.tmp.another-node.1234567";
+  const std::string alive = ours + std::to_string(::getppid()), other = "second" + killed.substr(3), no_pid = ours + "12x";
+  for (const std::string& name : {elsewhere, alive, other, no_pid}) fs::create_directories(parent + "/" + name);
+  options.tokenizer_folder.clear();
+  ASSERT_TRUE(WritePolicyFolder(out, config_, parameters_, options));
+  EXPECT_EQ(left(), (std::set<std::string>{"out", elsewhere, alive, other, no_pid}));
+  ::unsetenv("CANDOR_TEST_PARENT");
 }
 
 TEST(ConfidenceSpec, BadFilesAreRefused) {

@@ -295,6 +295,35 @@ TEST(Engine, DivergedWeightsAreAnError) {
   EXPECT_NE(step.error().what.find("not finite"), std::string::npos);
 }
 
+// What a failure in the middle of a swap leaves is not half of two versions.
+TEST(Engine, WeightsThatCannotBeTakenLeaveTheOldVersionWholeOrNone) {
+  const ModelConfig config = TinyConfig();
+  const Parameters parameters = TinyParameters(config);
+  const auto whole = RunAll(*TinyEngine(TinyEngineOptions(true), config, parameters), {Request(1, 20, 2, 12)});
+  auto engine = TinyEngine(TinyEngineOptions(true), config, parameters);
+  ModelConfig deep = config;  // of which the cache holds no two pages: refused before the old version goes
+  deep.num_layers = 1000;
+  const Parameters none;
+  EXPECT_FALSE(engine->LoadParameters(PolicyVersion{2}, deep, none));
+  ASSERT_TRUE(engine->loaded());
+  ASSERT_TRUE(engine->Submit(Request(1, 20, 2, 12)));
+  for (int steps = 0; steps < 5; ++steps) ASSERT_TRUE(engine->Step());
+  ModelConfig narrow = config;
+  narrow.hidden_size = 32, narrow.head_dim = 8;
+  EXPECT_FALSE(engine->LoadParameters(PolicyVersion{2}, config, TinyParameters(narrow))) << "its tensors are too small for the config";
+  EXPECT_FALSE(engine->loaded());
+  const Status step = engine->Step(), submitted = engine->Submit(Request(2, 4, 1, 4));
+  ASSERT_FALSE(step);
+  EXPECT_NE(step.error().what.find("before any weights were loaded"), std::string::npos) << step.error().Message();
+  ASSERT_FALSE(submitted);
+  EXPECT_NE(submitted.error().what.find("before any weights were loaded"), std::string::npos) << submitted.error().Message();
+  ASSERT_TRUE(engine->LoadParameters(PolicyVersion{1}, config, parameters));
+  const auto groups = RunAll(*engine, {});
+  ASSERT_EQ(groups.size(), 1u);
+  for (size_t trace = 0; trace < 2; ++trace)
+    EXPECT_EQ(groups.at(1).traces_G[trace].tokens_T, whole.at(1).traces_G[trace].tokens_T) << "they kept their place";
+}
+
 TEST(Engine, Bf16StaysNearFp32) {
   const ModelConfig config = TinyConfig();
   const Parameters parameters = TinyParameters(config);
