@@ -16,8 +16,9 @@ SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
 
 
 def steps_done(run):
+    """Distinct ones: a run that went back to a checkpoint writes a step's line once more."""
     metrics = run / "metrics.jsonl"
-    return len([line for line in metrics.read_text().splitlines() if line.endswith("}")]) if metrics.exists() else 0
+    return len({json.loads(line)["step"] for line in metrics.read_text().splitlines() if line.endswith("}")}) if metrics.exists() else 0
 
 
 def pids_of(role, run):
