@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "calibration/decisions.h"
 #include "calibration/intervals.h"
@@ -204,6 +205,26 @@ FigureMap Replicate(const std::vector<Questions>& runs, uint64_t b, bool known) 
   return MeanOf(drawn);
 }
 
+// An interval around an estimate near an end of [0, 1] does not reach beyond it.
+bool IsShare(const std::string& key) {
+  static const std::set<std::string> shares = {"accuracy",
+                                               "brier",
+                                               "auroc",
+                                               "augrc",
+                                               "ece",
+                                               "mean_confidence",
+                                               "answer_prob",
+                                               "pass_1",
+                                               "pass_k",
+                                               "moved",
+                                               "expected_accuracy",
+                                               "bayes_accuracy",
+                                               "surely_wrong",
+                                               "confidence_error",
+                                               "worst_decile"};
+  return shares.count(key) > 0;
+}
+
 json FiguresJson(const std::vector<Questions>& runs, bool known) {
   std::vector<FigureMap> by_run;
   for (const Questions& questions : runs) {
@@ -220,8 +241,10 @@ json FiguresJson(const std::vector<Questions>& runs, bool known) {
     for (const FigureMap& run : by_run)
       figure["by_run"].push_back(run.contains(key) && std::isfinite(run.at(key)) ? json(run.at(key)) : json(nullptr));
     if (!replicates.contains(key)) continue;
-    const calibration::Interval interval = calibration::EstimateFrom(value, replicates[key], 0.95).interval;
-    if (std::isfinite(interval.low)) figure["low"] = interval.low, figure["high"] = interval.high;
+    calibration::Interval interval = calibration::EstimateFrom(value, replicates[key], 0.95).interval;
+    if (!std::isfinite(interval.low)) continue;
+    if (IsShare(key)) interval = {std::clamp(interval.low, 0.0, 1.0), std::clamp(interval.high, 0.0, 1.0)};
+    figure["low"] = interval.low, figure["high"] = interval.high;
   }
   return figures;
 }

@@ -151,11 +151,10 @@ json ArmJson(const Arm& arm, const ArmNumbers& numbers, int64_t without_confiden
   for (int m = 0; m < kArmMetrics; ++m) {
     const std::vector<double> column = FiniteColumn(numbers, m);
     json by_seed = json::array();
+    const auto bound = [&](double share) { return ArmNumber(std::clamp(calibration::Percentile(column, share), 0.0, 1.0)); };
     for (const MetricValues& values : numbers.by_seed_S) by_seed.push_back(ArmNumber(values[m]));
-    one[kArmMetricNames[m]] = {{"value", ArmNumber(numbers.value[m])},
-                               {"low", ArmNumber(calibration::Percentile(column, (1 - level) / 2))},
-                               {"high", ArmNumber(calibration::Percentile(column, (1 + level) / 2))},
-                               {"by_seed", by_seed}};
+    one[kArmMetricNames[m]] = {
+        {"value", ArmNumber(numbers.value[m])}, {"low", bound((1 - level) / 2)}, {"high", bound((1 + level) / 2)}, {"by_seed", by_seed}};
   }
   return one;
 }

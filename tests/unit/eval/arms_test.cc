@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -72,7 +73,7 @@ RunAnswers Calibrated(const std::string& name, double shift) {
   RunAnswers run{name, {}, {}};
   for (uint64_t i = 0; i < 400; ++i) {
     const double p = .1 + .1 * static_cast<double>(i % 9);
-    run.before.push_back(ArmRow(std::to_string(i), "r", RandomUnit(5, RngStream::kSynthetic, i) < p, p + shift));
+    run.before.push_back(ArmRow(std::to_string(i), "r", RandomUnit(5, RngStream::kSynthetic, i) < p, std::clamp(p + shift, 0.0, 1.0)));
   }
   return run;
 }
@@ -108,6 +109,10 @@ TEST(Arms, IntervalsCoverSeedsAndQuestions) {
   EXPECT_NEAR(width(alike, "accuracy"), 4 * .5 / 20, .04) << "400 questions, accuracy one half";
   EXPECT_GT(width(apart, "mean_confidence"), width(alike, "mean_confidence") * 2) << "seeds that differ widen it";
   EXPECT_EQ(apart["arms"][0]["figures"]["mean_confidence"]["by_run"].size(), 2u);
+  std::vector<RunAnswers> runs = {Calibrated("x_seed-1", 1)};  // one says 1, the others 0
+  for (int seed = 2; seed <= 6; ++seed) runs.push_back(Calibrated("x_seed-" + std::to_string(seed), -1));
+  const nlohmann::json one = *CompareArms(runs, nullptr);
+  EXPECT_EQ(one["arms"][0]["figures"]["mean_confidence"]["low"], 0.0) << "a share's interval stays within [0, 1]";
 }
 
 }  // namespace
