@@ -34,7 +34,8 @@ double Activations(const Recipe& r, const ModelShape& m, double c) {
   const auto hidden = static_cast<double>(m.hidden), intermediate = static_cast<double>(m.intermediate);
   const double in_flight = (4 + c) * 2 * intermediate + 2 * 4 * hidden;  // of the block at work
   const double per_token = r.trainer.recompute ? layers * 4 * hidden + KeptPerToken(m, c) : layers * KeptPerToken(m, c);
-  return tokens * (per_token + in_flight) + 2 * kHeadLogits;
+  const double head_panels = c == 2 ? 2 * c * hidden * static_cast<double>(m.vocab) : 0;  // laid out for both of its products
+  return tokens * (per_token + in_flight) + 2 * kHeadLogits + head_panels;
 }
 
 // The embedding or a block, whichever is larger: its gradient is whole before it is scattered.
