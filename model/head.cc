@@ -94,7 +94,7 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
         *selected = extras > 0 ? scores.selected_ME.mutable_data_ptr<float>() : nullptr;
   const int64_t longest = std::min(chunk, rows);
   const at::Tensor buffer_CV = Room(longest * vocab_size, at::kFloat).view({longest, vocab_size});  // one for all chunks
-  const Linear ready = ForChunks(head, false);
+  const Linear ready = ForChunks(head, true, false);
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
     const at::Tensor logits_CV = buffer_CV.narrow(0, 0, count);
@@ -130,7 +130,11 @@ at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD
   const TypedKernels& kernels = TypedKernelsOf(hidden_MD);
   const int64_t longest = std::min<int64_t>(chunk, static_cast<int64_t>(active.rows.size()));
   const at::Tensor dlogits_buffer_CV = Room(longest * vocab_size, hidden_MD.scalar_type()).view({longest, vocab_size});
-  const Linear ready = ForChunks(head, true);
+  // The rows whose logits forward has left, then the others, whose logits are computed again into the same room.
+  const int64_t first_kept = rows - scores.kept_rows;
+  const auto kept = std::lower_bound(active.rows.begin(), active.rows.end(), first_kept);
+  const auto others = kept - active.rows.begin(), kept_count = active.rows.end() - kept;
+  const Linear ready = ForChunks(head, others > 0, true);
   // Rows rows_C; the logits of the i-th stand in row place(i).
   const auto run = [&](const int64_t* rows_C, int64_t count, const at::Tensor& hidden_CD, const float* logits, auto place) {
     const at::Tensor dlogits_CV = dlogits_buffer_CV.narrow(0, 0, count);
@@ -149,10 +153,6 @@ at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD
     for (int64_t i = 0; i < count; ++i)
       std::copy_n(dhidden_CD.const_data_ptr<float>() + i * width, width, dhidden_MD.mutable_data_ptr<float>() + rows_C[i] * width);
   };
-  // The rows whose logits forward has left, then the others, whose logits are computed again into the same room.
-  const int64_t first_kept = rows - scores.kept_rows;
-  const auto kept = std::lower_bound(active.rows.begin(), active.rows.end(), first_kept);
-  const auto others = kept - active.rows.begin(), kept_count = active.rows.end() - kept;
   if (kept_count > 0)
     run(&*kept, kept_count, SelectRows(hidden_MD, &*kept, kept_count), scores.kept_CV.const_data_ptr<float>(),
         [&](int64_t i) { return kept[i] - first_kept; });

@@ -44,10 +44,10 @@ void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics) {
   linear.packed = pack.call(linear.weight_OI, rows);
 }
 
-Linear ForChunks(const Linear& linear, bool gradients) {
+Linear ForChunks(const Linear& linear, bool products, bool gradients) {
   Linear ready = linear;
   if (!linear.weight_OI.is_cpu() || !IsBf16(linear.weight_OI)) return ready;
-  if (!ready.tiles.defined()) ready.tiles = RightPanels(linear.weight_OI, FactorForm::kRightTransposed);
+  if (products && !ready.tiles.defined()) ready.tiles = RightPanels(linear.weight_OI, FactorForm::kRightTransposed);
   if (gradients) ready.columns = RightPanels(linear.weight_OI, FactorForm::kPlain);
   return ready;
 }

@@ -20,9 +20,9 @@ struct Linear {
 // other fp32 weights and those on a device stay as they are. Apply and the others work either way, in deterministic mode with the same
 // bits.
 void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics);
-// The same weight, laid out for ApplyToFloat and (`gradients`) InputGradientFloat over the chunks of one pass, where each of these products
-// would lay it out anew (float_product.h); elsewhere as it is. It takes the weight's size in memory for each.
-Linear ForChunks(const Linear& linear, bool gradients);
+// The same weight, laid out for ApplyToFloat (`products`) and for InputGradientFloat (`gradients`) over the chunks of one pass, where each
+// of them would lay it out anew (float_product.h); elsewhere as it is. It takes the weight's size in memory for each.
+Linear ForChunks(const Linear& linear, bool products, bool gradients);
 // x [N, I] -> [N, O] in x's format.
 at::Tensor Apply(const Linear& linear, const at::Tensor& x_NI, const Numerics& numerics);
 // residual [N, O] (fp32) += x Wᵀ + b.
