@@ -1,11 +1,15 @@
-// What was appended to a run's metrics.jsonl since the last look.
+// Lines of a run's metrics.jsonl, and what was appended to it since the last look.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/progress.h"
 
 namespace candor::cli {
+
+// The numbers of a line of metrics.jsonl; nothing when it is no JSON object.
+std::optional<StepMetrics> ParseStepLine(const std::string& line);
 
 class MetricsTail {
  public:

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calibration/terminal_chart.h"
+#include "cli/metrics_tail.h"
 #include "cli/progress.h"
 #include "core/fs.h"
 #include "eval/report.h"
@@ -32,14 +33,8 @@ Result<RunAnswers> ReadRunAnswers(const std::string& name, const RunDir& run) {
 std::vector<StepMetrics> ReadSteps(const std::string& path) {
   std::vector<StepMetrics> steps;
   std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    json object = json::parse(line, nullptr, false);
-    if (!object.is_object()) continue;
-    StepMetrics metrics;
-    for (const auto& [key, value] : object.items())
-      if (value.is_number()) metrics[key] = value.get<double>();
-    steps.push_back(std::move(metrics));
-  }
+  for (std::string line; std::getline(file, line);)
+    if (std::optional<StepMetrics> metrics = ParseStepLine(line)) steps.push_back(std::move(*metrics));
   return steps;
 }
 
