@@ -1,14 +1,11 @@
 #include "coordinator/store.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -17,6 +14,7 @@
 #include <filesystem>
 
 #include "core/epoch.h"
+#include "core/folder_lock.h"
 #include "core/fs.h"
 
 namespace candor {
@@ -60,20 +58,15 @@ class ReaderFolder {
     RemoveLeft();
     std::string path = (std::filesystem::temp_directory_path() / (std::string(kReaderPrefix) + "XXXXXX")).string();
     if (!::mkdtemp(path.data())) return Fail(ErrorCode::kIo, std::string("cannot make a temporary folder: ") + std::strerror(errno), path);
-    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) (void)::flock(fd, LOCK_EX | LOCK_NB);
-    return std::unique_ptr<ReaderFolder>(new ReaderFolder(std::move(path), fd));
+    return std::unique_ptr<ReaderFolder>(new ReaderFolder(std::move(path)));
   }
-  ~ReaderFolder() {
-    (void)RemoveTree(path_);
-    if (fd_ >= 0) ::close(fd_);
-  }
+  ~ReaderFolder() { (void)RemoveTree(path_); }
   ReaderFolder(const ReaderFolder&) = delete;
   ReaderFolder& operator=(const ReaderFolder&) = delete;
   const std::string& path() const { return path_; }
 
  private:
-  ReaderFolder(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  explicit ReaderFolder(std::string path) : path_(std::move(path)), lock_(path_) {}
   static void RemoveLeft() {
     std::error_code error;
     const auto now = std::filesystem::file_time_type::clock::now();
@@ -82,15 +75,11 @@ class ReaderFolder {
       if (!entry->path().filename().string().starts_with(kReaderPrefix)) continue;
       std::error_code gone;
       const auto written = std::filesystem::last_write_time(entry->path(), gone);
-      if (gone || now - written < kYoungReader) continue;
-      const int fd = ::open(entry->path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-      if (fd < 0) continue;  // somebody else's
-      if (::flock(fd, LOCK_EX | LOCK_NB) == 0) (void)RemoveTree(entry->path().string());
-      ::close(fd);
+      if (!gone && now - written >= kYoungReader) RemoveUnlocked(entry->path().string());
     }
   }
   const std::string path_;
-  const int fd_;
+  const FolderLock lock_;
 };
 
 class RocksStore final : public Store {

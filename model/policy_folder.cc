@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,7 +11,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "core/folder_lock.h"
 #include "core/fs.h"
 #include "core/json_depth.h"
 #include "core/launch.h"
@@ -130,18 +131,12 @@ class FolderBeside {
  public:
   explicit FolderBeside(const std::string& target)
       : common_(target + ".tmp." + NodeName() + "."), path_(common_ + std::to_string(::getpid())) {}
-  ~FolderBeside() {
-    if (lock_ >= 0) ::close(lock_);
-  }
-  FolderBeside(const FolderBeside&) = delete;
-  FolderBeside& operator=(const FolderBeside&) = delete;
   const std::string& path() const { return path_; }
 
   Status Make() {
     CANDOR_TRY(RemoveTree(path_));  // of a process that had our number
     CANDOR_TRY(MakeFolders(path_));
-    lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock_ >= 0) (void)::flock(lock_, LOCK_EX | LOCK_NB);
+    lock_.emplace(path_);
     return {};
   }
 
@@ -158,16 +153,13 @@ class FolderBeside {
       pid_t pid = 0;
       const auto [read, bad] = std::from_chars(digits, last, pid);
       if (bad != std::errc() || read != last || pid <= 0 || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
-      const int lock = ::open(entry->path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-      if (lock < 0) continue;
-      if (::flock(lock, LOCK_EX | LOCK_NB) == 0) (void)RemoveTree(entry->path().string());
-      ::close(lock);
+      RemoveUnlocked(entry->path().string());
     }
   }
 
  private:
   const std::string common_, path_;
-  int lock_ = -1;
+  std::optional<FolderLock> lock_;
 };
 
 Result<int32_t> ReadId(const Json& json, const char* name, const std::string& where) {
