@@ -4,10 +4,10 @@
 // A group's prompt is computed once, in chunks within the step's token budget; its pages are then shared by the group's traces. The last
 // prompt page, when only partly filled, is copied for each trace that starts (copy-on-write; the last to start takes the page itself). What
 // a prompt has in common with an earlier one is taken over from it (prefix_cache.h): whole pages are shared, the one in which they part is
-// copied. A prompt that begins like one which is being computed in this step waits for the next one. A
-// trace is promised all the pages it can ever need when it starts, so nothing is ever preempted. Prompts are computed a little ahead of the
-// places, so that a place that becomes free is taken in the next step. Nobody waits for ever: a group whose prompt is in the cache and that
-// still has traces to start either has a trace running or holds the promise for its next one. One thread.
+// copied. A prompt that begins like one which is being computed in this step waits for the next one. A trace is promised all the pages it
+// can ever need when it starts, so nothing is ever preempted. Prompts are computed a little ahead of the places, so that a place that
+// becomes free is taken in the next step. Nobody waits for ever: a group whose prompt is in the cache and that still has traces to start
+// either has a trace running or holds the promise for its next one. One thread.
 #pragma once
 #include <cstdint>
 #include <deque>
