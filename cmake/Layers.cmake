@@ -32,7 +32,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")  # Clang 14 takes a function and a us
   set_source_files_properties(proto/codec_control.cc PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endif()
 
-set(CANDOR_TORCH_OPTIONS -O3 -Winvalid-pch -Wno-conversion -Wno-shadow)
+set(CANDOR_TORCH_OPTIONS -O3 -fno-math-errno -Winvalid-pch -Wno-conversion -Wno-shadow)
 
 # Folders that use torch, themselves or through another folder; with CANDOR_TORCH_FREE they keep only their options.cc.
 set(CANDOR_TORCH_LAYERS "")

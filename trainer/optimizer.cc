@@ -1,6 +1,8 @@
 #include "trainer/optimizer.h"
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cmath>
 #include <numbers>
 #include <vector>
@@ -13,19 +15,36 @@ namespace candor {
 namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // elements of one parallel piece
+constexpr int64_t kNear = 1 << 12;   // elements that the first-level cache still holds when they are looked at again
 
 // Built for several instruction sets, chosen by the loader; the bits are the same on machines of one instruction set.
 __attribute__((target_clones("avx512f", "avx2", "default"))) void AdamWRange(const AdamWStep& s, float decay, float* __restrict w,
                                                                              float* __restrict m, float* __restrict v,
                                                                              const float* __restrict g, int64_t n) {
-  const float rest1 = 1.0f - s.beta1, rest2 = 1.0f - s.beta2;
+  const AdamWStep o = s;  // nothing that w might be
+  const float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
   for (int64_t i = 0; i < n; ++i) {
-    float gradient = g[i] * s.gradient_scale;
-    float mean = s.beta1 * m[i] + rest1 * gradient;
-    float square = s.beta2 * v[i] + rest2 * (gradient * gradient);
+    float gradient = g[i] * o.gradient_scale;
+    float mean = o.beta1 * m[i] + rest1 * gradient;
+    float square = o.beta2 * v[i] + rest2 * (gradient * gradient);
     m[i] = mean;
     v[i] = square;
-    w[i] = w[i] * decay - s.step_size * (mean / (__builtin_sqrtf(square) * s.inverse_root + s.epsilon));
+    w[i] = w[i] * decay - o.step_size * (mean / (__builtin_sqrtf(square) * o.inverse_root + o.epsilon));
+  }
+}
+
+// Whether all are finite.
+__attribute__((target_clones("avx512f", "avx2", "default"))) bool FiniteRange(const float* __restrict w, int64_t n) {
+  uint32_t largest = 0;  // without its sign a number that is not finite has the greatest exponent
+  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::bit_cast<uint32_t>(w[i]) & 0x7fff'ffff);
+  return largest < 0x7f80'0000;
+}
+
+__attribute__((target_clones("avx512f", "avx2", "default"))) void RoundRange(const float* __restrict w, uint16_t* __restrict low,
+                                                                             int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(w[i]);
+    low[i] = static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
   }
 }
 
@@ -58,12 +77,21 @@ AdamWStep PlanAdamW(const AdamOptions& o, double lr, int64_t updates, double gra
   return step;
 }
 
-void ApplyAdamW(const AdamWStep& step, bool decays, std::span<float> w, std::span<float> m, std::span<float> v, std::span<const float> g) {
+bool ApplyAdamW(const AdamWStep& step, bool decays, std::span<float> w, std::span<float> m, std::span<float> v, std::span<const float> g,
+                std::span<uint16_t> low) {
   CANDOR_CHECK(w.size() == m.size() && w.size() == v.size() && w.size() == g.size(), "slices of one length");
-  float decay = decays ? step.decay_factor : 1.0f;
+  CANDOR_CHECK(low.empty() || low.size() == w.size(), "slices of one length");
+  const float decay = decays ? step.decay_factor : 1.0f;
+  std::atomic<bool> finite = true;
   at::parallel_for(0, static_cast<int64_t>(w.size()), kGrain, [&](int64_t begin, int64_t end) {
-    AdamWRange(step, decay, w.data() + begin, m.data() + begin, v.data() + begin, g.data() + begin, end - begin);
+    for (int64_t i = begin; i < end; i += kNear) {
+      const int64_t n = std::min(kNear, end - i);
+      AdamWRange(step, decay, w.data() + i, m.data() + i, v.data() + i, g.data() + i, n);
+      if (!FiniteRange(w.data() + i, n)) finite = false;
+      if (!low.empty()) RoundRange(w.data() + i, low.data() + i, n);
+    }
   });
+  return finite;
 }
 
 void ApplyAverage(double decay, std::span<float> average, std::span<const float> w) {

@@ -20,9 +20,10 @@ struct AdamWStep {
 // `updates` counts the updates including this one, from 1.
 AdamWStep PlanAdamW(const AdamOptions& options, double lr, int64_t updates, double gradient_scale);
 
-// All spans of one length. `decays`: whether weight decay applies to these elements. Parallel inside.
-void ApplyAdamW(const AdamWStep& step, bool decays, std::span<float> weights, std::span<float> m, std::span<float> v,
-                std::span<const float> gradient);
+// All spans of one length. `decays`: whether weight decay applies to these elements. `low` gets the new weights, rounded to bf16 (nearest,
+// ties to even; raw 16-bit words); empty: nobody wants them. Whether all new weights are finite. Parallel inside.
+bool ApplyAdamW(const AdamWStep& step, bool decays, std::span<float> weights, std::span<float> m, std::span<float> v,
+                std::span<const float> gradient, std::span<uint16_t> low = {});
 
 // average = decay * average + (1 - decay) * weights.
 void ApplyAverage(double decay, std::span<float> average, std::span<const float> weights);

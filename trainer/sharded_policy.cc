@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/fault_point.h"
+#include "model/large_pages.h"
 
 namespace candor {
 
@@ -40,16 +41,31 @@ ShardedPolicy::ShardedPolicy(const ModelConfig& config, const Options& options, 
   states_.resize(units_.size());
   gathered_.resize(units_.size());
   whole_gradients_.resize(units_.size());
-  for (size_t u = 0; u < units_.size(); ++u) {
-    UnitState& state = states_[u];
-    for (at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient})
-      *tensor = Zeros(plan_.units[u].slice, at::kFloat);
-    if (options.average) state.average = at::zeros_like(state.master);
-    state.compute = options.dtype == DType::kFp32 ? state.master : Zeros(plan_.units[u].slice, ToScalarType(options.dtype));
-    for (const at::Tensor* tensor : {&state.master, &state.mean, &state.square, &state.gradient, &state.average})
-      memory_.owned_bytes += BytesOf(*tensor);
-    if (options.dtype != DType::kFp32) memory_.owned_bytes += BytesOf(state.compute);
-  }
+  const auto give = [&](at::Tensor UnitState::*part, at::ScalarType type) {
+    const std::vector<at::Tensor> slices = Slices(type);
+    for (size_t u = 0; u < units_.size(); ++u) {
+      states_[u].*part = slices[u];
+      memory_.owned_bytes += BytesOf(slices[u]);
+    }
+  };
+  for (const auto part : {&UnitState::master, &UnitState::mean, &UnitState::square, &UnitState::gradient}) give(part, at::kFloat);
+  if (options.average) give(&UnitState::average, at::kFloat);
+  if (options.dtype != DType::kFp32)
+    give(&UnitState::compute, ToScalarType(options.dtype));
+  else
+    for (UnitState& state : states_) state.compute = state.master;
+}
+
+std::vector<at::Tensor> ShardedPolicy::Slices(at::ScalarType type) const {
+  constexpr int64_t kApart = 64;  // elements: every slice begins on a line of the cache
+  const auto place = [&](size_t u) { return (plan_.units[u].slice + kApart - 1) / kApart * kApart; };
+  int64_t total = 0;
+  for (size_t u = 0; u < units_.size(); ++u) total += place(u);
+  const at::Tensor all = device().is_cpu() ? LargePages(total, type) : Zeros(total, type);
+  std::vector<at::Tensor> slices;
+  int64_t begin = 0;
+  for (size_t u = 0; u < units_.size(); begin += place(u), ++u) slices.push_back(all.narrow(0, begin, plan_.units[u].slice));
+  return slices;
 }
 
 void ShardedPolicy::LoadParametersFrom(const Parameters& parameters) {
@@ -64,6 +80,10 @@ void ShardedPolicy::LoadParametersFrom(const Parameters& parameters) {
 void ShardedPolicy::MastersChanged() {
   if (options_.dtype != DType::kFp32)
     for (UnitState& state : states_) state.compute.copy_(state.master);
+  ComputeChanged();
+}
+
+void ShardedPolicy::ComputeChanged() {
   stale_ = true;
   if (options_.sharding == Sharding::kZero3)
     for (Gathered& gathered : gathered_)

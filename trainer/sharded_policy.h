@@ -78,6 +78,8 @@ class ShardedPolicy final : public UnitAccess {
   void LoadParametersFrom(const Parameters& parameters);
   // After masters changed: the compute copies follow, gathered weights are stale.
   void MastersChanged();
+  // After masters and compute copies changed together.
+  void ComputeChanged();
   int64_t updates() const { return updates_; }  // optimizer updates so far (skipped steps do not count)
   void set_updates(int64_t updates) { updates_ = updates; }
 
@@ -110,6 +112,8 @@ class ShardedPolicy final : public UnitAccess {
   };
   bool Split() const { return plan_.slices() > 1; }
   at::Tensor Zeros(int64_t elements, at::ScalarType type) const { return at::zeros({elements}, at::TensorOptions(type).device(device())); }
+  // One zeroed slice per unit, all in one piece of memory: on the CPU in large pages, because an update walks all of it.
+  std::vector<at::Tensor> Slices(at::ScalarType type) const;
   // The collective that carries tensors; what reads device memory orders itself after the default stream.
   Collective& Tensors() { return options_.tensors ? *options_.tensors : collective_; }
   ElementType compute_type() const { return options_.dtype == DType::kBf16 ? ElementType::kBFloat16 : ElementType::kFloat32; }

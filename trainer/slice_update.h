@@ -8,8 +8,10 @@
 
 namespace candor {
 
-void ApplyAdamW(const AdamWStep& step, bool decays, const at::Tensor& weights, const at::Tensor& m, const at::Tensor& v,
-                const at::Tensor& gradient);
+// `low`: the weights' copy in bf16, which follows; undefined: there is none. Whether all new weights are finite; a device is not waited
+// for: there it is always true (SumsOfSquares finds out).
+bool ApplyAdamW(const AdamWStep& step, bool decays, const at::Tensor& weights, const at::Tensor& m, const at::Tensor& v,
+                const at::Tensor& gradient, const at::Tensor& low);
 void ApplyAverage(double decay, const at::Tensor& average, const at::Tensor& weights);
 // One sum per slice, in double; a device is waited for once.
 std::vector<double> SumsOfSquares(const std::vector<at::Tensor>& slices);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -55,6 +56,27 @@ TEST(AdamW, ClippingScalesTheGradient) {
   EXPECT_NEAR(m[0], 0.1, 1e-6);  // (1 - beta1) * 4 * 1/4
   EXPECT_EQ(ClipScale(0.5, 1.0), 1.0);
   EXPECT_EQ(ClipScale(5.0, 0.0), 1.0);
+}
+
+TEST(AdamW, RoundsTheNewWeightsAndLooksAtThem) {
+  const size_t n = 70001;
+  std::vector<float> w(n), m(n, 0), v(n, 0), g(n, 1e-3f);
+  for (size_t i = 0; i < n; ++i) w[i] = std::sin(static_cast<float>(i));
+  std::vector<uint16_t> low(n, 0);
+  const AdamWStep step = PlanAdamW({}, 1e-3, 1, 1.0);
+  EXPECT_TRUE(ApplyAdamW(step, true, w, m, v, g, low));
+  for (size_t i = 0; i < n; ++i) {
+    const float rounded = std::bit_cast<float>(uint32_t{low[i]} << 16);
+    ASSERT_LE(std::abs(rounded - w[i]), std::ldexp(std::abs(w[i]), -8)) << i;
+  }
+  w[0] = 1.0f + 1.0f / 256, w[1] = 1.0f + 3.0f / 256, g[0] = g[1] = m[0] = m[1] = 0;  // half way between two: to the even one
+  ApplyAdamW(PlanAdamW({}, 0.0, 2, 1.0), false, w, m, v, g, low);
+  EXPECT_EQ(low[0], 0x3f80);
+  EXPECT_EQ(low[1], 0x3f82);
+  for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
+    w[n - 1] = bad;
+    EXPECT_FALSE(ApplyAdamW(step, true, w, m, v, g, low)) << bad;
+  }
 }
 
 TEST(Average, KeepsItsShare) {
