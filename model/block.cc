@@ -161,9 +161,10 @@ at::Tensor RunBlock(const ModelConfig& config, const BlockWeights& weights, cons
   ApplyAdd(weights.out, attention_NHd.view({x_ND.size(0), config.query_size()}), middle_ND, numerics);
 
   const at::Tensor mlp_in_ND = RmsNorm(middle_ND, weights.mlp_norm_D, config.rms_norm_eps, saved ? &saved->mlp_rstd_N : nullptr);
-  const bool fused = weights.gate_up.gate_up_tiles && !saved;
-  const at::Tensor gate_up_NX = fused ? at::Tensor() : Unrounded(weights.gate_up, mlp_in_ND, numerics);
-  const at::Tensor activated_NF = fused ? ApplySwiGlu(weights.gate_up, mlp_in_ND) : SwiGlu(gate_up_NX, dtype);
+  const Linear gate_up = ForSwiGlu(weights.gate_up, numerics);
+  at::Tensor gate_up_NX = gate_up.gate_up_tiles ? at::Tensor() : Unrounded(gate_up, mlp_in_ND, numerics);
+  const at::Tensor activated_NF =
+      gate_up.gate_up_tiles ? ApplySwiGlu(gate_up, mlp_in_ND, saved ? &gate_up_NX : nullptr) : SwiGlu(gate_up_NX, dtype);
   const at::Tensor y_ND = saved ? middle_ND.clone() : middle_ND;
   ApplyAdd(weights.down, activated_NF, y_ND, numerics);
   if (saved) {

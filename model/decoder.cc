@@ -160,8 +160,7 @@ static void PackDecoder(DecoderWeights& weights, const Numerics& numerics, int64
   };
   for (Linear* linear : tiled) {
     const int64_t size = TileElements(*linear);
-    PackTiles(*linear, is_gate_up(linear) && !linear->bias_O.defined() && linear->weight_OI.size(0) % kTileColumns == 0,
-              memory.narrow(0, offset, size));
+    PackTiles(*linear, is_gate_up(linear) && CanPackSwiGlu(*linear), memory.narrow(0, offset, size));
     offset += size;
   }
 }

@@ -45,16 +45,20 @@ at::Tensor RowsPacked(const TileKernels& kernels, const at::Tensor& w_NK) {
 }
 
 void LeftTransposed(const TileKernels& kernels, const at::Tensor& a_KM, const at::Tensor& b_KN, float* c, int64_t n) {
-  const int64_t m = a_KM.size(1), k = RoundedUp(a_KM.size(0), kTileDepth), size = k * kTileColumns;
-  const at::Tensor a = ColumnsPacked(kernels, a_KM), b = ColumnsPacked(kernels, b_KN);
+  const int64_t m = a_KM.size(1), rows = a_KM.size(0), k = RoundedUp(rows, kTileDepth), size = k * kTileColumns;
+  const at::Tensor b = ColumnsPacked(kernels, b_KN);
   at::parallel_for(0, PanelCount(m), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t left = begin; left < end; ++left)  // one panel of a stays near while b's go by
+    const at::Tensor panel_of_a = at::empty({size}, at::kBFloat16);
+    auto* left_panel = static_cast<uint16_t*>(panel_of_a.mutable_data_ptr());
+    for (int64_t left = begin; left < end; ++left) {  // one panel of a, laid out when its turn comes, stays near while b's go by
+      const int64_t row = left * kTileColumns, height = std::min(kTileColumns, m - row);
+      kernels.pack_columns(Words(a_KM) + row, m, rows, height, left_panel);
       for (int64_t right = 0; right < PanelCount(n); ++right) {
-        const int64_t row = left * kTileColumns, column = right * kTileColumns;
+        const int64_t column = right * kTileColumns;
         const uint16_t *panel = Words(b) + right * size, *next = right + 1 < PanelCount(n) ? panel + size : Words(b);
-        kernels.add_transposed(Words(a) + left * size, panel, k, std::min(kTileColumns, m - row), std::min(kTileColumns, n - column),
-                               c + row * n + column, n, next);
+        kernels.add_transposed(left_panel, panel, k, height, std::min(kTileColumns, n - column), c + row * n + column, n, next);
       }
+    }
   });
 }
 
@@ -96,6 +100,7 @@ void PanelProductToFloat(const at::Tensor& a, const at::Tensor& panels, bool add
                       add ? TileOutput::kAddFloat : TileOutput::kFloat,
                       c_MN.mutable_data_ptr<float>(),
                       n,
+                      nullptr,
                       nullptr};
   at::parallel_for(0, PanelCount(n), 1, [&](int64_t begin, int64_t end) {
     TileProduct part = product;

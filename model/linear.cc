@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "model/float_product.h"
 #include "model/kernels/kernels.h"
+#include "model/large_pages.h"
 #include "model/ordered_product.h"
 #include "model/packed_linear.h"
 #include "model/parallel.h"
@@ -110,10 +111,19 @@ void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor
   if (linear.bias_O.defined()) out.add_(linear.bias_O);
 }
 
-at::Tensor ApplySwiGlu(const Linear& gate_up, const at::Tensor& x_NI) {
-  at::Tensor out_NF = at::empty({x_NI.size(0), gate_up.weight_OI.size(0) / 2}, x_NI.options());
-  TileApply(gate_up, x_NI, TileOutput::kSwiGlu, out_NF);
+at::Tensor ApplySwiGlu(const Linear& gate_up, const at::Tensor& x_NI, at::Tensor* gate_up_NX) {
+  const int64_t rows = x_NI.size(0), columns = gate_up.weight_OI.size(0);
+  at::Tensor out_NF = at::empty({rows, columns / 2}, x_NI.options());
+  if (gate_up_NX) *gate_up_NX = at::empty({rows, columns}, x_NI.options());
+  TileApply(gate_up, x_NI, TileOutput::kSwiGlu, out_NF, gate_up_NX ? static_cast<uint16_t*>(gate_up_NX->mutable_data_ptr()) : nullptr);
   return out_NF;
+}
+
+Linear ForSwiGlu(const Linear& gate_up, const Numerics& numerics) {
+  Linear ready = gate_up;
+  if (ready.tiles.defined() || numerics.deterministic || !CanPackSwiGlu(ready) || !GetTileKernels()->pack_columns) return ready;
+  PackTiles(ready, true, Room(TileElements(ready)));
+  return ready;
 }
 
 static at::Tensor OrderedInputGradient(const Linear& linear, const at::Tensor& dy_NO) {

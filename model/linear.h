@@ -30,8 +30,10 @@ void ApplyAdd(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& re
 // x [N, I] -> fp32 [N, O] without rounding the results to bf16. `out_NO` is contiguous fp32.
 void ApplyToFloat(const Linear& linear, const at::Tensor& x_NI, const at::Tensor& out_NO, const Numerics& numerics);
 
-// silu(gate) * up [N, F] in one product with tiles of gate and up (gate_up_tiles).
-at::Tensor ApplySwiGlu(const Linear& gate_up, const at::Tensor& x_NI);
+// silu(gate) * up [N, F] in one product with tiles of gate and up (gate_up_tiles). `gate_up_NX`: gets gate and up, rounded, for backward.
+at::Tensor ApplySwiGlu(const Linear& gate_up, const at::Tensor& x_NI, at::Tensor* gate_up_NX = nullptr);
+// The same weight with such tiles, for one product: where laying it out costs less than a pass over results in fp32; elsewhere as it is.
+Linear ForSwiGlu(const Linear& gate_up, const Numerics& numerics);
 
 // dx = dy W in dy's format, and in fp32.
 at::Tensor InputGradient(const Linear& linear, const at::Tensor& dy_NO, const Numerics& numerics);

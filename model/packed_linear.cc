@@ -34,7 +34,11 @@ void PackTiles(Linear& linear, bool gate_up, const at::Tensor& memory) {
   linear.gate_up_tiles = gate_up;
 }
 
-void TileApply(const Linear& linear, const at::Tensor& x_NI, TileOutput output, const at::Tensor& out_NO) {
+bool CanPackSwiGlu(const Linear& gate_up) {
+  return CanPackTiles(gate_up) && !gate_up.bias_O.defined() && gate_up.weight_OI.size(0) % kTileColumns == 0;
+}
+
+void TileApply(const Linear& linear, const at::Tensor& x_NI, TileOutput output, const at::Tensor& out_NO, uint16_t* kept) {
   const bool low = output == TileOutput::kBf16 || output == TileOutput::kSwiGlu;
   const int64_t columns = linear.weight_OI.size(0), rows = x_NI.size(0), k = x_NI.size(1);
   CANDOR_CHECK(x_NI.is_contiguous() && out_NO.is_contiguous() && k == linear.weight_OI.size(1) && out_NO.size(0) == rows);
@@ -53,6 +57,7 @@ void TileApply(const Linear& linear, const at::Tensor& x_NI, TileOutput output, 
                       output,
                       out_NO.mutable_data_ptr(),
                       out_NO.size(1),
+                      kept,
                       nullptr};
   if (rows == 0) return;
   at::parallel_for(0, PanelCount(columns), 1, [&](int64_t begin, int64_t end) {

@@ -70,27 +70,58 @@ using MultiplyFn = void (*)(const Left&, const uint16_t*, int64_t, float*, Ahead
 constexpr MultiplyFn kMultiply[kRowsMax + 1] = {nullptr,     Multiply<1>, Multiply<2>, Multiply<3>,  Multiply<4>,  Multiply<5>, Multiply<6>,
                                                 Multiply<7>, Multiply<8>, Multiply<9>, Multiply<10>, Multiply<11>, Multiply<12>};
 
-static void Product(const TileProduct& p) {
+// What every panel is multiplied with stays in the second-level cache: some rows, and of a deep product that goes to fp32 only some depth.
+constexpr int64_t kNearBytes = 192 << 10, kDepth = 1024;
+
+// Rows of results lie far apart: no processor guesses the next one.
+CANDOR_INLINE void ComingResults(const TileProduct& p, int64_t row, int64_t panel) {
+  if (p.output == TileOutput::kFloat || p.output == TileOutput::kAddFloat) {
+    const float* to = static_cast<const float*>(p.out) + row * p.out_row + panel * kTileColumns;
+    __builtin_prefetch(to, 1), __builtin_prefetch(to + 16, 1);
+  } else if (p.kept) {
+    const uint16_t* to = p.kept + row * p.columns + panel * kTileColumns / 2;
+    __builtin_prefetch(to, 1), __builtin_prefetch(to + p.columns / 2, 1);
+  }
+}
+
+// Rows [first_row, last_row) times the part of all panels that begins at first_k.
+static void ProductPart(const TileProduct& p, int64_t first_row, int64_t last_row, int64_t first_k, int64_t depth) {
   alignas(64) float sums[kRowsMax * 32];
-  const int64_t blocks = (p.rows + kRowsMax - 1) / kRowsMax;
+  const int64_t all = last_row - first_row, blocks = (all + kRowsMax - 1) / kRowsMax;
   for (int64_t panel = p.first_panel; panel < p.last_panel; ++panel) {
-    const uint16_t* weights = p.panels + panel * kTileColumns * p.k;
+    const uint16_t* weights = p.panels + panel * kTileColumns * p.k + first_k * kTileColumns;
     const uint16_t* next = panel + 1 < p.last_panel ? weights + kTileColumns * p.k : weights;
     for (int64_t block = 0; block < blocks; ++block) {  // of equal size, or one row less
-      const int64_t first = block * p.rows / blocks, rows = (block + 1) * p.rows / blocks - first;
-      kMultiply[rows]({p.x + first * p.x_row, p.x_row, 2, kTileDepth}, weights, p.k, sums, AheadOf(next, block, p.k));
+      const int64_t first = first_row + block * all / blocks, rows = first_row + (block + 1) * all / blocks - first;
+      for (int64_t r = first; r < first + rows; ++r) ComingResults(p, r, panel);
+      kMultiply[rows]({p.x + first * p.x_row + first_k, p.x_row, 2, kTileDepth}, weights, depth, sums, AheadOf(next, block, depth));
       Finish(p, sums, first, rows, panel);
     }
+  }
+}
+
+static void Product(const TileProduct& p) {
+  TileProduct part = p;
+  const bool adds_up = p.output == TileOutput::kFloat || p.output == TileOutput::kAddFloat;
+  const int64_t depth = adds_up && p.k > 4 * kDepth ? kDepth : p.k, fitting = kNearBytes / (2 * depth) / kRowsMax * kRowsMax;
+  const int64_t near = fitting > 4 * kRowsMax ? fitting : 4 * kRowsMax, rounds = (p.rows + near - 1) / near;
+  for (int64_t k = 0; k < p.k; k += depth) {
+    for (int64_t round = 0; round < rounds; ++round)
+      ProductPart(part, round * p.rows / rounds, (round + 1) * p.rows / rounds, k, p.k - k < depth ? p.k - k : depth);
+    if (adds_up) part.output = TileOutput::kAddFloat, part.bias = nullptr;
   }
 }
 
 static void PackColumns(const uint16_t* b, int64_t b_row, int64_t k, int64_t columns, uint16_t* panel) {
   const auto mask_of = [](int64_t left) { return static_cast<__mmask16>(left >= 16 ? 0xffff : left <= 0 ? 0 : (1 << left) - 1); };
   const __mmask16 masks[2] = {mask_of(columns), mask_of(columns - 16)};
+  const int64_t ahead = 64 * b_row;
   for (int64_t first = 0; first < k; first += kTileDepth) {
     for (int half = 0; half < 2; ++half) {
       const uint16_t* from = b + first * b_row + half * 16;
       for (int64_t i = first; i < first + kTileDepth; i += 2, from += 2 * b_row, panel += 32) {
+        _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(from + ahead + b_row), _MM_HINT_T0);
         const __m256i even = i < k ? _mm256_maskz_loadu_epi16(masks[half], from) : _mm256_setzero_si256();
         const __m256i odd = i + 1 < k ? _mm256_maskz_loadu_epi16(masks[half], from + b_row) : _mm256_setzero_si256();
         _mm512_storeu_si512(panel, _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16)));

@@ -15,7 +15,7 @@ enum class TileOutput : uint8_t {
   kBf16,      // out = sum (+ bias), rounded
   kFloat,     // out = sum (+ bias)
   kAddFloat,  // out += sum (+ bias)
-  kSwiGlu     // panels hold 16 gate columns and their 16 up columns: out [rows, columns / 2] = silu(gate) * up, both rounded before
+  kSwiGlu     // panels hold 16 gate columns and their 16 up columns: out [rows, columns / 2] = silu(gate) * up, rounded once
 };
 
 struct TileProduct {
@@ -29,6 +29,7 @@ struct TileProduct {
   TileOutput output;
   void* out;
   int64_t out_row;    // elements
+  uint16_t* kept;     // with kSwiGlu, or null: [rows, columns], gate and then up, rounded
   uint16_t* scratch;  // [32, k] of this thread, where rows are not a multiple of 16: the last ones, filled up with zeros
 };
 

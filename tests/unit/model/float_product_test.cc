@@ -69,5 +69,17 @@ TEST(FloatProduct, OfOurPanelsEqualsExactSums) {
   ExpectExactSums(TileProductToFloat, true);
 }
 
+// So many rows, and so deep, that a product is made part by part (tall, then deep, then both).
+TEST(FloatProduct, PartsOfALargeProductAddUp) {
+  for (const auto& [m, k] : {std::pair<int64_t, int64_t>{700, 576}, {5, 4160}, {230, 5152}}) {
+    const Factors f = MakeFactors(FactorForm::kRightTransposed, m, 40, k);
+    at::Tensor out = at::full({m, 40}, -7.0f), sum = TestTensor({m, 40}, 5), before = sum.clone();
+    ProductToFloat(f.a, f.b, FactorForm::kRightTransposed, false, out);
+    ProductToFloat(f.a, f.b, FactorForm::kRightTransposed, true, sum);
+    EXPECT_LE(RelativeError(out, f.exact_MN), 2e-6) << m << " x " << k;
+    EXPECT_LE(RelativeError(sum - before, f.exact_MN), 2e-5) << m << " x " << k;
+  }
+}
+
 }  // namespace
 }  // namespace candor

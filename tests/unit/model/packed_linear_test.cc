@@ -47,8 +47,23 @@ TEST(PackedLinear, GateAndUpInOneProduct) {
   for (const int64_t rows : {1, 16, 40}) {
     const at::Tensor x = TestTensor({rows, 64}, 3, at::kBFloat16) * 0.3, both = Exact(linear, x);
     const at::Tensor gate = both.narrow(1, 0, 96), up = both.narrow(1, 96, 96);
-    EXPECT_LE(RelativeError(ApplySwiGlu(linear, x), gate * at::sigmoid(gate) * up), 8e-3) << rows;
+    at::Tensor kept;
+    const at::Tensor out = ApplySwiGlu(linear, x, &kept);
+    EXPECT_LE(RelativeError(out, gate * at::sigmoid(gate) * up), 8e-3) << rows;
+    EXPECT_LE(RelativeError(kept, both), 4e-3) << rows;
+    EXPECT_TRUE(at::equal(ApplySwiGlu(linear, x), out));
   }
+}
+
+TEST(LargePages, RoomIsGivenAgain) {
+  const int64_t elements = 20 << 20;  // 40 MiB: more than malloc keeps
+  const void* first = Room(elements).data_ptr();
+  at::Tensor again = Room(elements - 1000);
+  EXPECT_EQ(again.data_ptr(), first);
+  const at::Tensor other = Room(elements);
+  EXPECT_NE(other.data_ptr(), first);
+  again.fill_(1);
+  EXPECT_EQ(at::sum(LargePages(elements)).item<float>(), 0.0f);  // this memory is always new
 }
 
 TEST(PackedLinear, ADecoderPackedForTheUnitFollowsThePlainOne) {
