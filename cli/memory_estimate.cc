@@ -17,6 +17,7 @@ namespace {
 
 constexpr double kProgramWithTorch = 300e6, kProgramWithout = 60e6;
 constexpr double kHeadLogits = 64 << 20;  // the head works in chunks of about so many bytes of fp32 logits
+constexpr double kHeadKept = 256 << 20;   // and keeps gradients of so many bytes from forward to backward
 
 // Bytes that a block keeps of one token for its backward pass (BlockSaved in model/decoder.h), c the bytes of the compute format.
 double KeptPerToken(const ModelShape& m, double c) {
@@ -35,7 +36,8 @@ double Activations(const Recipe& r, const ModelShape& m, double c) {
   const double in_flight = (4 + c) * 2 * intermediate + 2 * 4 * hidden;  // of the block at work
   const double per_token = r.trainer.recompute ? layers * 4 * hidden + KeptPerToken(m, c) : layers * KeptPerToken(m, c);
   const double head_panels = c == 2 ? 2 * c * hidden * static_cast<double>(m.vocab) : 0;  // laid out for both of its products
-  return tokens * (per_token + in_flight) + 2 * kHeadLogits + head_panels;
+  const double head_kept = std::min(kHeadKept, tokens * c * static_cast<double>(m.vocab));
+  return tokens * (per_token + in_flight) + kHeadLogits + head_kept + head_panels;
 }
 
 // The embedding or a block, whichever is larger: its gradient is whole before it is scattered.

@@ -10,9 +10,12 @@
 namespace candor {
 namespace {
 
-// Rows whose fp32 logits fill about 60 MiB: the head's gradient (V x D, fp32) is read and written once per chunk, so chunks must not be
-// small; and what is half of that (gradients in bf16, their panels) malloc still keeps (large_pages.h).
-int64_t ChunkRows(int64_t vocab_size) { return std::max<int64_t>(16, (int64_t{60} << 20) / (4 * vocab_size) / 32 * 32); }
+// Rows whose fp32 logits fill `bytes`.
+int64_t ChunkRows(int64_t vocab_size, int64_t bytes) { return std::max<int64_t>(16, bytes / (4 * vocab_size) / 32 * 32); }
+// Forward: what a product leaves should still be near when its statistics are taken, and weights are read once per chunk.
+int64_t ForwardRows(int64_t vocab_size) { return ChunkRows(vocab_size, int64_t{60} << 20); }
+// Backward, for rows that were not kept: the head's gradient (V x D, fp32) is read and written once per chunk.
+int64_t BackwardRows(int64_t vocab_size) { return ChunkRows(vocab_size, int64_t{60} << 20); }
 
 void CheckIds(const std::vector<int32_t>& ids, int64_t vocab_size) {
   for (int32_t id : ids) CANDOR_CHECK(0 <= id && id < vocab_size, "a token id lies outside the vocabulary");
@@ -79,8 +82,8 @@ at::Tensor Logits(const Linear& head, const at::Tensor& hidden_MD, const Numeric
 }
 
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
-                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics) {
-  const int64_t rows = hidden_MD.size(0), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
+                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics, int64_t keep_bytes) {
+  const int64_t rows = hidden_MD.size(0), vocab_size = head.weight_OI.size(0), chunk = ForwardRows(vocab_size);
   const auto extras = static_cast<int64_t>(extra_ids_E.size());
   CANDOR_CHECK(rows == static_cast<int64_t>(targets_M.size()));
   CheckIds(targets_M, vocab_size);
@@ -92,6 +95,11 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
   float *log_probs = scores.log_probs_M.mutable_data_ptr<float>(), *entropy = scores.entropy_M.mutable_data_ptr<float>();
   float *log_sum_exp = scores.log_sum_exp_M.mutable_data_ptr<float>(),
         *selected = extras > 0 ? scores.selected_ME.mutable_data_ptr<float>() : nullptr;
+  const int64_t row_bytes = vocab_size * hidden_MD.element_size(), kept_rows = std::min(rows, keep_bytes / row_bytes),
+                first_kept = rows - kept_rows;
+  if (kept_rows > 0) scores.kept_KV = Room(kept_rows * vocab_size, hidden_MD.scalar_type()).view({kept_rows, vocab_size});
+  char* kept = kept_rows > 0 ? static_cast<char*>(scores.kept_KV.mutable_data_ptr()) : nullptr;
+  const TypedKernels& kernels = TypedKernelsOf(hidden_MD);
   const int64_t longest = std::min(chunk, rows);
   const at::Tensor buffer_CV = Room(longest * vocab_size, at::kFloat).view({longest, vocab_size});  // one for all chunks
   const Linear ready = ForChunks(head, true, false);
@@ -103,65 +111,88 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
     ParallelRows(count, vocab_size, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const float* z = logits + i * vocab_size;
-        const int64_t m = first + i;
+        const int64_t m = first + i, target = targets_M[static_cast<size_t>(m)];
         const RowStats stats = RowStatistics(z, vocab_size);
-        log_probs[m] = z[targets_M[static_cast<size_t>(m)]] - stats.log_sum_exp;
+        log_probs[m] = z[target] - stats.log_sum_exp;
         entropy[m] = stats.entropy;
         log_sum_exp[m] = stats.log_sum_exp;
         for (int64_t e = 0; e < extras; ++e) selected[m * extras + e] = z[extra_ids_E[static_cast<size_t>(e)]];
+        if (m >= first_kept)
+          kernels.log_prob_gradient(z, vocab_size, stats.log_sum_exp, target, -1.0f, kept + (m - first_kept) * row_bytes);
       }
     });
-    scores.kept_rows = count;
   }
-  scores.kept_CV = buffer_CV;
   return scores;
 }
+
+namespace {
+
+// Gradients of the logits of the rows that were kept, in their own memory, which they fill from its beginning. Threads share columns: a
+// row may move to where an earlier one was.
+at::Tensor ScaleKept(const at::Tensor& kept_KV, const ActiveRows& active, const int64_t* rows_A, int64_t count, int64_t first_kept) {
+  const int64_t vocab_size = kept_KV.size(1), size = kept_KV.element_size();
+  const TypedKernels& kernels = TypedKernelsOf(kept_KV);
+  char* memory = static_cast<char*>(kept_KV.mutable_data_ptr());
+  at::parallel_for(0, vocab_size, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < count; ++i) {
+      const float scale = active.dlog_probs ? -active.dlog_probs[rows_A[i]] : 0.0f;
+      kernels.scale(memory + ((rows_A[i] - first_kept) * vocab_size + begin) * size, memory + (i * vocab_size + begin) * size, end - begin,
+                    scale);
+    }
+  });
+  return kept_KV.narrow(0, 0, count);
+}
+
+}  // namespace
 
 at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
                                  const std::vector<int32_t>& extra_ids_E, const TokenScores& scores, const at::Tensor& dlog_probs_M,
                                  const at::Tensor& dselected_ME, const Linear& grad_head, const Numerics& numerics) {
-  const int64_t rows = hidden_MD.size(0), width = hidden_MD.size(1), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
+  const int64_t rows = hidden_MD.size(0), width = hidden_MD.size(1), vocab_size = head.weight_OI.size(0);
   const ActiveRows active = FindActive(rows, dlog_probs_M, dselected_ME);
   if (!hidden_MD.is_cpu())
     return portable::TokenLogProbsBackward(head, hidden_MD, targets_M, extra_ids_E, scores, dlog_probs_M, dselected_ME, active.rows,
                                            grad_head);
   const at::Tensor dhidden_MD = at::zeros({rows, width}, hidden_MD.options().dtype(at::kFloat));
-  const float* log_sum_exp = scores.log_sum_exp_M.const_data_ptr<float>();
-  const TypedKernels& kernels = TypedKernelsOf(hidden_MD);
-  const int64_t longest = std::min<int64_t>(chunk, static_cast<int64_t>(active.rows.size()));
-  const at::Tensor dlogits_buffer_CV = Room(longest * vocab_size, hidden_MD.scalar_type()).view({longest, vocab_size});
-  // The rows whose logits forward has left, then the others, whose logits are computed again into the same room.
-  const int64_t first_kept = rows - scores.kept_rows;
-  const auto kept = std::lower_bound(active.rows.begin(), active.rows.end(), first_kept);
-  const auto others = kept - active.rows.begin(), kept_count = active.rows.end() - kept;
+  const int64_t first_kept = rows - (scores.kept_KV.defined() ? scores.kept_KV.size(0) : 0);
+  const auto others = std::lower_bound(active.rows.begin(), active.rows.end(), first_kept) - active.rows.begin();
   const Linear ready = ForChunks(head, others > 0, true);
-  // Rows rows_C; the logits of the i-th stand in row place(i).
-  const auto run = [&](const int64_t* rows_C, int64_t count, const at::Tensor& hidden_CD, const float* logits, auto place) {
-    const at::Tensor dlogits_CV = dlogits_buffer_CV.narrow(0, 0, count);
-    ParallelRows(count, vocab_size, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t m = rows_C[i];
-        kernels.log_prob_gradient(logits + place(i) * vocab_size, vocab_size, log_sum_exp[m], targets_M[static_cast<size_t>(m)],
-                                  active.dlog_probs ? active.dlog_probs[m] : 0.0f,
-                                  static_cast<char*>(dlogits_CV.mutable_data_ptr()) + i * vocab_size * dlogits_CV.element_size());
-        for (int64_t e = 0; e < active.extras; ++e)
-          AddAt(dlogits_CV, i * vocab_size + extra_ids_E[static_cast<size_t>(e)], active.dselected[m * active.extras + e]);
-      }
-    });
+  // From the gradients of the log-probabilities of rows_C to those of everything else.
+  const auto run = [&](const int64_t* rows_C, const at::Tensor& hidden_CD, const at::Tensor& dlogits_CV) {
+    for (int64_t i = 0; i < dlogits_CV.size(0); ++i)
+      for (int64_t e = 0; e < active.extras; ++e)
+        AddAt(dlogits_CV, i * vocab_size + extra_ids_E[static_cast<size_t>(e)], active.dselected[rows_C[i] * active.extras + e]);
     AddWeightGradient(hidden_CD, dlogits_CV, grad_head, numerics);
     const at::Tensor dhidden_CD = InputGradientFloat(ready, dlogits_CV, numerics);
-    for (int64_t i = 0; i < count; ++i)
+    for (int64_t i = 0; i < dlogits_CV.size(0); ++i)
       std::copy_n(dhidden_CD.const_data_ptr<float>() + i * width, width, dhidden_MD.mutable_data_ptr<float>() + rows_C[i] * width);
   };
-  if (kept_count > 0)
-    run(&*kept, kept_count, SelectRows(hidden_MD, &*kept, kept_count), scores.kept_CV.const_data_ptr<float>(),
-        [&](int64_t i) { return kept[i] - first_kept; });
+  if (const auto count = static_cast<int64_t>(active.rows.size()) - others; count > 0) {
+    const int64_t* rows_A = active.rows.data() + others;
+    run(rows_A, SelectRows(hidden_MD, rows_A, count), ScaleKept(scores.kept_KV, active, rows_A, count, first_kept));
+  }
+  if (others == 0) return dhidden_MD;
+  const int64_t chunk = std::min(BackwardRows(vocab_size), others);
+  const at::Tensor logits_buffer_CV = Room(chunk * vocab_size, at::kFloat).view({chunk, vocab_size}),
+                   dlogits_buffer_CV = Room(chunk * vocab_size, hidden_MD.scalar_type()).view({chunk, vocab_size});
+  const float* log_sum_exp = scores.log_sum_exp_M.const_data_ptr<float>();
+  const TypedKernels& kernels = TypedKernelsOf(hidden_MD);
   for (int64_t first = 0; first < others; first += chunk) {
     const int64_t count = std::min<int64_t>(chunk, others - first);
     const int64_t* rows_C = active.rows.data() + first;
-    const at::Tensor hidden_CD = SelectRows(hidden_MD, rows_C, count), logits_CV = scores.kept_CV.narrow(0, 0, count);
+    const at::Tensor hidden_CD = SelectRows(hidden_MD, rows_C, count), logits_CV = logits_buffer_CV.narrow(0, 0, count),
+                     dlogits_CV = dlogits_buffer_CV.narrow(0, 0, count);
     ApplyToFloat(ready, hidden_CD, logits_CV, numerics);
-    run(rows_C, count, hidden_CD, logits_CV.const_data_ptr<float>(), [](int64_t i) { return i; });
+    const float* logits = logits_CV.const_data_ptr<float>();
+    ParallelRows(count, vocab_size, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t m = rows_C[i];
+        kernels.log_prob_gradient(logits + i * vocab_size, vocab_size, log_sum_exp[m], targets_M[static_cast<size_t>(m)],
+                                  active.dlog_probs ? active.dlog_probs[m] : 0.0f,
+                                  static_cast<char*>(dlogits_CV.mutable_data_ptr()) + i * vocab_size * dlogits_CV.element_size());
+      }
+    });
+    run(rows_C, hidden_CD, dlogits_CV);
   }
   return dhidden_MD;
 }

@@ -110,7 +110,8 @@ Result<TokenScores> PolicyPass::RunForward(const PackedGroups& batch, const std:
     hidden_MD = FinalNorm(config_, BindFinalNorm(config_, unit.flat()), final_in_MD);
   }
   CANDOR_ASSIGN(const Gathered unit, Gathered::Take(access_, HeadUnit(config_)));
-  TokenScores scores = ComputeTokenLogProbs(BindHead(config_, unit.flat()), hidden_MD, batch.targets_M, extra_ids_E, numerics_);
+  TokenScores scores = ComputeTokenLogProbs(BindHead(config_, unit.flat()), hidden_MD, batch.targets_M, extra_ids_E, numerics_,
+                                            options_.keep_for_backward ? kHeadKeepBytes : 0);
   if (options_.keep_for_backward) {
     batch_ = batch;
     extra_ids_E_ = extra_ids_E;
@@ -133,7 +134,7 @@ Status PolicyPass::BackwardHead(const at::Tensor& dlog_probs_M, const at::Tensor
     if (active) {
       dhidden_MD = TokenLogProbsBackward(BindHead(config_, unit.flat()), hidden_MD_, batch_.targets_M, extra_ids_E_, scores_, dlog_probs_M,
                                          dselected_ME, BindHead(config_, head_gradient), numerics_);
-      scores_.kept_CV = at::Tensor();
+      scores_.kept_KV = at::Tensor();
     }
   }
   if (!config_.tie_embeddings) CANDOR_TRY(access_.GradientReady(HeadUnit(config_)));

@@ -80,6 +80,8 @@ struct TypedKernels {
   void (*from_float)(const float* x, void* y, int64_t count);
   // y += x.
   void (*add_to_float)(const void* x, float* y, int64_t count);
+  // y = factor * x; y may be x or lie before it.
+  void (*scale)(const void* x, void* y, int64_t count, float factor);
 };
 
 struct Kernels {

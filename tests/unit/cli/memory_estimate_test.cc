@@ -29,14 +29,14 @@ TEST(MemoryEstimate, CountsWhatARankHolds) {
   EXPECT_NEAR(t.gradients, 4 * 134.5e6 / 2 + 4 * 49152.0 * 576, 1e6) << "a slice, and the embedding's whole";
   EXPECT_EQ(t.reference, 0);
   // Per token and layer, in bytes: 4608 residual, 2304 norms, 3072 attention, 9216 MLP, 44 statistics.
-  EXPECT_NEAR(t.activations, 2048.0 * (30 * 19244.0 + 6 * 3072 + 4608) + (128 << 20) + 2 * 2 * 49152.0 * 576, 1e6);
+  EXPECT_NEAR(t.activations, 2048.0 * (30 * 19244.0 + 6 * 3072 + 4608) + (64 << 20) + 2048 * 2 * 49152.0 + 2 * 2 * 49152.0 * 576, 1e6);
 }
 
 TEST(MemoryEstimate, FollowsTheRecipe) {
   const MemoryEstimate before = EstimateMemory(Cities(), Smol());
   Recipe recipe = Cities();
   recipe.trainer.recompute = true;
-  EXPECT_LT(EstimateMemory(recipe, Smol()).trainer.activations, before.trainer.activations / 3);
+  EXPECT_LT(EstimateMemory(recipe, Smol()).trainer.activations, before.trainer.activations / 2.5);
   recipe = Cities(), recipe.trainer.sharding = "none";
   EXPECT_NEAR(EstimateMemory(recipe, Smol()).trainer.optimizer, 2 * before.trainer.optimizer, 1);
   recipe = Cities(), recipe.trainer.sharding = "zero3";

@@ -54,6 +54,15 @@ TEST_P(KernelSet, LogProbGradient) {
   EXPECT_NEAR(total, 0.0, 1e-6);
 }
 
+TEST_P(KernelSet, ScaledNumbersMayMoveForward) {
+  const int64_t count = 50, shift = 9;
+  std::vector<float> x = Numbers(count + shift, 4, 3.0f);
+  const std::vector<float> before = x;
+  kernels().fp32.scale(x.data() + shift, x.data(), count, -0.5f);
+  for (int64_t i = 0; i < count; ++i) EXPECT_EQ(x[i], -0.5f * before[i + shift]) << i;
+  for (int64_t i = count; i < count + shift; ++i) EXPECT_EQ(x[i], before[i]) << i;  // nothing beyond
+}
+
 TEST_P(KernelSet, RmsNormAndItsGradient) {
   for (int64_t width : {16, 40, 576}) {
     const std::vector<float> x = Numbers(width, 5, 2.0f), w = Numbers(width, 6), dy = Numbers(width, 7);

@@ -186,5 +186,37 @@ TEST(TokenLogProbs, GradientsEqualNumericDifferences) {
   EXPECT_EQ(MaxAbs(dhidden[1]), 0.0);
 }
 
+// What forward kept gives backward what it would compute again, whichever rows were kept and whichever have a gradient.
+TEST(TokenLogProbs, KeptGradientsEqualThoseComputedAgain) {
+  const int64_t vocab_size = 5000, width = 32, rows = 9;
+  const std::vector<int32_t> targets = {3, 3, 4999, 0, 12, 77, 4096, 1, 2}, extra = {7, 20};
+  const at::Tensor dselected = TestTensor({rows, 2}, 4);
+  at::Tensor dlog_probs = TestTensor({rows}, 3);
+  for (const int64_t row : {1, 5, 7}) dlog_probs[row] = 0.0, dselected[row].fill_(0.0);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Numerics numerics{type == at::kFloat ? DType::kFp32 : DType::kBf16, false};
+    const Linear head{TestTensor({vocab_size, width}, 1, type), {}, {}};
+    const at::Tensor hidden = TestTensor({rows, width}, 2, type);
+    const int64_t row_bytes = vocab_size * hidden.element_size();
+    const auto gradients = [&](int64_t keep_bytes, const at::Tensor& dlog_probs_M) {
+      const Linear grad{at::zeros({vocab_size, width}), {}, {}};
+      const TokenScores scores = ComputeTokenLogProbs(head, hidden, targets, extra, numerics, keep_bytes);
+      EXPECT_EQ(scores.kept_KV.defined() ? scores.kept_KV.size(0) : 0, std::min(rows, keep_bytes / row_bytes));
+      const at::Tensor dhidden = TokenLogProbsBackward(head, hidden, targets, extra, scores, dlog_probs_M, dselected, grad, numerics);
+      return std::pair(dhidden, grad.weight_OI);
+    };
+    const auto [dhidden, dhead] = gradients(0, dlog_probs);
+    const double bound = type == at::kFloat ? 1e-6 : 8e-3;
+    for (const int64_t kept : {int64_t{1}, int64_t{4}, rows}) {
+      const auto [got_hidden, got_head] = gradients(kept * row_bytes + 1, dlog_probs);
+      EXPECT_LE(RelativeError(got_hidden, dhidden), bound) << kept;
+      EXPECT_LE(RelativeError(got_head, dhead), bound) << kept;
+      EXPECT_EQ(MaxAbs(got_hidden[5]), 0.0);
+    }
+    // The control: the same with the rows' gradients in another order.
+    EXPECT_GT(RelativeError(gradients(rows * row_bytes, dlog_probs.flip(0).contiguous()).first, dhidden), 0.1);
+  }
+}
+
 }  // namespace
 }  // namespace candor
