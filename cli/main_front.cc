@@ -13,6 +13,7 @@
 #include "cli/bench_front.h"
 #include "cli/command_line.h"
 #include "cli/command_table.h"
+#include "cli/openmp_wait.h"
 #include "core/escaped_exception.h"
 #include "core/options.h"
 #include "core/result.h"
@@ -83,11 +84,7 @@ int main(int argc, char** argv) {
     argc -= 2;
   }
   candor::TellEscapedExceptions(argc >= 2 ? std::string("candor ") + argv[1] : "candor");
-  // Inherited by every process started from here: OpenMP threads that spin while they wait would take the cores from the other roles.
-  // libgomp reads it when it is loaded. A spin of less than a tenth of a millisecond bridges the gap between two loops of one forward pass,
-  // where falling asleep and being woken costs more than the loops.
-  ::setenv("OMP_WAIT_POLICY", "passive", 0);
-  ::setenv("GOMP_SPINCOUNT", "1500", 0);
+  if (argc >= 2) candor::cli::SetOpenMpWait(argc > 2 && std::strcmp(argv[1], "bench") == 0 ? std::string("bench ") + argv[2] : argv[1]);
   if (argc < 2 || std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0 || std::strcmp(argv[1], "help") == 0) {
     PrintHelp();
     return candor::cli::FinishOutput(argc < 2 ? static_cast<int>(candor::ExitCode::kUsage) : 0);

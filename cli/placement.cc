@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "cli/done_record.h"
+#include "cli/openmp_wait.h"
 #include "cli/slurm_client.h"
 #include "cli/slurm_plan.h"
 #include "core/rendezvous.h"
@@ -113,6 +114,8 @@ std::vector<ChildSpec> OnThisMachine(const Recipe& recipe, const RunDir& run) {
   for (int64_t i = 0; i < recipe.rollout.workers; ++i) specs.push_back(PlaceWorker(recipe, run, "rollout", i, SharedDevices::kYes));
   specs.push_back(Trainer(recipe, run, recipe.trainer.ranks == 1 ? std::vector<std::string>{} : MpirunCommand(recipe.trainer.ranks)));
   PlaceOnDevices(recipe, specs.back(), "trainer", 0, recipe.placement.trainer_gpus);
+  const int64_t threads = recipe.trainer.ranks * recipe.trainer.threads + recipe.rollout.workers * recipe.rollout.engine.threads + 1;
+  for (ChildSpec& spec : specs) AddOpenMpWait(threads, spec.environment);  // and one for the roles that mostly wait
   // Slurm's local rank of the batch step would put every worker on device 0.
   if (std::getenv("SLURM_LOCALID"))
     for (ChildSpec& spec : specs)

@@ -145,6 +145,19 @@ TEST(Placement, DevicesAreSharedOutOnOneMachine) {
   ::unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
+TEST(Placement, ThreadsSpinWhereEachHasACore) {
+  Recipe recipe = TinyRecipe();
+  const auto spin = [&] { return PlaceRoles(recipe, {"/runs/x"}, Spread::kThisMachine).back().environment["GOMP_SPINCOUNT"]; };
+  ::unsetenv("GOMP_SPINCOUNT");
+  recipe.trainer.threads = 1024;
+  EXPECT_EQ(spin(), "1500");
+  recipe.trainer.ranks = recipe.trainer.threads = 0, recipe.rollout.workers = 0;
+  EXPECT_EQ(spin(), "300000");
+  ::setenv("GOMP_SPINCOUNT", "7", 1);
+  EXPECT_EQ(spin(), "") << "what the user says is inherited";
+  ::unsetenv("GOMP_SPINCOUNT");
+}
+
 // It ends with 0 when something tells it to end; without its record the run is not finished, and it is started again.
 TEST(Placement, ACoordinatorIsDoneWithTheRunOnly) {
   const RunDir run{::testing::TempDir() + "/candor_placed"};
