@@ -10,12 +10,9 @@
 namespace candor {
 namespace {
 
-// Rows whose fp32 logits fill `bytes`.
-int64_t ChunkRows(int64_t vocab_size, int64_t bytes) { return std::max<int64_t>(16, bytes / (4 * vocab_size) / 32 * 32); }
-// Forward: what a product leaves should still be near when its statistics are taken, and weights are read once per chunk.
-int64_t ForwardRows(int64_t vocab_size) { return ChunkRows(vocab_size, int64_t{60} << 20); }
-// Backward, for rows that were not kept: the head's gradient (V x D, fp32) is read and written once per chunk.
-int64_t BackwardRows(int64_t vocab_size) { return ChunkRows(vocab_size, int64_t{60} << 20); }
+// Rows whose fp32 logits fill about 60 MiB: weights are read once per chunk, and of rows that were not kept the head's gradient (V x D,
+// fp32) is read and written once per chunk, so chunks must not be small.
+int64_t ChunkRows(int64_t vocab_size) { return std::max<int64_t>(16, (int64_t{60} << 20) / (4 * vocab_size) / 32 * 32); }
 
 void CheckIds(const std::vector<int32_t>& ids, int64_t vocab_size) {
   for (int32_t id : ids) CANDOR_CHECK(0 <= id && id < vocab_size, "a token id lies outside the vocabulary");
@@ -83,7 +80,7 @@ at::Tensor Logits(const Linear& head, const at::Tensor& hidden_MD, const Numeric
 
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
                                  const std::vector<int32_t>& extra_ids_E, const Numerics& numerics, int64_t keep_bytes) {
-  const int64_t rows = hidden_MD.size(0), vocab_size = head.weight_OI.size(0), chunk = ForwardRows(vocab_size);
+  const int64_t rows = hidden_MD.size(0), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
   const auto extras = static_cast<int64_t>(extra_ids_E.size());
   CANDOR_CHECK(rows == static_cast<int64_t>(targets_M.size()));
   CheckIds(targets_M, vocab_size);
@@ -172,7 +169,7 @@ at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD
     run(rows_A, SelectRows(hidden_MD, rows_A, count), ScaleKept(scores.kept_KV, active, rows_A, count, first_kept));
   }
   if (others == 0) return dhidden_MD;
-  const int64_t chunk = std::min(BackwardRows(vocab_size), others);
+  const int64_t chunk = std::min(ChunkRows(vocab_size), others);
   const at::Tensor logits_buffer_CV = Room(chunk * vocab_size, at::kFloat).view({chunk, vocab_size}),
                    dlogits_buffer_CV = Room(chunk * vocab_size, hidden_MD.scalar_type()).view({chunk, vocab_size});
   const float* log_sum_exp = scores.log_sum_exp_M.const_data_ptr<float>();
