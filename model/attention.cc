@@ -129,45 +129,41 @@ at::Tensor RunAttention(const at::Tensor& q_NHd, const at::Tensor& keys_BKdt, co
   return out_NHd;
 }
 
-// The packed batch as pages: which token row goes to which slot (a prompt's last, partly filled block is copied in front of every answer),
-// and each sequence's blocks.
+// The packed batch as pages: which token row goes to which slot (the last, partly filled block of what a sequence continues is copied in
+// front of it), and each sequence's blocks.
 struct PagedLayout {
   std::vector<int64_t> rows, slots;
   std::vector<PagedQuery> queries;
   std::vector<int32_t> block_table;
   int64_t blocks = 0;
 
-  void Place(RowRange range, int64_t first_position, int64_t table_begin) {
-    for (int64_t i = 0; i < range.size(); ++i) {
-      const int64_t position = first_position + i;
-      rows.push_back(range.begin + i);
-      slots.push_back(block_table[static_cast<size_t>(table_begin + position / kBlockTokens)] * kBlockTokens + position % kBlockTokens);
+  // The rows of `range` behind a sequence of `before` positions whose blocks are block_table[table..] and whose rows `row_at` tells. Where
+  // the new sequence's blocks begin.
+  template <typename RowAt>
+  int64_t Continue(int64_t table, int64_t before, const RowAt& row_at, RowRange range) {
+    const int64_t full = before / kBlockTokens, end = before + range.size();
+    const auto own = static_cast<int64_t>(block_table.size());
+    for (int64_t i = 0; i < full; ++i) block_table.push_back(block_table[static_cast<size_t>(table + i)]);
+    for (int64_t i = full * kBlockTokens; i < end; i += kBlockTokens) block_table.push_back(static_cast<int32_t>(blocks++));
+    for (int64_t position = full * kBlockTokens; position < end; ++position) {
+      rows.push_back(position < before ? row_at(position) : range.begin + position - before);
+      slots.push_back(block_table[static_cast<size_t>(own + position / kBlockTokens)] * kBlockTokens + position % kBlockTokens);
     }
-  }
-  void NewBlocks(int64_t count) {
-    for (int64_t i = 0; i < count; ++i) block_table.push_back(static_cast<int32_t>(blocks++));
+    queries.push_back({range.begin, range.size(), before, own});
+    return own;
   }
 };
 
-int64_t BlocksFor(int64_t positions) { return (positions + kBlockTokens - 1) / kBlockTokens; }
-
 PagedLayout LayOut(const PackedGroups& batch) {
   PagedLayout layout;
+  const int64_t common = batch.common.size();
+  const auto common_row = [&](int64_t position) { return batch.common.begin + position; };
+  const int64_t common_table = layout.Continue(0, 0, common_row, batch.common);
   for (const PackedGroup& group : batch.groups) {
-    const int64_t prompt = group.prompt.size(), full_blocks = prompt / kBlockTokens;
-    const auto prompt_table = static_cast<int64_t>(layout.block_table.size());
-    layout.NewBlocks(BlocksFor(prompt));
-    layout.Place(group.prompt, 0, prompt_table);
-    layout.queries.push_back({group.prompt.begin, prompt, 0, prompt_table});
-    for (const RowRange& answer : group.answers) {
-      if (answer.size() == 0) continue;
-      const auto table = static_cast<int64_t>(layout.block_table.size());
-      for (int64_t i = 0; i < full_blocks; ++i) layout.block_table.push_back(layout.block_table[static_cast<size_t>(prompt_table + i)]);
-      layout.NewBlocks(BlocksFor(prompt + answer.size()) - full_blocks);
-      layout.Place({group.prompt.begin + full_blocks * kBlockTokens, group.prompt.end}, full_blocks * kBlockTokens, table);
-      layout.Place(answer, prompt, table);
-      layout.queries.push_back({answer.begin, answer.size(), prompt, table});
-    }
+    const auto row_at = [&](int64_t position) { return position < common ? common_row(position) : group.prompt.begin + position - common; };
+    const int64_t prompt_table = layout.Continue(common_table, common, common_row, group.prompt);
+    for (const RowRange& answer : group.answers)
+      if (answer.size() > 0) layout.Continue(prompt_table, common + group.prompt.size(), row_at, answer);
   }
   return layout;
 }

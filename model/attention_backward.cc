@@ -1,6 +1,8 @@
-// Backward of packed attention: one task per (group, kv head) owns the gradients of that head's keys and values, so nothing is added by two
-// threads and the order of sums is fixed.
+// Backward of packed attention: one task per (some groups, kv head) owns the gradients of that head's keys and values, so nothing is added
+// by two threads and the order of sums is fixed. Of the common beginning each task has gradients of its own, which are added at the end.
 #include <cmath>
+#include <initializer_list>
+#include <span>
 
 #include "core/check.h"
 #include "model/attention.h"
@@ -100,8 +102,8 @@ void RunTile(const Inputs& in, int64_t rows, int64_t heads, Tile& tile, HeadKeys
                                    keys.dvalues_Btd.data()});
 }
 
-// All queries of `own` (a prompt or an answer) that read this kv head; `context` is the prompt an answer sees whole.
-void RunSegment(const Inputs& in, int64_t kv_head, HeadKeys& own, HeadKeys* context) {
+// All queries of `own` (the common beginning, a prompt or an answer) that read this kv head; `contexts` are what they see whole.
+void RunSegment(const Inputs& in, int64_t kv_head, HeadKeys& own, std::initializer_list<HeadKeys*> contexts) {
   Tile tile;
   const int64_t heads_per_tile = std::min<int64_t>(in.group, kAttentionTileRows), rows_per_tile = kAttentionTileRows / heads_per_tile;
   for (int64_t head = 0; head < in.group; head += heads_per_tile) {
@@ -109,7 +111,7 @@ void RunSegment(const Inputs& in, int64_t kv_head, HeadKeys& own, HeadKeys* cont
     for (int64_t row = 0; row < own.range.size(); row += rows_per_tile) {
       const int64_t rows = std::min(rows_per_tile, own.range.size() - row);
       LoadTile(in, own.range.begin + row, rows, head_begin, heads, tile);
-      if (context) RunTile(in, rows, heads, tile, *context, false, 0);
+      for (HeadKeys* context : contexts) RunTile(in, rows, heads, tile, *context, false, 0);
       RunTile(in, rows, heads, tile, own, true, row);
       for (int64_t r = 0; r < rows; ++r) {
         float* to = in.gradients->dq_NHd.mutable_data_ptr<float>() + ((own.range.begin + row + r) * in.heads + head_begin) * in.head_dim;
@@ -119,16 +121,40 @@ void RunSegment(const Inputs& in, int64_t kv_head, HeadKeys& own, HeadKeys* cont
   }
 }
 
-void RunGroup(const Inputs& in, const PackedGroup& group, int64_t kv_head) {
+void RunGroup(const Inputs& in, const PackedGroup& group, int64_t kv_head, HeadKeys& common) {
   HeadKeys prompt = LoadHeadKeys(in, group.prompt, kv_head);
-  RunSegment(in, kv_head, prompt, nullptr);
+  RunSegment(in, kv_head, prompt, {&common});
   for (const RowRange& range : group.answers) {
     if (range.size() == 0) continue;
     HeadKeys answer = LoadHeadKeys(in, range, kv_head);
-    RunSegment(in, kv_head, answer, &prompt);
+    RunSegment(in, kv_head, answer, {&common, &prompt});
     StoreHeadGradients(in, answer, kv_head);
   }
   StoreHeadGradients(in, prompt, kv_head);
+}
+
+// Tasks per kv head when there is a common beginning: enough to spread over threads, few enough that its gradients need little room. The
+// same on every machine, for the order of sums.
+constexpr int64_t kPartsWithCommon = 8;
+
+// Part `part` of `parts` of the groups; the last one also runs the common beginning's own queries. Leaves the part's gradients of it.
+HeadKeys RunPart(const Inputs& in, const PackedGroups& batch, int64_t part, int64_t parts, int64_t kv_head) {
+  HeadKeys common = LoadHeadKeys(in, batch.common, kv_head);
+  const auto groups = static_cast<int64_t>(batch.groups.size());
+  for (int64_t g = part * groups / parts; g < (part + 1) * groups / parts; ++g)
+    RunGroup(in, batch.groups[static_cast<size_t>(g)], kv_head, common);
+  if (part + 1 == parts) RunSegment(in, kv_head, common, {});
+  for (auto* keys : {&common.keys_Bdt, &common.values_Bdt, &common.keys_Btd}) *keys = {};
+  return common;
+}
+
+void StoreSum(const Inputs& in, std::span<HeadKeys> parts, int64_t kv_head) {
+  HeadKeys& sum = parts.front();
+  for (const HeadKeys& part : parts.subspan(1)) {
+    for (size_t i = 0; i < sum.dkeys_Btd.size(); ++i) sum.dkeys_Btd[i] += part.dkeys_Btd[i];
+    for (size_t i = 0; i < sum.dvalues_Btd.size(); ++i) sum.dvalues_Btd[i] += part.dvalues_Btd[i];
+  }
+  StoreHeadGradients(in, sum, kv_head);
 }
 
 }  // namespace
@@ -155,9 +181,15 @@ AttentionGradients PackedAttentionBackward(const at::Tensor& dout_NHd, const at:
                   heads / kv_heads,
                   1.0f / std::sqrt(static_cast<float>(head_dim)),
                   &gradients};
-  at::parallel_for(0, static_cast<int64_t>(batch.groups.size()) * kv_heads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) RunGroup(in, batch.groups[static_cast<size_t>(i / kv_heads)], i % kv_heads);
+  const auto groups = static_cast<int64_t>(batch.groups.size());
+  const int64_t parts = batch.common.size() > 0 ? std::min(groups, kPartsWithCommon) : groups;
+  std::vector<HeadKeys> commons_KP(static_cast<size_t>(kv_heads * parts));
+  at::parallel_for(0, kv_heads * parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) commons_KP[static_cast<size_t>(i)] = RunPart(in, batch, i % parts, parts, i / parts);
   });
+  if (batch.common.size() > 0)
+    for (int64_t head = 0; head < kv_heads; ++head)
+      StoreSum(in, std::span(commons_KP).subspan(static_cast<size_t>(head * parts), static_cast<size_t>(parts)), head);
   return gradients;
 }
 

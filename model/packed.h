@@ -1,10 +1,12 @@
 // The learner's batch: groups of answers that share a prompt, as flat tokens without padding. Rows of a group: the prompt once, then each
 // answer. An answer's token attends to the whole prompt and to its own earlier tokens. The row that predicts an answer's first token is the
 // prompt's last row; so a prompt needs at least one token. A plain sequence (supervised learning) is a group of one answer whose prompt is
-// its first token or its unscored beginning.
+// its first token or its unscored beginning. What all prompts begin with (a system prompt, few-shot examples, the question's form) can lie
+// in front of all groups, computed once per batch.
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/result.h"
@@ -22,13 +24,14 @@ struct RowRange {
 };
 
 struct PackedGroup {
-  RowRange prompt;
+  RowRange prompt;  // without the common beginning
   std::vector<RowRange> answers;
 };
 
 struct PackedGroups {
   std::vector<int32_t> ids_N;
   std::vector<int32_t> positions_N;
+  RowRange common;  // what all prompts begin with; every row of every group sees it whole
   std::vector<PackedGroup> groups;
   // One entry per answer token, in row order of the answers: the row whose hidden state predicts it, and its id.
   std::vector<int64_t> predict_rows_M;
@@ -38,9 +41,16 @@ struct PackedGroups {
 
   int64_t rows() const { return static_cast<int64_t>(ids_N.size()); }
   int64_t scored() const { return static_cast<int64_t>(targets_M.size()); }
-  // Appends a group; every answer token gets an entry in predict_rows_M and targets_M. An answer's last token predicts nothing and so gets
-  // no row: an answer of T tokens has T - 1 rows. Empty answers are allowed (they score nothing).
+  // Of an empty batch: the tokens that the prompts of all groups to come begin with.
+  void Begin(std::span<const int32_t> common);
+  // Appends a group (the prompt whole, with the common beginning and longer than it); every answer token gets an entry in predict_rows_M
+  // and targets_M. An answer's last token predicts nothing and so gets no row: an answer of T tokens has T - 1 rows. Empty answers are
+  // allowed (they score nothing).
   Status Add(const std::vector<int32_t>& prompt, const std::vector<std::vector<int32_t>>& answers);
 };
+
+// How many tokens all prompts begin with, if they are worth computing once for all: at most one less than the shortest has, 0 for fewer
+// than two prompts or for less than a key-value block.
+int64_t CommonBeginning(const std::vector<const std::vector<int32_t>*>& prompts);
 
 }  // namespace candor

@@ -18,6 +18,12 @@ std::vector<PackItem> PackItemsOf(const std::vector<GroupTask>& tasks) {
   return items;
 }
 
+int64_t CommonBeginningOf(const std::vector<GroupTask>& tasks) {
+  std::vector<const std::vector<int32_t>*> prompts;
+  for (const GroupTask& task : tasks) prompts.push_back(&task.group->prompt_tokens_P);
+  return CommonBeginning(prompts);
+}
+
 namespace {
 
 void AppendTrace(const GroupTask& group, const TraceTask& task, const LossContext& context, LearnBatch& batch) {
@@ -64,6 +70,7 @@ void AppendPairs(const GroupTask& group, const std::vector<int64_t>& first, cons
 
 Result<LearnBatch> MakeLearnBatch(const std::vector<GroupTask>& tasks, const MicroBatch& plan, const LossContext& context) {
   LearnBatch batch;
+  batch.packed.Begin(std::span(tasks[plan.parts.front().item].group->prompt_tokens_P).first(static_cast<size_t>(plan.common)));
   for (const PackPart& part : plan.parts) {
     const GroupTask& group = tasks[part.item];
     std::vector<std::vector<int32_t>> answers;

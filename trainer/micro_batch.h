@@ -44,6 +44,8 @@ struct LearnBatch {
 
 // Sizes of the tasks' prompts and answers, one item per task.
 std::vector<PackItem> PackItemsOf(const std::vector<GroupTask>& tasks);
+// How many tokens their prompts begin with alike.
+int64_t CommonBeginningOf(const std::vector<GroupTask>& tasks);
 Result<LearnBatch> MakeLearnBatch(const std::vector<GroupTask>& tasks, const MicroBatch& plan, const LossContext& context);
 // A batch of two tokens that trains nothing.
 Result<LearnBatch> MakeEmptyBatch();

@@ -28,7 +28,7 @@ void AddSplit(const PackItem& item, size_t index, int64_t budget, std::vector<Mi
 
 }  // namespace
 
-std::vector<MicroBatch> PlanMicroBatches(std::span<const PackItem> items, int64_t budget) {
+std::vector<MicroBatch> PlanMicroBatches(std::span<const PackItem> items, int64_t budget, int64_t common) {
   std::vector<MicroBatch> batches;
   bool open = false;  // whether the last micro-batch may take another group
   for (size_t i = 0; i < items.size(); ++i) {
@@ -39,13 +39,15 @@ std::vector<MicroBatch> PlanMicroBatches(std::span<const PackItem> items, int64_
       open = false;
       continue;
     }
-    if (!open || batches.back().rows + rows > budget) batches.emplace_back();
+    if (!open || batches.back().rows + rows - common > budget) batches.push_back({{}, common, common});
     open = true;
     PackPart part{i, {}};
     for (size_t answer = 0; answer < items[i].answer_tokens.size(); ++answer) part.answers.push_back(answer);
     batches.back().parts.push_back(std::move(part));
-    batches.back().rows += rows;
+    batches.back().rows += rows - common;
   }
+  for (MicroBatch& batch : batches)
+    if (batch.parts.size() == 1) batch.common = 0;
   return batches;
 }
 

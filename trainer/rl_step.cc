@@ -108,7 +108,7 @@ Result<at::Tensor> RlStepper::ScoreReference(const PackedGroups& batch) const {
 
 Status RlStepper::RunMicroBatches(const std::vector<GroupTask>& tasks, const Denominators& all, int64_t held_version, ReportSums& sums) {
   std::vector<PackItem> items = PackItemsOf(tasks);
-  std::vector<MicroBatch> batches = PlanMicroBatches(items, settings_.tokens_per_microbatch);
+  std::vector<MicroBatch> batches = PlanMicroBatches(items, settings_.tokens_per_microbatch, CommonBeginningOf(tasks));
   CANDOR_ASSIGN(auto counts, GatherDoubles(policy_.collective(), {static_cast<double>(batches.size())}));
   size_t most = 1;
   for (const std::vector<double>& one : counts) most = std::max(most, static_cast<size_t>(one[0]));

@@ -59,6 +59,7 @@ Result<SftBatch> MakeBatch(const std::vector<const SftExample*>& examples, const
     batch.dlog_probs_M = {0.0f};
     return batch;
   }
+  batch.packed.Begin(std::span(examples[plan->parts.front().item]->prompt_P).first(static_cast<size_t>(plan->common)));
   for (const PackPart& part : plan->parts) {
     const SftExample& example = *examples[part.item];
     CANDOR_TRY(batch.packed.Add(example.prompt_P, {example.completion_T}));
@@ -104,11 +105,13 @@ Result<SftStepResult> SftStepper::Run(int64_t step, const std::vector<const SftE
   Collective& collective = policy_.collective();
   std::vector<const SftExample*> mine;
   std::vector<PackItem> items;
+  std::vector<const std::vector<int32_t>*> prompts;
   for (size_t i = static_cast<size_t>(collective.rank()); i < examples.size(); i += static_cast<size_t>(collective.size())) {
     mine.push_back(examples[i]);
+    prompts.push_back(&examples[i]->prompt_P);
     items.push_back({static_cast<int64_t>(examples[i]->prompt_P.size()), {static_cast<int64_t>(examples[i]->completion_T.size())}});
   }
-  std::vector<MicroBatch> plan = PlanMicroBatches(items, options_.tokens_per_microbatch);
+  std::vector<MicroBatch> plan = PlanMicroBatches(items, options_.tokens_per_microbatch, CommonBeginning(prompts));
   CANDOR_ASSIGN(Shares shares, StepShares(collective, mine, plan.size()));
   CANDOR_TRY(policy_.BeginStep());
   Sums sums;

@@ -2,6 +2,7 @@
 // matrices whose rows are the G * Q queries of one kv head, so keys are never repeated for grouped queries.
 #include "model/portable/attention.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -94,16 +95,19 @@ at::Tensor ToRows(const std::vector<at::Tensor>& grids, const SequencePlan& plan
 
 SequencePlan PlanPacked(const PackedGroups& batch, const at::Device& device) {
   std::vector<Sequence> sequences;
-  std::vector<RowRange> contexts;
+  std::vector<std::array<RowRange, 3>> seen;  // of each sequence, in position order: common beginning, prompt, its own rows
+  const auto add = [&](RowRange common, RowRange prompt, RowRange own) {
+    sequences.push_back({own.begin, own.size(), common.size() + prompt.size()}), seen.push_back({common, prompt, own});
+  };
+  if (batch.common.size() > 0) add({}, {}, batch.common);
   for (const PackedGroup& group : batch.groups) {
-    sequences.push_back({group.prompt.begin, group.prompt.size(), 0}), contexts.push_back({0, 0});
-    for (const RowRange& answer : group.answers)
-      sequences.push_back({answer.begin, answer.size(), group.prompt.size()}), contexts.push_back(group.prompt);
+    add(batch.common, {}, group.prompt);
+    for (const RowRange& answer : group.answers) add(batch.common, group.prompt, answer);
   }
   const auto append = [&](size_t i, int64_t keys, std::vector<int64_t>& sources) {
     const size_t end = sources.size() + static_cast<size_t>(keys);
-    for (int64_t row = contexts[i].begin; row < contexts[i].end; ++row) sources.push_back(row);
-    for (int64_t row = 0; row < sequences[i].rows; ++row) sources.push_back(sequences[i].row_begin + row);
+    for (const RowRange& range : seen[i])
+      for (int64_t row = range.begin; row < range.end; ++row) sources.push_back(row);
     sources.resize(end, 0);
   };
   return PlanSequences(sequences, batch.rows(), 1, append, device);

@@ -16,6 +16,7 @@ Inputs MakeInputs(int64_t rows, int64_t heads, int64_t kv_heads, int64_t d, at::
 // Rows that row `n` sees, in position order.
 std::vector<int64_t> VisibleRows(const PackedGroups& batch, int64_t n) {
   std::vector<int64_t> rows;
+  for (int64_t i = batch.common.begin; i < std::min(batch.common.end, n + 1); ++i) rows.push_back(i);
   for (const PackedGroup& group : batch.groups) {
     const auto in = [&](RowRange r) { return r.begin <= n && n < r.end; };
     if (in(group.prompt)) {
@@ -61,6 +62,7 @@ TEST(PackedAttention, EqualsTheNaiveTwin) {
   };
   check(TestBatch(50), {{6, 2, 16}, {4, 4, 64}, {14, 1, 80}, {3, 1, 128}});
   check(LongBatch(), {{2, 1, 16}});
+  check(CommonBatch(50), {{6, 2, 16}, {3, 1, 128}});
 }
 
 TEST(PackedAttention, NoticesAKeyThatIsNotItsOwn) {
@@ -76,7 +78,7 @@ TEST(PackedAttention, NoticesAKeyThatIsNotItsOwn) {
 }
 
 TEST(PackedAttention, BackwardEqualsAutogradOfTheTwin) {
-  for (const auto& [batch, heads] : {std::pair{TestBatch(50), 6}, std::pair{LongBatch(), 2}}) {
+  for (const auto& [batch, heads] : {std::pair{TestBatch(50), 6}, std::pair{LongBatch(), 2}, std::pair{CommonBatch(50), 6}}) {
     const Inputs in = MakeInputs(batch.rows(), heads, heads / 2, 16, at::kFloat);
     const at::Tensor dout = TestTensor({batch.rows(), heads, 16}, 9);
     AttentionSaved saved;

@@ -80,6 +80,52 @@ TEST(PolicyPass, SharingAPromptEqualsRepeatingIt) {
   for (const std::string& name : a.gradients.Names()) EXPECT_LE(RelativeError(a.gradients.Get(name), b.gradients.Get(name)), 1e-5) << name;
 }
 
+TEST(PolicyPass, ACommonBeginningEqualsRepeatingIt) {
+  for (Family family : {Family::kLlama, Family::kQwen3}) {
+    const ModelConfig config = TinyConfig(family);
+    const Parameters parameters = RandomParameters(config, 6, at::kFloat, 0.2);
+    const PackedGroups common = CommonBatch(config.vocab_size), repeated = CommonBatch(config.vocab_size, true);
+    EXPECT_EQ(common.rows(), repeated.rows() - 9 * 37);
+    ASSERT_EQ(common.targets_M, repeated.targets_M);
+    const Numerics deterministic{DType::kFp32, true};
+    EXPECT_TRUE(at::equal(ScoreTokens(config, parameters, deterministic, common)->log_probs_M,
+                          ScoreTokens(config, parameters, deterministic, repeated)->log_probs_M))
+        << "deterministic mode: not a bit";
+    const at::Tensor dlog_probs = TestTensor({common.scored()}, 4), dselected = TestTensor({common.scored(), 2}, 5);
+    const Gradients a = RunPass(config, parameters, common, {3, 8}, dlog_probs, dselected),
+                    b = RunPass(config, parameters, repeated, {3, 8}, dlog_probs, dselected),
+                    other = RunPass(config, parameters, common, {3, 8}, dlog_probs * 1.001, dselected);
+    EXPECT_LE(MaxAbs(a.scores.log_probs_M - b.scores.log_probs_M), 1e-5);
+    double control = 0.0;
+    for (const std::string& name : a.gradients.Names()) {
+      EXPECT_LE(RelativeError(a.gradients.Get(name), b.gradients.Get(name)), 1e-5) << name;
+      control = std::max(control, RelativeError(other.gradients.Get(name), b.gradients.Get(name)));
+    }
+    EXPECT_GT(control, 1e-5) << "the tolerance can fail";
+  }
+}
+
+TEST(PackedGroups, WhatPromptsBeginWithAlike) {
+  const auto common = [](const std::vector<std::vector<int32_t>>& prompts) {
+    std::vector<const std::vector<int32_t>*> pointers;
+    for (const auto& prompt : prompts) pointers.push_back(&prompt);
+    return CommonBeginning(pointers);
+  };
+  const std::vector<int32_t> twenty = TestIds(20, 1, 50);
+  const auto with = [&](size_t at, int32_t id) {
+    std::vector<int32_t> changed = twenty;
+    changed[at] = id;
+    return changed;
+  };
+  EXPECT_EQ(common({}), 0);
+  EXPECT_EQ(common({twenty}), 0) << "one prompt shares nothing";
+  EXPECT_EQ(common({twenty, twenty}), 19) << "the last token stays with its group";
+  EXPECT_EQ(common({twenty, with(18, 51), with(17, 51)}), 17);
+  EXPECT_EQ(common({with(17, 51), twenty, twenty}), 17);
+  EXPECT_EQ(common({twenty, with(15, 51)}), 0) << "less than a block is not worth it";
+  EXPECT_EQ(common({twenty, {}}), 0);
+}
+
 TEST(PolicyPass, RecomputeChangesNoBit) {
   for (at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     const ModelConfig config = TinyConfig(Family::kQwen3);

@@ -108,7 +108,7 @@ TEST(Portable, PackedAttentionEqualsTheKernel) {
   PackedGroups many = TestBatch(50);  // sequences of very different sizes: several grids
   ASSERT_TRUE(many.Add(TestIds(700, 8, 50), {TestIds(300, 9, 50), TestIds(2, 3, 50)}));
   EXPECT_GT(portable::PlanPacked(many, at::kCPU).grids.size(), 1u);
-  for (const auto& [batch, heads] : {std::pair{TestBatch(50), 6}, std::pair{many, 2}}) {
+  for (const auto& [batch, heads] : {std::pair{TestBatch(50), 6}, std::pair{many, 2}, std::pair{CommonBatch(50), 6}}) {
     for (at::ScalarType type : kBoth) {
       const at::Tensor q = TestTensor({batch.rows(), heads, 16}, 1, type) * 2, k = TestTensor({batch.rows(), heads / 2, 16}, 2, type),
                        v = TestTensor({batch.rows(), heads / 2, 16}, 3, type), dout = TestTensor({batch.rows(), heads, 16}, 4, type);

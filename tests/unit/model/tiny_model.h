@@ -71,6 +71,22 @@ inline PackedGroups TestBatch(int64_t vocab_size) {
   return batch;
 }
 
+// Ten groups behind a common beginning that ends inside a block; with `repeated` the same without one.
+inline PackedGroups CommonBatch(int64_t vocab_size, bool repeated = false) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (uint64_t g = 0; g < 10; ++g) {
+    prompts.push_back(TestIds(37, 40, vocab_size));
+    const std::vector<int32_t> own = TestIds(1 + static_cast<int64_t>(3 * g), 50 + g, vocab_size);
+    prompts.back().insert(prompts.back().end(), own.begin(), own.end());
+  }
+  PackedGroups batch;
+  if (!repeated) batch.Begin(std::span(prompts[0]).first(37));
+  for (uint64_t g = 0; g < prompts.size(); ++g)
+    EXPECT_TRUE(
+        batch.Add(prompts[g], {TestIds(5, 60 + g, vocab_size), {}, TestIds(1, 70 + g, vocab_size), TestIds(18, 80 + g, vocab_size)}));
+  return batch;
+}
+
 // A forward and a backward with all parameters in this process, where the parameters lie.
 struct Gradients {
   TokenScores scores;

@@ -14,8 +14,8 @@
 namespace candor {
 namespace {
 
-int64_t RowsOf(const PackPart& part, const std::vector<PackItem>& items) {
-  int64_t rows = items[part.item].prompt_tokens;
+int64_t RowsOf(const PackPart& part, const std::vector<PackItem>& items, int64_t common = 0) {
+  int64_t rows = items[part.item].prompt_tokens - common;
   for (size_t answer : part.answers) rows += std::max<int64_t>(0, items[part.item].answer_tokens[answer] - 1);
   return rows;
 }
@@ -25,20 +25,21 @@ TEST(Packing, EveryAnswerOnceUnderTheBudgetWithItsPromptComputedOnce) {
   for (int round = 0; round < 300; ++round) {
     std::vector<PackItem> items(random() % 12);
     for (PackItem& item : items) {
-      item.prompt_tokens = 1 + static_cast<int64_t>(random() % 60);
+      item.prompt_tokens = 31 + static_cast<int64_t>(random() % 30);
       item.answer_tokens.resize(random() % 6);
       for (int64_t& tokens : item.answer_tokens) tokens = static_cast<int64_t>(random() % 40);
     }
-    int64_t budget = 16 + static_cast<int64_t>(random() % 300);
-    std::vector<MicroBatch> batches = PlanMicroBatches(items, budget);
+    int64_t budget = 16 + static_cast<int64_t>(random() % 300), common = static_cast<int64_t>(random() % 31);
+    std::vector<MicroBatch> batches = PlanMicroBatches(items, budget, common);
     std::map<size_t, std::set<size_t>> seen;
     std::map<size_t, int> prompts;
     size_t last_item = 0;
     for (const MicroBatch& batch : batches) {
       ASSERT_FALSE(batch.parts.empty());
-      int64_t rows = 0;
+      EXPECT_EQ(batch.common, batch.parts.size() > 1 ? common : 0);
+      int64_t rows = batch.common;
       for (const PackPart& part : batch.parts) {
-        rows += RowsOf(part, items);
+        rows += RowsOf(part, items, batch.common);
         ++prompts[part.item];
         EXPECT_GE(part.item, last_item);
         last_item = part.item;
@@ -58,9 +59,11 @@ TEST(Packing, EveryAnswerOnceUnderTheBudgetWithItsPromptComputedOnce) {
 
 TEST(Packing, SmallGroupsShareAMicroBatch) {
   std::vector<PackItem> items(4, PackItem{10, {6, 6}});  // 20 rows each
-  EXPECT_EQ(PlanMicroBatches(items, 40).size(), 2u);
-  EXPECT_EQ(PlanMicroBatches(items, 39).size(), 4u);
-  EXPECT_TRUE(PlanMicroBatches({}, 40).empty());
+  EXPECT_EQ(PlanMicroBatches(items, 40, 0).size(), 2u);
+  EXPECT_EQ(PlanMicroBatches(items, 39, 0).size(), 4u);
+  EXPECT_EQ(PlanMicroBatches(items, 65, 5).size(), 1u) << "5 of each prompt's tokens are computed once";
+  EXPECT_EQ(PlanMicroBatches(items, 64, 5).size(), 2u);
+  EXPECT_TRUE(PlanMicroBatches({}, 40, 0).empty());
 }
 
 TEST(Shard, SlicesCoverEachUnitOnce) {
