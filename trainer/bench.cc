@@ -29,7 +29,7 @@ std::vector<SftExample> Sequences(const LearnBenchOptions& o, int64_t vocab_size
 std::vector<ScoredGroup> Groups(const LearnBenchOptions& o, int64_t vocab_size) {
   std::vector<ScoredGroup> groups;
   for (int64_t g = 0; g < o.groups; ++g)
-    groups.push_back(SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens}, vocab_size, static_cast<uint64_t>(g)));
+    groups.push_back(SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens, o.common_tokens}, vocab_size, static_cast<uint64_t>(g)));
   return groups;
 }
 

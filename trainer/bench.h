@@ -14,6 +14,7 @@ struct LearnBenchOptions {
   int64_t threads = 2;
   int64_t sequences = 16, tokens = 128;                                     // plain sequences
   int64_t groups = 1, answers = 8, answer_tokens = 32, prompt_tokens = 60;  // answers that share a prompt
+  int64_t common_tokens = 0;                                                // of the prompts: those that all begin with
   int64_t repeats = 3;                                                      // the median counts; one more goes before as warm-up
   bool recompute = false;
 };

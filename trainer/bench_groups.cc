@@ -1,5 +1,7 @@
 #include "trainer/bench_groups.h"
 
+#include <algorithm>
+
 #include "core/rng.h"
 
 namespace candor {
@@ -16,6 +18,8 @@ ScoredGroup SyntheticGroup(const SyntheticShape& shape, int64_t vocab_size, uint
   ScoredGroup group;
   group.id = MakeGroupId(1, static_cast<uint32_t>(which));
   group.prompt_tokens_P = SyntheticTokens(shape.prompt_tokens, vocab_size, 1000 + which);
+  const std::vector<int32_t> common = SyntheticTokens(std::min(shape.common_tokens, shape.prompt_tokens - 1), vocab_size, 999);
+  std::copy(common.begin(), common.end(), group.prompt_tokens_P.begin());
   for (int64_t a = 0; a < shape.answers; ++a) {
     ScoredTrace scored;
     scored.trace.index = static_cast<int32_t>(a);

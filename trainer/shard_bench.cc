@@ -31,7 +31,8 @@ namespace {
 std::vector<ScoredGroup> GroupsOf(const ShardBenchOptions& o, const Collective& collective, int64_t vocab_size, int64_t step) {
   std::vector<ScoredGroup> mine;
   for (int64_t g = collective.rank(); g < o.groups; g += collective.size())
-    mine.push_back(SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens}, vocab_size, static_cast<uint64_t>(step * o.groups + g)));
+    mine.push_back(
+        SyntheticGroup({o.prompt_tokens, o.answers, o.answer_tokens, 0}, vocab_size, static_cast<uint64_t>(step * o.groups + g)));
   return mine;
 }
 

@@ -152,6 +152,13 @@ int RunBench(int argc, const char* const* argv) {
   AddPlace(learn, arguments);
   learn.Add("--sequences", &arguments.learn.sequences).Range(1, 1 << 20).ShowDefault();
   learn.Add("--tokens", &arguments.learn.tokens, "per sequence").Range(1, 1 << 20).ShowDefault();
+  learn.Add("--groups", &arguments.learn.groups, "of answers that share a prompt, for shared_tokens_per_second")
+      .Range(1, 4096)
+      .ShowDefault();
+  learn.Add("--answers", &arguments.learn.answers, "per group").Range(1, 4096).ShowDefault();
+  learn.Add("--answer-tokens", &arguments.learn.answer_tokens).Range(1, 100000).ShowDefault();
+  learn.Add("--prompt-tokens", &arguments.learn.prompt_tokens).Range(1, 100000).ShowDefault();
+  learn.Add("--common-tokens", &arguments.learn.common_tokens, "of the prompts, that all groups begin with").Range(0, 100000).ShowDefault();
   learn.Add("--repeats", &arguments.learn.repeats, "the median counts").Range(1, 1 << 20).ShowDefault();
   learn.AddFlag("--recompute", &arguments.learn.recompute, "compute each block again in the backward pass");
 
