@@ -20,7 +20,7 @@ if(_how STREQUAL "link")
   endif()
 elseif(_how STREQUAL "copy")
   file(GLOB _torch_libraries "${_torch_dir}/lib/*.so*")
-  list(FILTER _torch_libraries EXCLUDE REGEX "python")
+  list(FILTER _torch_libraries EXCLUDE REGEX "python[^/]*$")  # of the names: the folder is Python's too
   file(COPY ${_torch_libraries} DESTINATION "${_lib}/torch/lib")
   file(GLOB _nvidia RELATIVE "${_site}" "${_site}/nvidia/*/lib")
   foreach(_folder IN LISTS _nvidia)

@@ -78,5 +78,24 @@ class Install(unittest.TestCase):
             (self.prefix / "lib" / "candor" / "torch-away").rename(self.prefix / "lib" / "candor" / "torch")
 
 
+class Copy(unittest.TestCase):
+    """The default, and what an image is made of: LibTorch comes along, and nothing outside the folder but the C library is loaded."""
+
+    def test_it_stands_alone(self):
+        if subprocess.run(["sh", "-c", "command -v patchelf"], capture_output=True).returncode != 0:
+            self.skipTest("no patchelf here")
+        with tempfile.TemporaryDirectory(prefix="candor-install-") as folder:
+            prefix = pathlib.Path(folder) / "candor"
+            made = subprocess.run([CMAKE, "--install", BUILD, "--strip", "--prefix", prefix], env=dict(os.environ, CANDOR_INSTALL_TORCH="copy"), capture_output=True, text=True)
+            self.assertEqual(made.returncode, 0, made.stdout + made.stderr)
+            for program in ("candor", "candor-torch"):
+                answer = words(prefix / "bin" / program, "--version", env=ENVIRONMENT)
+                self.assertEqual(answer.returncode, 0, answer.stderr)
+            loaded = words("ldd", prefix / "bin" / "candor-torch", env=ENVIRONMENT).stdout
+            self.assertRegex(loaded, r"libtorch_cpu\.so => " + re.escape(str(prefix)))
+            outside = [line for line in loaded.splitlines() if "=>" in line and str(prefix) not in line]
+            self.assertTrue(all(re.search(r"lib(c|m|dl|pthread|rt|resolv|util)\.so", line) for line in outside), outside)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
