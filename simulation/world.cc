@@ -70,9 +70,10 @@ void World::InstallHooks() {
   };
   cluster_.observe = [this](const CoordinatorState& state) {
     watch_.OnState(state);
+    if (!healed_ || scheduler_.now() < waiting_due_) return;
+    waiting_due_ = scheduler_.now() + 1000;  // of a thousand workers it is a long text
     waiting_.clear();
-    if (healed_)
-      for (const auto& [who, what] : state.waiting()) waiting_ += fmt::format("{} waits for {}; ", who, what.what);
+    for (const auto& [who, what] : state.waiting()) waiting_ += fmt::format("{} waits for {}; ", who, what.what);
   };
   disk_.before = [this](const char* operation, const std::string& path) -> Status {
     if (scheduler_.current() == nullptr || healed_) return {};

@@ -70,7 +70,8 @@ class World {
   std::vector<std::unique_ptr<Process>> processes_;  // of all lives
   std::map<std::string, int64_t> full_until_;        // by folder
   std::set<std::string> doomed_;                     // dies at its next point
-  std::string waiting_;                              // who waits for what, as the coordinator last said
+  std::string waiting_;                              // who waits for what, as the coordinator said within the last second
+  int64_t waiting_due_ = 0;                          // when it says so again
   SimOutcome outcome_;
   bool healed_ = false;
 };
