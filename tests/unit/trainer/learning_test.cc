@@ -106,6 +106,30 @@ TEST(Sharding, RecomputeAndMicroBatchesChangeNothing) {
   EXPECT_GT(tiny::RelativeDistance(one(LearningSettings(6e-3)), want), 1e-4);        // the control: another rate is another result
 }
 
+TEST(CommonBeginning, IsComputedOncePerMicroBatchAndTeachesTheSame) {
+  const auto learn = [](int64_t budget, int32_t last) {
+    return OnRanks<std::vector<float>>(1, [&](Collective& collective) {
+      ShardedPolicy policy(tiny::Config(), {Sharding::kNone, DType::kFp32, false}, collective);
+      policy.LoadParametersFrom(RandomParameters(tiny::Config(), 1, at::kFloat, 0.1));
+      RlStepper stepper(LearningSettings(3e-3, budget), policy);
+      for (int step = 1; step <= 3; ++step) {
+        std::vector<ScoredGroup> groups;
+        for (uint32_t i = 0; i < 6; ++i) {
+          groups.push_back(tiny::Group(static_cast<uint64_t>(step), i));
+          std::vector<int32_t> begin(20, 5);
+          begin.back() = last;
+          groups.back().prompt_tokens_P.insert(groups.back().prompt_tokens_P.begin(), begin.begin(), begin.end());
+        }
+        EXPECT_TRUE(stepper.Run(step, groups));
+      }
+      return tiny::Weights(policy);
+    })[0];
+  };
+  const std::vector<float> alone = learn(16, 6);  // a group in each micro-batch, or a part of one: nothing is shared
+  EXPECT_LT(tiny::RelativeDistance(learn(4096, 6), alone), 1e-6);
+  EXPECT_GT(tiny::RelativeDistance(learn(4096, 7), alone), 1e-4) << "the control: another beginning teaches other weights";
+}
+
 TEST(Sharding, Zero3HoldsAtMostTwoUnitsAndItsShare) {
   auto learned = OnRanks<Learned>(4, [&](Collective& c) { return Learn(c, Sharding::kZero3, DType::kFp32, LearningSettings()); });
   auto whole = OnRanks<Learned>(1, [&](Collective& c) { return Learn(c, Sharding::kNone, DType::kFp32, LearningSettings()); });
