@@ -10,9 +10,7 @@ namespace {
 // The row that would predict one token more is a text's last.
 Result<PackedGroups> TextsWithOneMore(const ModelConfig& config, const std::vector<std::vector<int32_t>>& texts) {
   PackedGroups batch;
-  std::vector<const std::vector<int32_t>*> prompts;
-  for (const std::vector<int32_t>& text : texts) prompts.push_back(&text);
-  if (!texts.empty()) batch.Begin(std::span(texts.front()).first(static_cast<size_t>(CommonBeginning(prompts))));
+  batch.Begin(CommonBeginning(texts, std::identity()));
   for (const std::vector<int32_t>& text : texts) {
     for (const int32_t id : text)  // a tokenizer may know more than the model, and a policy may write any of it
       if (id < 0 || id >= config.vocab_size)

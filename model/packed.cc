@@ -48,18 +48,4 @@ Status PackedGroups::Add(const std::vector<int32_t>& prompt, const std::vector<s
   return {};
 }
 
-int64_t CommonBeginning(const std::vector<const std::vector<int32_t>*>& prompts) {
-  constexpr int64_t kLeast = 16;
-  if (prompts.size() < 2) return 0;
-  const std::vector<int32_t>& first = *prompts.front();
-  auto common = static_cast<int64_t>(first.size());
-  for (const std::vector<int32_t>* prompt : prompts) {
-    const auto most = std::min(common, static_cast<int64_t>(prompt->size()) - 1);
-    int64_t same = 0;
-    while (same < most && (*prompt)[static_cast<size_t>(same)] == first[static_cast<size_t>(same)]) ++same;
-    common = same;
-  }
-  return common < kLeast ? 0 : common;
-}
-
 }  // namespace candor

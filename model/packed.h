@@ -4,7 +4,9 @@
 // its first token or its unscored beginning. What all prompts begin with (a system prompt, few-shot examples, the question's form) can lie
 // in front of all groups, computed once per batch.
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -49,8 +51,20 @@ struct PackedGroups {
   Status Add(const std::vector<int32_t>& prompt, const std::vector<std::vector<int32_t>>& answers);
 };
 
-// How many tokens all prompts begin with, if they are worth computing once for all: at most one less than the shortest has, 0 for fewer
-// than two prompts or for less than a key-value block.
-int64_t CommonBeginning(const std::vector<const std::vector<int32_t>*>& prompts);
+// What all prompts begin with, if it is worth computing once for all: at most one token less than the shortest has, nothing for fewer than
+// two prompts or for less than a key-value block. A part of the first item's prompt; `prompt_of` gives an item's.
+template <typename Items, typename PromptOf>
+std::span<const int32_t> CommonBeginning(const Items& items, const PromptOf& prompt_of) {
+  constexpr size_t kLeast = 16;
+  std::span<const int32_t> common;
+  size_t prompts = 0;
+  for (const auto& item : items) {
+    const std::span<const int32_t> prompt = std::invoke(prompt_of, item);
+    if (prompts++ == 0) common = prompt;
+    const auto same = static_cast<size_t>(std::mismatch(common.begin(), common.end(), prompt.begin(), prompt.end()).first - common.begin());
+    common = common.first(std::min(same, std::max<size_t>(prompt.size(), 1) - 1));
+  }
+  return prompts < 2 || common.size() < kLeast ? std::span<const int32_t>() : common;
+}
 
 }  // namespace candor

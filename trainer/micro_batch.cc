@@ -19,9 +19,8 @@ std::vector<PackItem> PackItemsOf(const std::vector<GroupTask>& tasks) {
 }
 
 int64_t CommonBeginningOf(const std::vector<GroupTask>& tasks) {
-  std::vector<const std::vector<int32_t>*> prompts;
-  for (const GroupTask& task : tasks) prompts.push_back(&task.group->prompt_tokens_P);
-  return CommonBeginning(prompts);
+  const auto prompt_of = [](const GroupTask& task) -> const auto& { return task.group->prompt_tokens_P; };
+  return static_cast<int64_t>(CommonBeginning(tasks, prompt_of).size());
 }
 
 namespace {

@@ -105,13 +105,12 @@ Result<SftStepResult> SftStepper::Run(int64_t step, const std::vector<const SftE
   Collective& collective = policy_.collective();
   std::vector<const SftExample*> mine;
   std::vector<PackItem> items;
-  std::vector<const std::vector<int32_t>*> prompts;
   for (size_t i = static_cast<size_t>(collective.rank()); i < examples.size(); i += static_cast<size_t>(collective.size())) {
     mine.push_back(examples[i]);
-    prompts.push_back(&examples[i]->prompt_P);
     items.push_back({static_cast<int64_t>(examples[i]->prompt_P.size()), {static_cast<int64_t>(examples[i]->completion_T.size())}});
   }
-  std::vector<MicroBatch> plan = PlanMicroBatches(items, options_.tokens_per_microbatch, CommonBeginning(prompts));
+  const auto common = static_cast<int64_t>(CommonBeginning(mine, &SftExample::prompt_P).size());
+  std::vector<MicroBatch> plan = PlanMicroBatches(items, options_.tokens_per_microbatch, common);
   CANDOR_ASSIGN(Shares shares, StepShares(collective, mine, plan.size()));
   CANDOR_TRY(policy_.BeginStep());
   Sums sums;

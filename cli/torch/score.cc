@@ -110,9 +110,7 @@ Result<Row> ReadRow(const Scorer& scorer, const std::string& line) {
 
 Status ScoreBatch(const Scorer& scorer, const std::vector<Row>& rows) {
   PackedGroups batch;
-  std::vector<const std::vector<int32_t>*> prompts;
-  for (const Row& row : rows) prompts.push_back(&row.prompt);
-  if (!rows.empty()) batch.Begin(std::span(rows.front().prompt).first(static_cast<size_t>(CommonBeginning(prompts))));
+  batch.Begin(CommonBeginning(rows, &Row::prompt));
   for (const Row& row : rows) CANDOR_TRY(batch.Add(row.prompt, {row.completion}));
   CANDOR_ASSIGN(const TokenScores scores, ScoreTokens(scorer.config, scorer.parameters, scorer.numerics, batch));
   const float* log_probs = scores.log_probs_M.const_data_ptr<float>();

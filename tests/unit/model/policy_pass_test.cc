@@ -107,9 +107,7 @@ TEST(PolicyPass, ACommonBeginningEqualsRepeatingIt) {
 
 TEST(PackedGroups, WhatPromptsBeginWithAlike) {
   const auto common = [](const std::vector<std::vector<int32_t>>& prompts) {
-    std::vector<const std::vector<int32_t>*> pointers;
-    for (const auto& prompt : prompts) pointers.push_back(&prompt);
-    return CommonBeginning(pointers);
+    return static_cast<int>(CommonBeginning(prompts, std::identity()).size());
   };
   const std::vector<int32_t> twenty = TestIds(20, 1, 50);
   const auto with = [&](size_t at, int32_t id) {
