@@ -23,13 +23,14 @@ int64_t RowsOf(const PackPart& part, const std::vector<PackItem>& items, int64_t
 TEST(Packing, EveryAnswerOnceUnderTheBudgetWithItsPromptComputedOnce) {
   std::mt19937 random(3);
   for (int round = 0; round < 300; ++round) {
+    const int64_t common = random() % 2 ? static_cast<int64_t>(random() % 31) : 0;
     std::vector<PackItem> items(random() % 12);
     for (PackItem& item : items) {
-      item.prompt_tokens = 31 + static_cast<int64_t>(random() % 30);
+      item.prompt_tokens = common + 1 + static_cast<int64_t>(random() % 60);
       item.answer_tokens.resize(random() % 6);
       for (int64_t& tokens : item.answer_tokens) tokens = static_cast<int64_t>(random() % 40);
     }
-    int64_t budget = 16 + static_cast<int64_t>(random() % 300), common = static_cast<int64_t>(random() % 31);
+    int64_t budget = 16 + static_cast<int64_t>(random() % 300);
     std::vector<MicroBatch> batches = PlanMicroBatches(items, budget, common);
     std::map<size_t, std::set<size_t>> seen;
     std::map<size_t, int> prompts;
