@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -79,8 +80,14 @@ Result<std::vector<std::optional<double>>> ReadReadout(const std::string& folder
                     -1, ' ', false, json::error_handler_t::replace) +
                 "\n";
   const std::string asked = folder + "/" + name + "-requests.jsonl", read = folder + "/" + name + "-readings.jsonl";
-  CANDOR_TRY(WriteFileAtomic(asked, requests));
-  CANDOR_TRY(Torch({"reward-model", folder + "/head", "--requests", asked}, read, "reading hidden states"));
+  if (const auto before = ReadFile(asked); !FileExists(read) || !before || *before != requests) {
+    CANDOR_TRY(RemoveTree(read));
+    CANDOR_TRY(WriteFileAtomic(asked, requests));
+    CANDOR_TRY(Torch({"reward-model", folder + "/head", "--requests", asked}, read + ".partial", "reading hidden states"));
+    std::error_code error;
+    std::filesystem::rename(read + ".partial", read, error);
+    if (error) return Fail(ErrorCode::kUnavailable, "cannot rename: " + error.message(), read + ".partial", "is the folder writable?");
+  }
   CANDOR_ASSIGN(const std::string text, ReadFile(read));
   std::vector<std::optional<double>> readings(rows.size());
   std::istringstream lines(text);

@@ -68,6 +68,8 @@ class Protocol {
   std::vector<std::vector<ProtocolTrial>> trials_AK_;
   std::vector<ArmProgress> arms_;
   json result_;
+  double measured_s_ = 0;  // what `measured_` runs took since this command began
+  size_t measured_ = 0;
 };
 
 std::vector<std::string> ArmSettings(const ProtocolFile& file, const ProtocolArm& arm, size_t configuration) {
@@ -181,7 +183,7 @@ void Protocol::PrintPlan() const {
 }
 
 Status Protocol::RunTrial(ProtocolTrial& trial, size_t number) {
-  const PointPlace place{number, Count(), arguments_.quiet};
+  const PointPlace place{number, Count(), arguments_.quiet, Count() - number, measured_s_, measured_};
   if (trial.point.state == PointState::kFinished) {
     TellPoint(trial.point, place);
     return {};
@@ -190,6 +192,7 @@ Status Protocol::RunTrial(ProtocolTrial& trial, size_t number) {
   if (CatchStopSignals::Caught() != 0)
     return Fail(ErrorCode::kCancelled, fmt::format("stopped by signal {} in {}", CatchStopSignals::Caught(), trial.point.name), folder_,
                 "the same command goes on");
+  measured_s_ += trial.point.seconds, ++measured_;
   if (trial.point.state == PointState::kFinished) return {};
   return Fail(ErrorCode::kUnavailable, "the run ended early:\n" + trial.point.error, folder_ + "/logs/" + trial.point.name + "/run.log",
               "the same command tries it again");
@@ -231,17 +234,19 @@ double TokensOf(const SweepPoint& point, const char* metric) {
   return sum;
 }
 
+// Round by round, so that a protocol that is stopped leaves whole seeds.
 Status Protocol::RunSeeds() {
   size_t number = file_.arms.size() * file_.arms[0].configurations.size();
-  for (size_t a = 0; a < file_.arms.size(); ++a)
-    for (int64_t s = 0; s < file_.seeds; ++s) {
-      const int64_t seed = file_.first_seed + s;
+  for (int64_t seed = file_.first_seed; seed < file_.first_seed + file_.seeds; ++seed)
+    for (size_t a = 0; a < file_.arms.size(); ++a) {
       CANDOR_ASSIGN(ProtocolTrial trial, Plan(file_.arms[a], arms_[a].chosen, seed, fmt::format("seed-{}", seed), false));
       CANDOR_TRY(RunTrial(trial, ++number));
       result_["arms"][a]["runs"].push_back({{"seed", seed},
                                             {"folder", trial.point.folder},
                                             {"completion_tokens", TokensOf(trial.point, "tokens/completion")},
                                             {"trained_tokens", TokensOf(trial.point, "tokens/trained")}});
+      if (file_.arms[a].name == file_.reference)  // while the policy that it starts from is there
+        CANDOR_TRY(KeepFrozenReadout(file_, {trial.point.folder}, seed, folder_, arguments_.quiet));
       arms_[a].runs.push_back(std::move(trial));
     }
   return {};

@@ -13,4 +13,8 @@ namespace candor::cli {
 Result<std::vector<Arm>> ProtocolBaselines(const ProtocolFile& protocol, const std::vector<RunDir>& runs, const std::string& folder,
                                            bool quiet);
 
+// The one of them that needs the policy itself, of the reference's run from one seed, while its folder is there: kept where
+// ProtocolBaselines looks for it.
+Status KeepFrozenReadout(const ProtocolFile& protocol, const RunDir& run, int64_t seed, const std::string& folder, bool quiet);
+
 }  // namespace candor::cli

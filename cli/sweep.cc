@@ -3,6 +3,7 @@
 // [[arm]]s have configurations is a protocol (protocol.h).
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -121,13 +122,19 @@ Status Sweep::PrintPlan() const {
 Status Sweep::RunAll() {
   CANDOR_TRY(PrepareOutput(folder_ + "/sweep.json"));
   CatchStopSignals signals;
+  PointPlace place{0, points_.size(), arguments_.quiet};
   for (size_t i = 0; i < points_.size(); ++i) {
-    const PointPlace place{i + 1, points_.size(), arguments_.quiet};
+    ++place.number;
+    place.left = static_cast<size_t>(std::count_if(points_.begin() + i + 1, points_.end(),
+                                                   [](const SweepPoint& later) { return later.state != PointState::kFinished; }));
     if (points_[i].state == PointState::kFinished) {
-      TellPoint(points_[i], place);
+      PointPlace shown = place;
+      shown.left = 0;
+      TellPoint(points_[i], shown);
       continue;
     }
     CANDOR_TRY(RunPoint(runs_[i], points_[i], folder_ + "/logs", place));
+    place.measured_s += points_[i].seconds, ++place.measured;
     CANDOR_TRY(Write());
     if (CatchStopSignals::Caught() != 0)
       return Fail(ErrorCode::kCancelled, fmt::format("stopped by signal {} in {}", CatchStopSignals::Caught(), points_[i].name), folder_,

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "cli/metrics_tail.h"
+#include "cli/progress.h"
 #include "cli/run_dir.h"
 #include "cli/run_recipe.h"
 #include "cli/stop_signals.h"
@@ -84,8 +85,14 @@ Status RunPoint(PointRun& run, SweepPoint& point, const std::string& logs, const
 
 void TellPoint(const SweepPoint& point, const PointPlace& place) {
   if (place.quiet) return;
+  std::string words = Name(point.state);
+  if (point.state == PointState::kFinished && point.seconds > 0) {
+    words += " in " + Duration(point.seconds);
+    const double each = (place.measured_s + point.seconds) / static_cast<double>(place.measured + 1);
+    if (place.left > 0) words += fmt::format(", about {} left", Duration(each * static_cast<double>(place.left)));
+  }
   std::fprintf(stderr, "%s[%zu/%zu] %s: %s\n", ::isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "", place.number, place.of, point.name.c_str(),
-               Name(point.state));
+               words.c_str());
 }
 
 }  // namespace candor::cli

@@ -58,6 +58,12 @@ class Protocol(unittest.TestCase):
                 self.assertAlmostEqual(tried["dev_brier"], briers[-1])
             self.assertEqual(arm["chosen"], briers.index(min(briers)))
 
+    def test_seeds_run_round_by_round_and_the_time_left_is_told(self):
+        told = re.findall(r"^\[(\d+)/12\] (\S+): finished in [^,\n]+(, about .+ left)?$", self.done.stderr, re.M)
+        self.assertEqual([int(number) for number, _, _ in told], list(range(1, 13)), self.done.stderr)
+        self.assertEqual([name for _, name, _ in told[-6:]], [f"seed-{seed}-{arm}" for seed in (11, 12) for arm in ARMS])
+        self.assertEqual([left != "" for _, _, left in told], [True] * 11 + [False])
+
     def test_the_chosen_runs_from_other_seeds_and_alike(self):
         starts = {}
         for arm in self.result["arms"]:
@@ -99,7 +105,12 @@ class Protocol(unittest.TestCase):
 
     def test_it_is_shown_again_and_not_changed(self):
         stamp = (self.folder / "seed-11-rlvr/done.json").stat().st_mtime_ns
-        shown = self.call("--json", "--quiet")
+        stages, away = (pathlib.Path(self.temporary.name) / name for name in ("stages", "away"))
+        stages.rename(away)  # what the policies that RL starts from were asked is kept: they are not needed again
+        try:
+            shown = self.call("--json", "--quiet")
+        finally:
+            away.rename(stages)
         self.assertEqual(shown.returncode, 0, shown.stderr)
         self.assertEqual(json.loads(shown.stdout), self.result)
         self.assertEqual((self.folder / "seed-11-rlvr/done.json").stat().st_mtime_ns, stamp, "a finished run was run again")
