@@ -12,12 +12,12 @@ foreach(_check layers length words formatting)
 endforeach()
 candor_script_test(structure_checks_can_fail structure ${Python3_EXECUTABLE} ${_structure}/controls_test.py)
 
-# The time is promised for the release build only.
-set(_help_ms "")
+# How fast it starts is promised for the release build only: beside the program with torch, as machines differ (15 to 35 ms beside 200 to 420).
+set(_share "")
 if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT CANDOR_SANITIZE)
-  set(_help_ms 30)
+  set(_share 0.2)
 endif()
-candor_script_test(structure_front_program structure ${Python3_EXECUTABLE} ${_structure}/front_program.py $<TARGET_FILE:candor> $<TARGET_FILE:candor-torch> ${_help_ms})
+candor_script_test(structure_front_program structure ${Python3_EXECUTABLE} ${_structure}/front_program.py $<TARGET_FILE:candor> $<TARGET_FILE:candor-torch> ${_share})
 
 # The environment of tools/setup.sh has numpy, with which more of these tests run.
 set(_tools_python ${Python3_EXECUTABLE})

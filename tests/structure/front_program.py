@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The front program starts at once and without torch, MPI and NCCL; the model's program is the one that needs torch (which shows that the check sees it).
 
-    front_program.py CANDOR CANDOR_TORCH [MILLISECONDS]
+    front_program.py CANDOR CANDOR_TORCH [SHARE]     its start takes at most this share of the other's
 """
 
 import re
@@ -10,7 +10,7 @@ import sys
 import time
 
 HEAVY = re.compile(r"torch|c10|mpi|nccl|cuda|cudart", re.I)
-RUNS = 15
+RUNS = 10
 
 
 def needed_libraries(program):
@@ -19,11 +19,11 @@ def needed_libraries(program):
     return re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic)
 
 
-def fastest_help_ms(program):
+def fastest_start_ms(program):
     best = float("inf")
     for _ in range(RUNS):
         start = time.perf_counter()
-        subprocess.run([program, "--help"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([program, "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # the other one points to the front
         best = min(best, (time.perf_counter() - start) * 1000)
     return best
 
@@ -34,10 +34,10 @@ def main():
     if not any("torch" in name for name in needed_libraries(with_torch)):
         problems.append(f"{with_torch} shows no torch: this check would not see it in the front either")
     if len(sys.argv) > 3:
-        took = fastest_help_ms(front)
-        print(f"candor --help: {took:.1f} ms, the fastest of {RUNS}")
-        if not took <= float(sys.argv[3]):
-            problems.append(f"candor --help takes {took:.1f} ms, more than {sys.argv[3]}")
+        took, other = fastest_start_ms(front), fastest_start_ms(with_torch)
+        print(f"candor --help: {took:.1f} ms, the fastest of {RUNS}; the program with torch starts in {other:.1f} ms")
+        if not took <= float(sys.argv[3]) * other:
+            problems.append(f"candor --help takes {took:.1f} ms, more than {sys.argv[3]} of {other:.1f} ms")
     print("\n".join(problems) if problems else "front program: holds")
     return 1 if problems else 0
 
