@@ -143,7 +143,7 @@ static void PackDecoder(DecoderWeights& weights, const Numerics& numerics, int64
   const auto pack = [&](Linear& linear) {
     if (!numerics.deterministic && CanPackTiles(linear))
       tiled.push_back(&linear);
-    else if (&linear != &weights.head || numerics.deterministic)
+    else if (&linear != &weights.head || linear.weight_OI.scalar_type() == at::kFloat)
       PackLinear(linear, rows, numerics);
   };
   for (BlockWeights& block : weights.blocks_L)

@@ -10,15 +10,15 @@ namespace candor {
 struct Linear {
   at::Tensor weight_OI;
   at::Tensor bias_O;           // undefined: none
-  at::Tensor packed;           // by oneDNN, or in panels for deterministic mode; undefined: not packed
+  at::Tensor packed;           // bf16: by oneDNN, fp32: in panels (ordered_product.h); undefined: not packed
   at::Tensor tiles = {};       // for the processor's matrix unit (packed_linear.h); undefined: not packed
   bool gate_up_tiles = false;  // the tiles are ApplySwiGlu's
   at::Tensor columns = {};     // for InputGradientFloat, of ForChunks; undefined: not laid out
 };
 
-// Packs for products of about `rows` rows: bf16 by oneDNN (where packed_linear.h does not do it), the fp32 of deterministic mode in panels;
-// other fp32 weights and those on a device stay as they are. Apply and the others work either way, in deterministic mode with the same
-// bits.
+// Packs for products of about `rows` rows: bf16 by oneDNN (where packed_linear.h does not do it), fp32 in panels in deterministic mode and
+// where the processor has AVX2 only; other fp32 weights and those on a device stay as they are. Apply and the others work either way, in
+// deterministic mode with the same bits.
 void PackLinear(Linear& linear, int64_t rows, const Numerics& numerics);
 // The same weight, laid out for ApplyToFloat (`products`) and for InputGradientFloat (`gradients`) over the chunks of one pass, where each
 // of them would lay it out anew (float_product.h); elsewhere as it is. It takes the weight's size in memory for each.

@@ -12,6 +12,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,prefer-vector-width=512")
 namespace candor::kernels_amx {
+#define CANDOR_VECTOR_BYTES 64
 #include "model/kernels/tile_finish.inc"
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};

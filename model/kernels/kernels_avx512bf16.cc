@@ -11,6 +11,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,prefer-vector-width=512")
 namespace candor::kernels_avx512bf16 {
+#define CANDOR_VECTOR_BYTES 64
 #include "model/kernels/tile_finish.inc"
 // Pairs of consecutive k of the left factor: row r's pair p of step s stands at at[r * row + p * pair + s * step].
 struct Left {

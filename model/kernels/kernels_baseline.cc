@@ -4,6 +4,8 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace candor::kernels_baseline {
-constexpr int kTileRows = 3;  // of a product: as many sums as the registers hold
+// As many sums as the registers hold: rows and vectors of 16 columns of a product, vectors of a head in attention.
+constexpr int kTileRows = 3, kTileVectors = 1, kVectorsAtOnce = 1;
+#define CANDOR_VECTOR_BYTES 16
 #include "model/kernels/all.inc"
 }  // namespace candor::kernels_baseline

@@ -4,20 +4,31 @@
 namespace candor {
 namespace {
 
-TEST(Linear, PackedProductsEqualPlainOnes) {
-  Linear plain{TestTensor({96, 64}, 1, at::kBFloat16), TestTensor({96}, 2, at::kBFloat16), {}};
+void PackedEqualPlain(DType dtype, at::ScalarType type, double bound) {
+  Linear plain{TestTensor({96, 64}, 1, type), TestTensor({96}, 2, type), {}};
   Linear packed = plain;
-  PackLinear(packed, 32, {DType::kBf16, false});
+  const Numerics numerics{dtype, false};
+  PackLinear(packed, 32, numerics);
   for (int64_t rows : {0, 1, 7, 32, 130}) {
-    const at::Tensor x = TestTensor({rows, 64}, 3, at::kBFloat16);
-    const at::Tensor a = Apply(plain, x, {DType::kBf16, false}), b = Apply(packed, x, {DType::kBf16, false});
+    const at::Tensor x = TestTensor({rows, 64}, 3, type);
+    const at::Tensor a = Apply(plain, x, numerics), b = Apply(packed, x, numerics);
     ASSERT_EQ(a.sizes(), b.sizes());
-    EXPECT_LE(MaxAbs(a.to(at::kFloat) - b.to(at::kFloat)), 0.04) << rows;
+    EXPECT_LE(MaxAbs(a.to(at::kFloat) - b.to(at::kFloat)), bound) << rows;
     at::Tensor sum_a = at::ones({rows, 96}), sum_b = at::ones({rows, 96});
-    ApplyAdd(plain, x, sum_a, {DType::kBf16, false});
-    ApplyAdd(packed, x, sum_b, {DType::kBf16, false});
-    EXPECT_LE(MaxAbs(sum_a - sum_b), 0.04) << rows;
+    ApplyAdd(plain, x, sum_a, numerics);
+    ApplyAdd(packed, x, sum_b, numerics);
+    EXPECT_LE(MaxAbs(sum_a - sum_b), bound) << rows;
+    ApplyToFloat(plain, x, sum_a, numerics);
+    ApplyToFloat(packed, x, sum_b, numerics);
+    EXPECT_LE(MaxAbs(sum_a - sum_b), bound) << rows;
+    if (rows > 0) {
+      EXPECT_GT(MaxAbs(sum_a), 10 * bound) << "a result of zeros would pass";
+    }
   }
+}
+TEST(Linear, PackedProductsEqualPlainOnes) {
+  PackedEqualPlain(DType::kBf16, at::kBFloat16, 0.04);
+  PackedEqualPlain(DType::kFp32, at::kFloat, 1e-5);
 }
 
 TEST(Linear, LogitsAndWeightGradientsOfBf16KeepFp32Sums) {
