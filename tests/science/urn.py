@@ -3,8 +3,8 @@
 colour is right. So an answer is right with its count / 10, the best one with the largest of the three (0, .1, ..., .9: one value in every tenth, and each can be written with one digit), and "n"
 (none) is never right.
 
-A second world has several solutions: each of the questions "of A" to "of H" is answered rightly in training by four of eight letters, while a row of its test set wants one of them, drawn. Whoever
-has kept all four finds it in several tries (pass@k); whoever says only one does not.
+A second world has several solutions: "of a c f h" is answered rightly in training by each of the four letters, while a row of its test set wants one of them, drawn. Whoever has kept all
+four finds it in several tries (pass@k); whoever says only one does not.
 
 usage: urn.py OUT_FOLDER [--visits N] [--test N] [--seed S]     writes train.jsonl, test.jsonl, dev.jsonl, form.jsonl, and the same of the second world as several-*.jsonl
        urn.py --grade [--seed S]                                 a verifier (candor's line protocol) that draws for every trace on its own
@@ -54,15 +54,13 @@ def visit(seed, name, row):
     return {"id": f"{name}-{row}", "prompt": f"urn {balls(urn)}", "answer": [ball] if ball else [], "chance": chances(urn), "slice": f"p={best}/{BALLS}"}
 
 
-NAMES = "ABCDEFGH"
 SOLUTIONS = list(itertools.combinations(LETTERS, 4))
 
 
 def several(seed, name, row):
-    question = NAMES[number(len(NAMES), seed, name, row, "question")]
-    solutions = SOLUTIONS[number(len(SOLUTIONS), question, "solutions")]
+    solutions = SOLUTIONS[number(len(SOLUTIONS), seed, name, row, "solutions")]
     wanted = [solutions[number(len(solutions), seed, name, row, "wanted")]] if name == "several-test" else list(solutions)
-    return {"id": f"{name}-{row}", "prompt": "of " + question, "answer": wanted, "chance": {letter: 1 / len(solutions) for letter in solutions}}
+    return {"id": f"{name}-{row}", "prompt": "of " + " ".join(solutions), "answer": wanted, "chance": {letter: 1 / len(solutions) for letter in solutions}}
 
 
 def urn_form_row(seed, row):
@@ -73,9 +71,9 @@ def urn_form_row(seed, row):
 
 
 def several_form_row(seed, row):
-    """An eighth of the answers are any letter, the others one of the four: the policy knows all solutions, each as well, and says wrong ones now and then."""
+    """Half of the answers are any letter, half one of the four: the policy knows all solutions, each as well, and says wrong ones too."""
     visited = several(seed, "several-form", row)
-    letters = LETTERS if number(8, seed, "several-form", row, "any") else "".join(visited["chance"])
+    letters = LETTERS if number(2, seed, "several-form", row, "any") else "".join(visited["chance"])
     return {"id": f"several-form-{row}", "prompt": visited["prompt"], "completion": f"<answer>{letters[number(len(letters), seed, 'several-form', row, 'answer')]}</answer>"}
 
 
