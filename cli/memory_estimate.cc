@@ -19,6 +19,13 @@ constexpr double kProgramWithTorch = 300e6, kProgramWithout = 60e6;
 constexpr double kHeadLogits = 64 << 20;  // the head works in chunks of about so many bytes of fp32 logits
 constexpr double kHeadKept = 256 << 20;   // and keeps gradients of so many bytes from forward to backward
 
+// Bytes of a number of the compute format.
+double ComputeBytes(const Recipe& r) {
+  if (r.run.dtype != "auto") return r.run.dtype == "fp32" ? 4 : 2;
+  const bool gpu = r.run.device == "cuda" || (r.run.device == "auto" && FileExists("/dev/nvidiactl"));
+  return gpu || MultipliesBf16("/proc/cpuinfo") ? 2 : 4;
+}
+
 // Bytes that a block keeps of one token for its backward pass (BlockSaved in model/decoder.h), c the bytes of the compute format.
 double KeptPerToken(const ModelShape& m, double c) {
   const auto hidden = static_cast<double>(m.hidden), intermediate = static_cast<double>(m.intermediate);
@@ -48,7 +55,7 @@ double LargestUnit(const ModelShape& m) {
 }
 
 TrainerMemory OfTrainer(const Recipe& r, const ModelShape& m) {
-  const double c = r.run.dtype == "fp32" ? 4 : 2, ranks = static_cast<double>(r.trainer.ranks);
+  const double c = ComputeBytes(r), ranks = static_cast<double>(r.trainer.ranks);
   const double slices = r.trainer.sharding == "none" ? 1 : ranks;
   TrainerMemory memory;
   memory.weights = m.parameters * c / (r.trainer.sharding == "zero3" ? ranks : 1);
@@ -71,6 +78,13 @@ std::optional<double> NumberIn(const std::string& path) {
 }
 
 }  // namespace
+
+bool MultipliesBf16(const std::string& cpuinfo) {
+  std::ifstream info(cpuinfo);
+  for (std::string word; info >> word;)
+    if (word == "avx512_bf16" || word == "amx_bf16") return true;
+  return false;
+}
 
 Result<ModelShape> ReadModelShape(const std::string& folder) {
   ModelShape m;
@@ -98,7 +112,7 @@ Result<ModelShape> ReadModelShape(const std::string& folder) {
 }
 
 MemoryEstimate EstimateMemory(const Recipe& r, const ModelShape& m) {
-  const double c = r.run.dtype == "fp32" ? 4 : 2;
+  const double c = ComputeBytes(r);
   MemoryEstimate all;
   all.trainer = OfTrainer(r, m);
   all.rollout.weights = 3 * m.parameters * c;

@@ -17,6 +17,10 @@ struct ModelShape {
 // Parameters come from the size of the weights' files. kNotFound while the model is not there.
 Result<ModelShape> ReadModelShape(const std::string& folder);
 
+// Whether the processor of this /proc/cpuinfo multiplies bf16 itself: elsewhere `dtype = "auto"` nearly always times fp32 as the faster
+// one.
+bool MultipliesBf16(const std::string& cpuinfo);
+
 // Bytes of one process each.
 struct TrainerMemory {
   double weights = 0;       // in the compute format; zero3 holds a share

@@ -5,6 +5,8 @@ usage: hugging_face.py SOURCE_FOLDER MODEL [--pairs 5] [--only generate,learn,sh
 Needs tools/setup.sh --parity. Prints one JSON object: new or trained tokens per second of both, and their ratio pair by pair. Machines differ and so do minutes on one machine: only the
 ratios mean something, and those only where nothing else runs.
 
+Where the processor does not multiply bf16 itself (AMX, AVX512-BF16), transformers is given fp32 everywhere: its bf16 takes many times as long there. Candor chooses by itself.
+
 generate  64 questions of two numbers in the model's chat template, 64 sampled tokens each at temperature 1, bf16: all but loading. Candor also records log-probabilities and confidence
           signals, and computes what all questions begin with once; transformers has nothing of both.
 learn     forward, backward and AdamW at 16 x 128 tokens. transformers is timed with bf16 weights and with fp32 weights under autocast, the faster one counts; Candor's learner keeps fp32
@@ -40,6 +42,10 @@ def peer(args, name):
     return float(done.stdout.split()[-1])
 
 
+def multiplies_bf16():
+    return bool({"avx512_bf16", "amx_bf16"} & set(pathlib.Path("/proc/cpuinfo").read_text().split()))
+
+
 def generate(args):
     """Tokens per second; the first run warms up."""
     import random
@@ -48,7 +54,7 @@ def generate(args):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16 if multiplies_bf16() else torch.float32)
     draw = random.Random(0)
     asked = [f"What is {draw.randint(10, 99)} + {draw.randint(10, 99)}? Think step by step, then answer with a number and your confidence." for _ in range(BATCH)]
     texts = [tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False) for text in asked]
@@ -70,7 +76,7 @@ def step_seconds(args, sequences, length, scored, dtype):
     ids, seconds = torch.randint(0, model.config.vocab_size, (sequences, length)), []
     for _ in range(4):
         start = time.monotonic()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.float32):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.float32 and multiplies_bf16()):
             logits = model(ids, logits_to_keep=scored + 1, use_cache=False).logits[:, :-1]
         log_probs = torch.log_softmax(logits.float(), -1).gather(-1, ids[:, -scored:, None])
         (-log_probs.mean()).backward()
@@ -83,7 +89,8 @@ def step_seconds(args, sequences, length, scored, dtype):
 def learn(args, sequences, length, scored):
     import torch
 
-    return sequences * length / min(step_seconds(args, sequences, length, scored, dtype) for dtype in (torch.bfloat16, torch.float32))
+    dtypes = (torch.bfloat16, torch.float32) if multiplies_bf16() else (torch.float32,)
+    return sequences * length / min(step_seconds(args, sequences, length, scored, dtype) for dtype in dtypes)
 
 
 PEERS = {

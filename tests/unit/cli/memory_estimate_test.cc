@@ -18,6 +18,7 @@ Recipe Cities() {
   Recipe recipe;
   recipe.trainer.ranks = 2, recipe.trainer.sharding = "zero2", recipe.trainer.ema_decay = 0.9, recipe.trainer.tokens_per_microbatch = 2048;
   recipe.rollout.workers = 1, recipe.reward.workers = 1;
+  recipe.run.dtype = "bf16";
   return recipe;
 }
 
@@ -45,6 +46,21 @@ TEST(MemoryEstimate, FollowsTheRecipe) {
   EXPECT_EQ(EstimateMemory(recipe, Smol()).trainer.reference, before.trainer.weights);
   recipe = Cities(), recipe.run.dtype = "fp32";
   EXPECT_NEAR(EstimateMemory(recipe, Smol()).rollout.weights, 2 * before.rollout.weights, 1);
+}
+
+TEST(MemoryEstimate, AutoIsWhatTheMachineComputesIn) {
+  const std::string path = testing::TempDir() + "/cpuinfo";
+  ASSERT_TRUE(WriteFileAtomic(path, "processor : 0\nflags : fpu avx2 avx512f avx512_bf16 fma\n"));
+  EXPECT_TRUE(MultipliesBf16(path));
+  ASSERT_TRUE(WriteFileAtomic(path, "processor : 0\nflags : fpu avx2 avx512f fma\n"));
+  EXPECT_FALSE(MultipliesBf16(path));
+  EXPECT_FALSE(MultipliesBf16(path + ".missing"));
+  Recipe automatic = Cities(), stated = Cities();
+  automatic.run.dtype = "auto", automatic.run.device = "cpu";
+  stated.run.dtype = MultipliesBf16("/proc/cpuinfo") ? "bf16" : "fp32";
+  EXPECT_EQ(EstimateMemory(automatic, Smol()).on_one_machine, EstimateMemory(stated, Smol()).on_one_machine);
+  automatic.run.device = "cuda", stated.run.dtype = "bf16";
+  EXPECT_EQ(EstimateMemory(automatic, Smol()).on_one_machine, EstimateMemory(stated, Smol()).on_one_machine);
 }
 
 TEST(MemoryEstimate, WarnsOnAMachineThatIsTooSmall) {
