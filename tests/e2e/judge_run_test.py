@@ -13,10 +13,11 @@ from processes import CANDOR, SOURCE, RunCase, start
 sys.path.insert(0, str(SOURCE / "tests/cli"))
 from serving import Server  # noqa: E402
 
-# The tiny model can only echo a digit between tags: what it says is read as a score, as a choice of two, and as yes or no.
+# The tiny model can only echo a digit between tags: what it says is read as a score, as a choice of two, and as yes or no. Of two answers at once it makes different things on
+# different processors, so that any first letter is a choice there.
 PROMPTS = {
     "score": 'kind = "pointwise"\nuser = "echo {answer}"\n[parse]\nread = "number"\npattern = "<answer>([0-9])</answer>"\nleast = 0\nmost = 9\n',
-    "better": 'kind = "pairwise"\nuser = "echo {first} {second}"\n[parse]\nread = "word"\npattern = "([0-9])"\npositive = ["0", "1", "2", "3", "4"]\nnegative = ["5", "6", "7", "8", "9"]\n',
+    "better": 'kind = "pairwise"\nuser = "echo {first} {second}"\n[parse]\nread = "word"\npattern = "([0-9a-z])"\npositive = [%s]\nnegative = [%s]\n' % tuple(", ".join(f'"{c}"' for c in half) for half in ("01234abdefghijk", "56789clmnopqrstuvwxyz")),
     "steps": 'kind = "steps"\nask = "each"\nuser = "echo 4 {step}"\n[parse]\nread = "word"\npattern = "([0-9])"\npositive = ["0", "2", "4", "6", "8"]\nnegative = ["1", "3", "5", "7", "9"]\n',
 }
 
@@ -59,10 +60,8 @@ class JudgeRun(RunCase):
             for channel in ("score", "score/spread", "score/confidence", "better", "steps", "steps/min", "steps/product"):
                 self.assertIn(f"reward/{channel}/mean", sorted(key for key in line if key.startswith(("reward/", "missing/"))))
                 self.assertTrue(0 <= line[f"reward/{channel}/mean"] <= 1, (channel, line))
-            # Of 7 opponents; how many verdicts can be read is a matter of what the tiny model makes of two answers at once, which differs between processors (6 and .6).
-            self.assertTrue(0 < line["reward/better/games/mean"] <= 7, line)
-            if line["reward/better/games/mean"] > 5:  # what one wins the other loses
-                self.assertAlmostEqual(line["reward/better/mean"], 0.5, delta=0.1)
+            self.assertGreater(line["reward/better/games/mean"], 5)  # of 7 opponents
+            self.assertAlmostEqual(line["reward/better/mean"], 0.5, delta=0.1)  # what one wins the other loses
         self.assertTrue(any(line["advantage/std"] > 0 for line in lines), "nothing was learned from the judges")
         seen = [path for path in self.run.rglob("*") if path.is_file() and b"s3cret-of-the-judge" in path.read_bytes()]
         self.assertEqual(seen, [], "the endpoint's key was written down")
