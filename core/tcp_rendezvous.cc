@@ -20,6 +20,7 @@
 
 #include "core/clock.h"
 #include "core/fs.h"
+#include "core/socket_wait.h"
 
 namespace candor {
 
@@ -61,36 +62,6 @@ struct Address {
   uint32_t ip = 0;  // network order
   int32_t port = 0;
 };
-
-// Whether `fd` can be read by then; a signal does not end the wait.
-bool WaitReadable(int fd, const Clock& clock, int64_t end_ms) {
-  for (int64_t left; (left = end_ms - clock.SteadyMs()) > 0;) {
-    pollfd entry{fd, POLLIN, 0};
-    const int ready = ::poll(&entry, 1, static_cast<int>(left));
-    if (ready > 0) return true;
-    if (ready < 0 && errno != EINTR) return false;
-  }
-  return false;
-}
-
-// Blocking otherwise, this one gives up when time is over: a host that is gone answers to nothing, which TCP finds out after two minutes.
-Status ConnectBy(int fd, const sockaddr_in& address, const Clock& clock, int64_t end_ms) {
-  const int flags = ::fcntl(fd, F_GETFL);
-  ::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-  int error = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
-  while (error == EINPROGRESS || error == EINTR) {
-    const int64_t left = end_ms - clock.SteadyMs();
-    pollfd entry{fd, POLLOUT, 0};
-    const int ready = left > 0 ? ::poll(&entry, 1, static_cast<int>(left)) : 0;
-    if (ready == 0) error = ETIMEDOUT;
-    if (ready < 0) error = errno;
-    socklen_t size = sizeof error;
-    if (ready > 0) ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
-  }
-  ::fcntl(fd, F_SETFL, flags);
-  if (error == 0) return {};
-  return Fail(ErrorCode::kUnavailable, fmt::format("nobody answers at port {}: {}", ntohs(address.sin_port), std::strerror(error)));
-}
 
 class Meeting {
  public:
@@ -227,7 +198,11 @@ class Meeting {
     Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
     address.sin_family = AF_INET, address.sin_port = htons(static_cast<uint16_t>(to.port)), address.sin_addr.s_addr = to.ip;
-    CANDOR_TRY(ConnectBy(socket.fd(), address, clock_, std::min(end_ms_, clock_.SteadyMs() + kCallMs)));
+    const int flags = ::fcntl(socket.fd(), F_GETFL);  // non-blocking until it is connected: a host that is gone answers to nothing
+    ::fcntl(socket.fd(), F_SETFL, flags | O_NONBLOCK);
+    const int error = ConnectSocket(socket.fd(), address, std::min(end_ms_, clock_.SteadyMs() + kCallMs));
+    ::fcntl(socket.fd(), F_SETFL, flags);
+    if (error != 0) return Fail(ErrorCode::kUnavailable, fmt::format("nobody answers at port {}: {}", to.port, std::strerror(error)));
     Hello hello;
     hello.rank = r_.rank, hello.size = r_.size, hello.channel = channel, hello.port = listening_port_;
     hello.to_port = to.port;
@@ -255,7 +230,7 @@ class Meeting {
   }
   // Takes one connection; strangers are sent away.
   Status Accept() {
-    if (!WaitReadable(listener_.fd(), clock_, end_ms_))
+    if (!WaitForSocket(listener_.fd(), POLLIN, end_ms_))
       return Fail(ErrorCode::kUnavailable,
                   fmt::format("rank {} of {} still waits for rank {} after {} ms", r_.rank, r_.size, MissingRanks(), r_.deadline_ms),
                   r_.place, "start all ranks with one rendezvous and CANDOR_WORLD_SIZE");
@@ -292,7 +267,7 @@ class Meeting {
   Status Receive(int fd, void* data, size_t bytes, int wait_ms) {
     const int64_t end_ms = clock_.SteadyMs() + wait_ms;
     for (char* at = static_cast<char*>(data); bytes > 0;) {
-      if (!WaitReadable(fd, clock_, end_ms)) return Fail(ErrorCode::kUnavailable, "nothing came in time");
+      if (!WaitForSocket(fd, POLLIN, end_ms)) return Fail(ErrorCode::kUnavailable, "nothing came in time");
       const ssize_t got = ::recv(fd, at, bytes, 0);
       if (got <= 0) return Fail(ErrorCode::kUnavailable, "rank 0 closed the connection: another job or an earlier incarnation?");
       at += got, bytes -= static_cast<size_t>(got);

@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "core/clock.h"
+#include "core/socket_wait.h"
 
 namespace candor {
 
@@ -28,13 +29,7 @@ tl::unexpected<Error> GoneErrno(const std::string& what) { return Gone(what + ":
 
 // False when the time is up before the socket can be read or written.
 bool Wait(int fd, short events, int64_t deadline_ms, int stall_ms) {
-  const int64_t wait_ms = std::min<int64_t>(deadline_ms - SteadyMs(), stall_ms);
-  if (wait_ms <= 0) return false;
-  pollfd poll{fd, events, 0};
-  int ready = 0;
-  while ((ready = ::poll(&poll, 1, static_cast<int>(wait_ms))) < 0 && errno == EINTR) {
-  }
-  return ready > 0;
+  return WaitForSocket(fd, events, std::min(deadline_ms, SteadyMs() + stall_ms));
 }
 
 Result<in_addr> Resolve(const std::string& host) {
@@ -92,14 +87,9 @@ Result<BlobSocket> BlobSocket::Connect(const HostPort& peer, int deadline_ms) {
   name.sin_family = AF_INET, name.sin_addr = ip, name.sin_port = htons(peer.port);
   const int on = 1;
   ::setsockopt(socket.fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (::connect(socket.fd_, reinterpret_cast<sockaddr*>(&name), sizeof name) != 0) {
-    if (errno != EINPROGRESS) return GoneErrno("cannot connect");
-    if (!Wait(socket.fd_, POLLOUT, SteadyMs() + deadline_ms, deadline_ms)) return Gone("no connection in time");
-    int error = 0;
-    socklen_t size = sizeof error;
-    ::getsockopt(socket.fd_, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0) return Gone(std::string("cannot connect: ") + std::strerror(error));
-  }
+  const int error = ConnectSocket(socket.fd_, name, SteadyMs() + deadline_ms);
+  if (error == ETIMEDOUT) return Gone("no connection in time");
+  if (error != 0) return Gone(std::string("cannot connect: ") + std::strerror(error));
   return socket;
 }
 

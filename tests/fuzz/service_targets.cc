@@ -1,7 +1,6 @@
 // What others send to a service of Candor's or answer to a question of its: requests to `candor serve`, bytes at the coordinator's HTTP
 // port, answers of judges and of the sandbox, answers to be graded, URLs.
 #include <arpa/inet.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,7 +11,9 @@
 #include <thread>
 
 #include "coordinator/http.h"
+#include "core/clock.h"
 #include "core/http_guard.h"
+#include "core/socket_wait.h"
 #include "reward/judges/judge_client.h"
 #include "reward/judges/judge_file.h"
 #include "reward/judges/judge_trial.h"
@@ -221,7 +222,7 @@ class LocalHttp {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const timeval wait{20, 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-    Promise(Connect(fd), "the server takes connections");
+    Promise(ConnectSocket(fd, address_, SteadyMs() + 20'000) == 0, "the server takes connections");  // libFuzzer's clock may interrupt it
     (void)::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     ::shutdown(fd, SHUT_WR);
     std::string answer;
@@ -234,18 +235,6 @@ class LocalHttp {
   }
 
  private:
-  // libFuzzer's clock may interrupt it: it goes on by itself then.
-  bool Connect(int fd) const {
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0) return true;
-    if (errno != EINTR) return false;
-    pollfd writable{fd, POLLOUT, 0};
-    while (::poll(&writable, 1, 20'000) < 0 && errno == EINTR) {
-    }
-    int error = 0;
-    socklen_t size = sizeof error;
-    return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
-  }
-
   std::unique_ptr<HttpServer> server_;
   sockaddr_in address_{};
 };
