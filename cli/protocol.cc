@@ -338,8 +338,8 @@ Result<std::string> ProtocolAmong(const std::vector<std::string>& arguments) {
   CANDOR_ASSIGN(const RecipeArguments split, SplitRecipeArguments(arguments));
   std::string protocol;
   for (const std::string& file : split.files) {
-    const auto text = ReadFile(file);
-    const std::string lines = text ? "\n" + *text : "";  // a file of arms without configurations is no protocol (sweep_arms.h)
+    CANDOR_ASSIGN(const std::string text, ReadFile(file));
+    const std::string lines = "\n" + text;  // a file of arms without configurations is no protocol (sweep_arms.h)
     if (lines.find("\n[[arm]]") != std::string::npos && lines.find("\nconfigurations") != std::string::npos) protocol = file;
   }
   if (!protocol.empty() && split.files.size() > 1)

@@ -98,6 +98,9 @@ TEST_F(Protocols, ComeAlone) {
   const Outcome both = DryRun(Head() + Arm("a", "tiny.toml", lr_), {"recipes/tiny.toml"});
   EXPECT_EQ(both.code, 3);
   EXPECT_THAT(both.err, HasSubstr("names its recipes itself"));
+  const Outcome missing = RunCommand(RunSweep, {"sweep", "recipes/nothing.toml", "--dry-run"});
+  EXPECT_NE(missing.code, 0);
+  EXPECT_THAT(missing.err, AllOf(HasSubstr("recipes/nothing.toml"), testing::Not(HasSubstr("nothing varies"))));
 }
 
 TEST_F(Protocols, TheShippedOnesAreWhole) {
