@@ -8,7 +8,8 @@ usage() {
 usage: [SOAK_MINUTES=60] tools/soak.sh [--quick] [--only PART,...] [--out FILE]
 
   Parts, in this order:
-    tests      every test that prints a figure, slow ones included (ctest labels fault, sim, security, fuzz, dist, slurm, unit)
+    tests      the tests of reliability, slow ones included (ctest labels fault, sim, security, fuzz, dist, slurm, e2e, unit), but for those that
+               a later part repeats at length and two of other things (the main job, every objective's recipe)
     kills      200 random kills in one long run, final weights equal to the undisturbed run's
     soak       SOAK_MINUTES with a fault every ten seconds: memory and files flat, ledger clean
     recover    seconds to progress of every role, 10 kills each
@@ -62,7 +63,8 @@ seconds=$((minutes * 60)) kills=$(share 200 20) each=$(share 10 3) seeds=$(share
   echo "# tools/soak.sh of $(./candor --version | head -1), $(nproc) cores, $(uname -r)"
   echo "# duration: soak $seconds s of the full 3600; kills $kills of 200, $each of each role of 10, seeds $seeds of 1000, 1,000 workers for $steps steps of 1000; parts $only"
 } >"$out"
-part tests ctest --test-dir "$build" -V -L 'fault|sim|security|fuzz|dist|slurm|e2e|unit' --no-tests=error
+part tests ctest --test-dir "$build" -V --parallel 2 -L 'fault|sim|security|fuzz|dist|slurm|e2e|unit' --no-tests=error \
+  -E '^(fault_soak|fault_bench_recover|sim_seeds_.*|e2e_cities_run|e2e_every_recipe)$'
 part kills python3 tests/fault/kill_matrix.py ./candor . soak $kills
 part soak env SOAK_SECONDS=$seconds python3 tests/fault/soak_test.py ./candor .
 part recover ./candor bench recover --kills $each
