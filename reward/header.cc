@@ -16,10 +16,11 @@ bool IsProbability(const std::string& signal) {
   return signal != "mean_log_prob" && signal != "self_certainty" && signal != "lowest_window";
 }
 
-// Of each signal that any trace of the group has: one observation per labelled trace, missing where the format broke or the signal is
-// absent or no number in [0, 1].
-std::map<std::string, std::string> EncodeSketches(const ScoredGroup& group) {
+// Of `expected` and of each signal that any trace of the group has: one observation per labelled trace, missing where the format broke or
+// the signal is absent or no number in [0, 1].
+std::map<std::string, std::string> EncodeSketches(const ScoredGroup& group, const std::string& expected) {
   std::set<std::string> names;
+  if (!expected.empty() && expected != "none") names.insert(expected);
   for (const ScoredTrace& scored : group.traces_G)
     for (const auto& [name, value] : scored.trace.signals)
       if (IsProbability(name)) names.insert(name);
@@ -86,7 +87,7 @@ void FindVersions(const ScoredGroup& group, GroupScored& header) {
 
 }  // namespace
 
-GroupScored MakeHeader(const ScoredGroup& group, const DataRow& row, const SpoolPlace& place) {
+GroupScored MakeHeader(const ScoredGroup& group, const DataRow& row, const SpoolPlace& place, const std::string& signal) {
   GroupScored header;
   header.group = group.id;
   header.prompt = group.prompt;
@@ -105,7 +106,7 @@ GroupScored MakeHeader(const ScoredGroup& group, const DataRow& row, const Spool
   }
   AddMissingChannels(group, greedy, header);
   FindVersions(group, header);
-  header.sketches = EncodeSketches(group);
+  header.sketches = EncodeSketches(group, signal);
   return header;
 }
 

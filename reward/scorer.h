@@ -71,7 +71,8 @@ struct SpoolPlace {
 // Counts (traces, correct, wrong, unknown, format_ok) and sums are over the sampled traces; over the greedy ones where nothing was sampled
 // (evaluation). Token counts are of everything. Sums: "reward/<channel>" with "missing/<channel>" where it is not 0, "tokens", "truncated",
 // "confidence" and "brier" (over traces with label and confidence: "calibrated"). Sketches hold each labelled trace that kept the format,
-// by signal; greedy ones under "<signal>/greedy".
-GroupScored MakeHeader(const ScoredGroup& group, const DataRow& row, const SpoolPlace& place);
+// by signal; greedy ones under "<signal>/greedy". `signal`: the run's main confidence (ScoreRules), whose sketch is there though no trace
+// has it, so that answers which all broke the format are missing in the record, not absent; "" or "none": nothing is expected.
+GroupScored MakeHeader(const ScoredGroup& group, const DataRow& row, const SpoolPlace& place, const std::string& signal = "");
 
 }  // namespace candor

@@ -33,7 +33,7 @@ void RewardServer::AnnounceSpooled() {
       spool_.Forget(std::vector<GroupId>{entry.group});
       continue;
     }
-    link_.Announce(MakeHeader(*group, *row, PlaceOf(entry)));
+    link_.Announce(MakeHeader(*group, *row, PlaceOf(entry), setup_.signal));
   }
 }
 
@@ -107,7 +107,7 @@ bool RewardServer::SpoolOne(const ScoredGroup& scored) {
     return false;
   }
   FaultPoint("reward.spooled");
-  GroupScored header = MakeHeader(scored, *FindRow(scored.prompt), PlaceOf(*entry));
+  GroupScored header = MakeHeader(scored, *FindRow(scored.prompt), PlaceOf(*entry), setup_.signal);
   spdlog::debug("group {} scored: {} correct {} wrong {} unknown, drop {}", scored.id.value, header.correct, header.wrong, header.unknown,
                 Name(scored.drop));
   link_.Announce(std::move(header));

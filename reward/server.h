@@ -22,6 +22,7 @@ namespace candor {
 
 struct RewardServerSetup {
   std::string run_id, worker;  // run_id: "" takes any
+  std::string signal;          // of ScoreRules, for MakeHeader
   size_t max_in_flight = 64;   // groups accepted and not on disk
   std::map<std::string, const DataSet*> data;
   const std::atomic<bool>* stop = nullptr;

@@ -37,7 +37,7 @@ Status ServeReward(const RewardOptions& options, const RewardSetup& setup) {
   CoordinatorLink link(to_coordinator, *spool);
   RewardServerSetup serving;
   serving.run_id = setup.run_id, serving.worker = worker, serving.max_in_flight = static_cast<size_t>(options.max_in_flight);
-  serving.data = setup.data, serving.stop = setup.stop;
+  serving.data = setup.data, serving.stop = setup.stop, serving.signal = rules.signal;
   RewardServer reward(serving, *server, *spool, pool, link);
   reward.AnnounceSpooled();
   NamedThread link_thread("coordinator", [&link] { link.Run(); });

@@ -194,6 +194,20 @@ TEST(Header, CountsSampledTracesAndSketchesGreedyApart) {
   EXPECT_NEAR(greedy.Brier(), 0.25, 1e-9);
 }
 
+TEST(Header, AGroupThatBrokeTheFormatIsMissingInTheRecordNotAbsent) {
+  ScoredGroup scored = Score(Rules(), VerbalGroup());
+  for (ScoredTrace& trace : scored.traces_G) trace.format_ok = false, trace.confidence.reset(), trace.trace.signals.erase("verbal");
+  EXPECT_EQ(MakeHeader(scored, Row({"France"}), {}).sketches.count("verbal"), 0u) << "nobody said that one is expected";
+  EXPECT_EQ(MakeHeader(scored, Row({"France"}), {}, "none").sketches.count("none"), 0u);
+  const GroupScored header = MakeHeader(scored, Row({"France"}), {}, "verbal");
+  const auto count = [&](const std::string& signal) {
+    const calibration::CalSketch sketch = *calibration::CalSketch::Decode(header.sketches.at(signal));
+    return std::pair{sketch.n(), sketch.missing()};
+  };
+  EXPECT_EQ(count("verbal"), (std::pair<int64_t, int64_t>{0, 3}));
+  EXPECT_EQ(count("verbal/greedy"), (std::pair<int64_t, int64_t>{0, 1}));
+}
+
 TEST(CheckTraceGroup, RefusesWhatDoesNotHoldTogether) {
   auto good = [] { return VerbalGroup().group; };
   EXPECT_TRUE(CheckTraceGroup(good()).has_value());
