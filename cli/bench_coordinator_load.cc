@@ -123,7 +123,12 @@ void RunReward(MessageClient& client, const std::string& name, ScoreQueue& queue
   Caller caller(client, "bench", name);
   (void)caller.Ask<Welcome>(Hello{"reward", name, {1}, "tcp://127.0.0.1:1", {}, {}}, "hello", 20000);
   uint64_t sequence = 1000000;
+  double next_beat = 0;
   while (!stop) {
+    if (const double now = SteadySeconds(); now >= next_beat) {
+      next_beat = now + kBeatEverySeconds;
+      (void)client.Send(Encode({"bench", ++sequence, name, WorkerHeartbeat{name, {1}, {}, {}}}));
+    }
     for (const Lease& lease : queue.TakeAll()) {
       GroupScored header;
       header.group = lease.group, header.prompt = lease.prompt, header.wave = lease.wave;

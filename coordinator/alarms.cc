@@ -22,7 +22,7 @@ void OfMembers(const CoordinatorState& state, int64_t now_ms, std::vector<Alarm>
   for (const auto& [name, member] : state.members()) {
     rollout = rollout || member.role == Role::kRollout;
     reward = reward || member.role == Role::kReward;
-    if (member.heartbeats) silent(name, member.heard_ms, kSilentAlarmS, "");
+    if (member.SendsHeartbeats()) silent(name, member.heard_ms, kSilentAlarmS, "");
   }
   if (!state.finished())
     for (const auto& [name, member] : state.lost()) silent(name, member.heard_ms, 0, ": what it held was given to others");

@@ -57,11 +57,13 @@ struct MemberState {
   std::string endpoint;
   std::string host;  // for people
   int64_t joined_ms = 0, heard_ms = 0;
-  bool heartbeats = false;  // it has sent one: from then on silence means death
   std::set<GroupId> leases;
   uint64_t lease_request = 0;  // id of its last LeaseRequest: a doubled one gets the same leases again
   std::vector<GroupId> last_granted;
   std::map<std::string, double> metrics;
+
+  // From its hello on: then silence means death. (A worker that died before its first heartbeat would be given work for ever.)
+  bool SendsHeartbeats() const { return role == Role::kRollout || role == Role::kReward; }
 };
 
 // One that fell silent and has not come back; forgotten after kLostKeptMs.

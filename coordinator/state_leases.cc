@@ -216,7 +216,6 @@ CoordinatorState::RuleResult CoordinatorState::OnHeartbeat(Role role, const Work
   if (role == Role::kReward && member->endpoint.empty())
     return Fail(ErrorCode::kNotFound, "this coordinator does not know where the reward worker listens", heartbeat.worker,
                 "say hello first");
-  member->heartbeats = true;
   member->metrics = heartbeat.metrics;
   HeartbeatReply reply;
   AdoptLeases(heartbeat.worker, *member, heartbeat.open_leases, now_ms, reply.cancelled);
@@ -269,8 +268,7 @@ void CoordinatorState::LoseMember(const std::string& worker, Actions& actions) {
 void CoordinatorState::ExpireLeases(int64_t now_ms, Actions& actions) {
   std::vector<std::string> silent;
   for (const auto& [name, member] : members_) {
-    const bool watched = member.role == Role::kRollout || member.heartbeats;
-    if (watched && now_ms - member.heard_ms > limits_.lease_timeout_ms) silent.push_back(name);
+    if (member.SendsHeartbeats() && now_ms - member.heard_ms > limits_.lease_timeout_ms) silent.push_back(name);
   }
   for (const std::string& name : silent) LoseMember(name, actions);
   std::erase_if(lost_, [&](const auto& one) { return now_ms - one.second.heard_ms > kLostKeptMs; });

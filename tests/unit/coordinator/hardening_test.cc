@@ -10,7 +10,7 @@
 namespace candor {
 namespace {
 
-RunPlan Plan(uint32_t prompts) {
+RunPlan PlanOfPrompts(uint32_t prompts) {
   RunPlan plan;
   plan.run_id = "r", plan.steps = 5, plan.prompts_per_step = prompts, plan.group_size = 4, plan.staleness = 0;
   plan.datasets = {{"train", 50, 1.0}};
@@ -19,7 +19,7 @@ RunPlan Plan(uint32_t prompts) {
 
 class Hardening : public ::testing::Test {
  protected:
-  explicit Hardening(uint32_t prompts = 64) : state(Plan(prompts), {3000, 60000, 5, 256}, 1) {
+  explicit Hardening(uint32_t prompts = 64) : state(PlanOfPrompts(prompts), {3000, 60000, 5, 256}, 1) {
     Say(Role::kTrainer, VersionAnnounce{{{0}, "m", "h"}, {0}});
     Say(Role::kReward, Hello{"reward", "reward-0", {1}, "tcp://a", {}, {}});
   }
@@ -58,6 +58,7 @@ TEST_F(Hardening, AStoppedWorkersLateResultIsRefusedAndCountedOnce) {
   Join("rollout-0"), Join("rollout-1");
   const GroupId id = Ask("rollout-0", 1).at(0).group;
   now = 2000, Say<HeartbeatReply>(Role::kRollout, WorkerHeartbeat{"rollout-1", {7}, {}, {}});
+  Say<HeartbeatReply>(Role::kReward, WorkerHeartbeat{"reward-0", {1}, {}, {}});
   now = 4000, state.Tick(now);  // rollout-0 is stopped: its lease goes to others
   ASSERT_EQ(Ask("rollout-1", 1).at(0).group, id);
   EXPECT_TRUE(Score(id, "reward-0", "first").accepted);
@@ -94,7 +95,10 @@ TEST_F(Hardening, ALostWorkerIsAnAlarmUntilItIsBackOrLongGone) {
       if (alarm.name == "worker_silent") what.push_back(alarm.what);
     return what;
   };
-  const auto live = [this](const std::string& name) { Say<HeartbeatReply>(Role::kRollout, WorkerHeartbeat{name, {7}, {}, {}}); };
+  const auto live = [this](const std::string& name) {
+    Say<HeartbeatReply>(Role::kRollout, WorkerHeartbeat{name, {7}, {}, {}});
+    Say<HeartbeatReply>(Role::kReward, WorkerHeartbeat{"reward-0", {1}, {}, {}});
+  };
   now = 2000, live("rollout-1"), live("rollout-0"), state.Tick(now);
   EXPECT_TRUE(silent().empty());
   now = 4000, live("rollout-0");
@@ -107,6 +111,20 @@ TEST_F(Hardening, ALostWorkerIsAnAlarmUntilItIsBackOrLongGone) {
   EXPECT_EQ(silent().size(), 1u);
   now = 6000 + kLostKeptMs + 1, live("rollout-0"), state.Tick(now);
   EXPECT_TRUE(silent().empty()) << "nobody waits for it any more";
+}
+
+// Nothing but its hello was ever heard of it: without a watch from then on rollouts would hand their groups to it for ever.
+TEST_F(Hardening, ARewardWorkerThatDiesBeforeItsFirstHeartbeatIsNoticed) {
+  Join("rollout-0");
+  const auto beat = [this] { return Say<HeartbeatReply>(Role::kRollout, WorkerHeartbeat{"rollout-0", {7}, {}, {}}).reward_endpoints; };
+  now = 3000, state.Tick(now);
+  EXPECT_EQ(beat(), std::vector<std::string>{"tcp://a"});
+  EXPECT_TRUE(std::ranges::none_of(PresentAlarms(state, {}, now), [](const Alarm& alarm) { return alarm.name == "worker_silent"; }));
+  now = 3001;
+  EXPECT_TRUE(
+      std::ranges::any_of(PresentAlarms(state, {}, now), [](const Alarm& alarm) { return alarm.what.starts_with("reward-0 has not"); }));
+  state.Tick(now);
+  EXPECT_TRUE(beat().empty());
 }
 
 // The record of confidences is kept by wave: a header with another one would be counted in a step to which it does not belong.

@@ -64,6 +64,7 @@ TEST(Leases, SilentWorkersLoseThemAndTheSameIdsGoOutAgain) {
   LeaseGrant before = f.Lease();
   f.now += 900;
   (void)f.state.Tick(f.now);
+  f.Say<HeartbeatReply>(Role::kReward, WorkerHeartbeat{"reward-0", {7}, {}, {}});
   EXPECT_TRUE(f.Lease("rollout-1").leases.empty());
   f.now += 200;
   (void)f.state.Tick(f.now);
