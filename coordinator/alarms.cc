@@ -54,6 +54,10 @@ std::vector<Alarm> PresentAlarms(const CoordinatorState& state, const StatusExtr
   if (unknown > kUnsureShare * traces)
     alarms.push_back(
         {"verifier_unsure", fmt::format("{:.0f} of {:.0f} traces of the last step have no label: the verifier fails", unknown, traces)});
+  if (const double form = Number(line, "format_ok/all/mean"); form < kFormShare)
+    alarms.push_back({"form_lost", fmt::format("{:.0f} % of the last step's answers kept the format: the others are wrong and their "
+                                               "confidences missing, whatever they say",
+                                               100 * form)});
   if (const double failed = Number(line, "groups/drop/failed"); failed > 0)
     alarms.push_back({"groups_lost", fmt::format("{:.0f} groups of the last step were dropped because workers failed", failed)});
   OfCalibration(line, alarms);
