@@ -13,7 +13,7 @@ usage: [SOAK_MINUTES=60] tools/soak.sh [--quick] [--only PART,...] [--out FILE]
     image      an OCI image, built and doctored, on debootstrap's Debian where no registry answers (skipped by name where buildah is missing)
     soak       SOAK_MINUTES with a fault every ten seconds: memory and files flat, ledger clean
     recover    seconds to progress of every role, 10 kills each
-    tests      the tests of reliability, slow ones included (ctest labels fault, sim, security, fuzz, dist, slurm, e2e, unit), but for those that
+    tests      the tests of reliability, slow ones included (ctest labels fault, sim, security, fuzz, malformed, dist, slurm, e2e, unit), but for those that
                another part repeats at length and two of other things (the main job, every objective's recipe)
   SOAK_MINUTES how long the soak lasts (60; at least 3). Kills, seeds and simulated steps shrink with it; the log says by how much.
   --quick      SOAK_MINUTES=3: to try this script
@@ -48,7 +48,7 @@ part() {
   if "$@" >"$scratch/$name" 2>&1; then verdict=ok; else verdict=FAILED failed=1; fi
   {
     echo "== $name ($((SECONDS - started)) s): $verdict"
-    grep -E '^ *Start +[0-9]+:|candor-figure|tests passed|tests failed|x real time|length bias|^leases|^image: |is missing|\*\*\*Failed|\(Failed\)|\*\*\*Timeout' "$scratch/$name" |
+    grep -E '^ *Start +[0-9]+:|candor-figure|tests passed|tests failed|x real time|length bias|(^|: )leases |^image: |is missing|\*\*\*Failed|\(Failed\)|\*\*\*Timeout' "$scratch/$name" |
       awk '/^ *Start +[0-9]+:/ { start[$2] = $0; next }  # of the tests that print a figure alone
            ($1 in start) { print start[$1]; delete start[$1] }
            { print }' || true
@@ -67,7 +67,8 @@ seconds=$((minutes * 60)) kills=$(share 200 20) each=$(share 10 3) seeds=$(share
   echo "# duration: soak $seconds s of the full 3600; kills $kills of 200, $each of each role of 10, seeds $seeds of 1000, 1,000 workers for $steps steps of 1000; parts $only"
 } >"$out"
 part kills python3 tests/fault/kill_matrix.py ./candor . soak $kills
-part simulate sh -c "./candor simulate --workers 1000 --steps $steps --seed 1 && ./candor simulate --seeds 1..$seeds --workers 8 --steps 50"
+part simulate sh -c "./candor simulate --workers 1000 --steps $steps --seed 1 && ./candor simulate --seeds 1..$seeds --workers 8 --steps 50 &&
+  echo candor-figure R9 simulated_seeds=$seeds of 8 workers x 50 steps and 1,000 workers x $steps steps, failing=0 bound=0"
 if command -v buildah >/dev/null; then
   part image sh -c 'tools/image.sh --doctor || tools/image.sh --debootstrap --doctor'
 else
@@ -75,7 +76,7 @@ else
 fi
 part soak env SOAK_SECONDS=$seconds python3 tests/fault/soak_test.py ./candor .
 part recover ./candor bench recover --kills $each
-part tests ctest --test-dir "$build" -V --parallel 2 -L 'fault|sim|security|fuzz|dist|slurm|e2e|unit' --no-tests=error \
+part tests ctest --test-dir "$build" -V --parallel 2 -L 'fault|sim|security|fuzz|malformed|dist|slurm|e2e|unit' --no-tests=error \
   -E '^(fault_soak|fault_bench_recover|sim_seeds_.*|e2e_cities_run|e2e_every_recipe)$'
 ./candor bench reliability "$out" || true
 exit $failed

@@ -71,7 +71,8 @@ class Run:
         return {path.name: int(path.read_text().split()[1]) / 1000 for path in self.faults.iterdir()}
 
     def metric_lines(self):
-        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+        """Those that are there whole: behind the last line break stands what is being written, or what a full disk took of it."""
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().rpartition("\n")[0].splitlines()]
 
     def seconds_to_progress(self):
         """From each kill to the next step that was done."""
