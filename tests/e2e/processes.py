@@ -15,10 +15,15 @@ CANDOR = str(pathlib.Path(sys.argv.pop(1)).resolve())
 SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
 
 
+def metric_lines(run):
+    """Those of a run's metrics that are there whole: behind the last line break stands what is being written, or what a full disk took of it."""
+    metrics = run / "metrics.jsonl"
+    return [json.loads(line) for line in metrics.read_text().rpartition("\n")[0].splitlines()] if metrics.exists() else []
+
+
 def steps_done(run):
     """Distinct ones: a run that went back to a checkpoint writes a step's line once more."""
-    metrics = run / "metrics.jsonl"
-    return len({json.loads(line)["step"] for line in metrics.read_text().splitlines() if line.endswith("}")}) if metrics.exists() else 0
+    return len({line["step"] for line in metric_lines(run)})
 
 
 def pids_of(role, run):

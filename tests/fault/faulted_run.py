@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-from processes import CANDOR, SOURCE, pids_of, steps_done
+from processes import CANDOR, SOURCE, metric_lines, pids_of, steps_done
 
 PROMPTS, GROUP = 8, 8  # of recipes/tiny.toml
 SETTINGS = ["deterministic=true", "trainer.checkpoint_every=5", 'eval=[{name="dev",path="recipes/tiny/dev.jsonl",role="dev",every=20}]']
@@ -71,8 +71,7 @@ class Run:
         return {path.name: int(path.read_text().split()[1]) / 1000 for path in self.faults.iterdir()}
 
     def metric_lines(self):
-        """Those that are there whole: behind the last line break stands what is being written, or what a full disk took of it."""
-        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().rpartition("\n")[0].splitlines()]
+        return metric_lines(self.path)
 
     def seconds_to_progress(self):
         """From each kill to the next step that was done."""

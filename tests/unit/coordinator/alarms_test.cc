@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include "state_fixture.h"
+
 namespace candor {
 namespace {
 
@@ -11,10 +13,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 std::vector<Alarm> OfLine(const MetricLine& changes) {
-  RunPlan plan;
-  plan.run_id = "r", plan.steps = 5, plan.prompts_per_step = 4, plan.group_size = 4;
-  plan.datasets = {{"train", 50, 1.0}};
-  const CoordinatorState state(plan, {3000, 60000, 5, 256}, 1);
+  state_fixture::Fixture f;
+  f.Lease();  // a rollout has joined as well: the step alone can raise something
   StatusExtras extras;
   extras.last_line = {{"traces", 64},
                       {"labels/unknown", 1},
@@ -24,9 +24,7 @@ std::vector<Alarm> OfLine(const MetricLine& changes) {
                       {"calibration/train/signed_gap", 0.05},
                       {"optim/skipped", 0}};
   for (const auto& [name, value] : changes) extras.last_line[name] = value;
-  std::vector<Alarm> alarms = PresentAlarms(state, extras, 0);
-  std::erase_if(alarms, [](const Alarm& alarm) { return alarm.name == "role_missing"; });  // nobody has joined
-  return alarms;
+  return PresentAlarms(f.state, extras, f.now);
 }
 
 std::vector<std::string> Names(const std::vector<Alarm>& alarms) {
