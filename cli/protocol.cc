@@ -183,7 +183,7 @@ void Protocol::PrintPlan() const {
 }
 
 Status Protocol::RunTrial(ProtocolTrial& trial, size_t number) {
-  const PointPlace place{number, Count(), arguments_.quiet, Count() - number, measured_s_, measured_};
+  const PointPlace place{number, Count(), arguments_.quiet, Count() - number, measured_s_, measured_, arguments_.keep_checkpoints};
   if (trial.point.state == PointState::kFinished) {
     TellPoint(trial.point, place);
     return {};

@@ -12,7 +12,7 @@ namespace candor::cli {
 
 struct ProtocolArguments {
   std::string folder;  // "": runs/protocol-<file's name>
-  bool dry_run = false, json = false, quiet = false;
+  bool dry_run = false, json = false, quiet = false, keep_checkpoints = false;
   std::vector<std::string> settings;  // of all arms, besides the file's
 };
 

@@ -38,7 +38,7 @@ Result<std::string> ModelFolderOf(const std::string& model_or_run) {
   if (FileExists(model_or_run + "/config.json")) return model_or_run;
   RunDir run{model_or_run};
   if (FileExists(run.FinalModel() + "/config.json")) return run.FinalModel();
-  if (FileExists(run.Resolved())) return NewestWeights(model_or_run + "/weights");
+  if (FileExists(run.Resolved())) return NewestWeights(run.Weights());
   return Fail(
       ErrorCode::kNotFound,
       FileExists(model_or_run) ? "this is neither a model folder (no config.json) nor a run (no resolved.toml)" : "there is no such folder",

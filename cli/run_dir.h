@@ -15,7 +15,9 @@ struct RunDir {
   std::string Metrics() const { return path + "/metrics.jsonl"; }
   std::string Stages() const { return path + "/stages.json"; }     // which folder each stage before RL made
   std::string Unfinished() const { return path + "/unfinished"; }  // what stopped stages left; they go on from it
-  std::string FinalModel() const { return path + "/final"; }       // the trained policy (averaged weights), a Hugging Face folder
+  std::string Checkpoints() const { return path + "/checkpoints"; }
+  std::string Weights() const { return path + "/weights"; }   // published policy versions
+  std::string FinalModel() const { return path + "/final"; }  // the trained policy (averaged weights), a Hugging Face folder
   std::string Answers(const std::string& when) const { return path + "/eval/" + when + ".jsonl"; }  // "before", "after"
   std::string Summary() const { return path + "/summary.json"; }
   std::string Report() const { return path + "/report.html"; }

@@ -36,7 +36,7 @@ The same command again goes on: finished points are shown, not run again. A list
 struct SweepArguments {
   std::vector<std::string> recipe, only;
   std::string folder;
-  bool dry_run = false, json = false, quiet = false;
+  bool dry_run = false, json = false, quiet = false, keep_checkpoints = false;
 };
 
 class Sweep {
@@ -123,6 +123,7 @@ Status Sweep::RunAll() {
   CANDOR_TRY(PrepareOutput(folder_ + "/sweep.json"));
   CatchStopSignals signals;
   PointPlace place{0, points_.size(), arguments_.quiet};
+  place.keep_checkpoints = arguments_.keep_checkpoints;
   for (size_t i = 0; i < points_.size(); ++i) {
     ++place.number;
     place.left = static_cast<size_t>(std::count_if(points_.begin() + i + 1, points_.end(),
@@ -180,13 +181,16 @@ int RunSweep(int argc, const char* const* argv) {
   app.AddFlag("--dry-run", &arguments.dry_run, "list the points, what has become of each, and the time that is left");
   app.AddFlag("--json", &arguments.json, "print sweep.json instead of the table");
   app.AddFlag("--quiet", &arguments.quiet, "no progress");
+  app.AddFlag("--keep-checkpoints", &arguments.keep_checkpoints,
+              "keep checkpoints and published weights of finished runs too; by default only their final policy and their record stay");
   app.AddFooter(kSweepExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;
   if (const auto file = ProtocolAmong(arguments.recipe); !file) {
     return ReportFailure("sweep", file.error());
   } else if (!file->empty()) {
     const auto split = SplitRecipeArguments(arguments.recipe);
-    return ExitWith("sweep", RunProtocol(*file, {arguments.folder, arguments.dry_run, arguments.json, arguments.quiet, split->overrides}));
+    return ExitWith("sweep", RunProtocol(*file, {arguments.folder, arguments.dry_run, arguments.json, arguments.quiet,
+                                                 arguments.keep_checkpoints, split->overrides}));
   }
   auto arms = PlanArms(arguments.recipe, arguments.only);
   if (!arms) return ReportFailure("sweep", arms.error());

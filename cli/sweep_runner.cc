@@ -45,6 +45,11 @@ class StepLine {
   int64_t step_ = 0;
 };
 
+Status RemoveCheckpoints(const RunDir& run) {
+  CANDOR_TRY(RemoveTree(run.Checkpoints()));
+  return RemoveTree(run.Weights());
+}
+
 }  // namespace
 
 Result<PointRun> PlanPoint(const std::vector<std::string>& files, const std::vector<std::string>& overrides, SweepPoint& point) {
@@ -79,6 +84,7 @@ Status RunPoint(PointRun& run, SweepPoint& point, const std::string& logs, const
   CANDOR_TRY(LookAtPoint(run.recipe, point));
   if (CatchStopSignals::Caught() == 0 && point.state != PointState::kFinished)
     point.state = PointState::kFailed, point.error = TailOfFile(supervisor.LogPath("run"), 5);
+  if (point.state == PointState::kFinished && !place.keep_checkpoints) CANDOR_TRY(RemoveCheckpoints(RunDir{point.folder}));
   TellPoint(point, place);
   return {};
 }

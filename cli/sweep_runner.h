@@ -23,8 +23,11 @@ struct PointPlace {
   size_t left = 0;        // points behind this one that have not finished
   double measured_s = 0;  // what `measured` others took
   size_t measured = 0;
+  bool keep_checkpoints = false;  // of a run that has finished, too
 };
-// Runs it to its end, or goes on with it; a stop signal (stop_signals.h) leaves it interrupted. Its log goes to `logs`/<name>/run.log.
+// Runs it to its end, or goes on with it, and then removes what only going on would need (checkpoints and published weights, which are many
+// times the policy's size); the policy and the record stay. A stop signal (stop_signals.h) leaves it interrupted. Its log goes to
+// `logs`/<name>/run.log.
 Status RunPoint(PointRun& run, SweepPoint& point, const std::string& logs, const PointPlace& place);
 // "[3/8] lr-1e-5: finished in 5 min 12 s, about 26 min left" on stderr.
 void TellPoint(const SweepPoint& point, const PointPlace& place);

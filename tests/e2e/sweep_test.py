@@ -32,7 +32,7 @@ class SweepRun(unittest.TestCase):
         return answer.stdout
 
     def stop_in_the_second_point(self):
-        process = subprocess.Popen(self.command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen([*self.command, "--keep-checkpoints"], cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         deadline = time.monotonic() + 180
         while steps_done(self.sweep / "lr-1e-9") < 2:
             self.assertIsNone(process.poll(), process.stdout.read() if process.poll() is not None else "")
@@ -52,6 +52,8 @@ class SweepRun(unittest.TestCase):
         states = {point["name"]: point["state"] for point in json.loads((self.sweep / "sweep.json").read_text())["points"]}
         self.assertEqual(states, {"lr-1e-3": "finished", "lr-1e-9": "interrupted"})
         self.assertIn("1 left", self.ok("--dry-run"))
+        self.assertTrue((self.sweep / "lr-1e-3/checkpoints/latest").exists(), "this call was told to keep them")
+        self.assertTrue((self.sweep / "lr-1e-9/checkpoints/latest").exists(), "the other point must go on")
         first_done = (self.sweep / "lr-1e-3/done.json").stat().st_mtime_ns
         points = json.loads(self.ok("--json"))["points"]
         self.assertEqual([point["state"] for point in points], ["finished", "finished"])
@@ -63,6 +65,9 @@ class SweepRun(unittest.TestCase):
                          (other["accuracy"], other["brier"]) != (point["accuracy"], point["brier"]) for other in points)
             self.assertEqual(point["pareto"], not beaten)
             self.assertEqual(steps_done(self.sweep / point["name"]), 8)
+        left = {name.name for name in (self.sweep / "lr-1e-9").iterdir()}
+        self.assertFalse(left & {"checkpoints", "weights"}, "what only going on would need was kept")
+        self.assertLessEqual({"final", "ledger", "metrics.jsonl", "report.html"}, left)
         self.assertNotEqual(points[0]["brier"], points[1]["brier"], "the setting changed nothing")
         page = (self.sweep / "sweep.html").read_text()
         self.assertEqual(page.count("<circle"), 2)
