@@ -1,9 +1,12 @@
 // candor calibration FILE.jsonl: measures anybody's rows {"confidence": .., "correct": .., "slice"?, "prompt"?} and draws the reliability
 // diagram.
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "calibration/decisions.h"
 #include "calibration/summary.h"
 #include "calibration/svg_chart.h"
 #include "calibration/terminal_chart.h"
@@ -25,6 +28,7 @@ Examples:
   candor calibration answers.jsonl
   candor calibration runs/cities/eval/after.jsonl
   candor calibration answers.jsonl --json > metrics.json
+  candor calibration dev.jsonl --risk 0.1        from which confidence on at most 10 % of the answers are wrong
   candor calibration after.jsonl --versus before.jsonl --svg reliability.svg
 )";
 
@@ -32,7 +36,10 @@ struct CalibrationArguments {
   std::string path, versus, svg, risk_svg;
   bool json = false, ascii = false;
   int replicates = 200;
+  double risk = 0.0;  // 0: no threshold is looked for
 };
+
+constexpr double kGuaranteeDelta = 0.05;
 
 Status WriteFile(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);
@@ -42,12 +49,37 @@ Status WriteFile(const std::string& path, const std::string& text) {
   return {};
 }
 
-void PrintJson(const std::vector<calibration::Row>& rows, const calibration::CalibrationSummary& summary,
-               const calibration::SummaryOptions& options, const calibration::PairedComparison* comparison) {
+// From which confidence on the answers may be given (`--abstain-below` of candor generate and candor serve).
+std::string GuaranteeText(const std::vector<calibration::Row>& rows, double risk) {
+  const auto found = calibration::FindGuarantee(calibration::PointsOf(rows), risk, kGuaranteeDelta);
+  if (!found)
+    return fmt::format(
+        "No confidence is known from which on at most {:.4g} % of the answers are wrong: measure more rows, or allow more.\n", 100 * risk);
+  return fmt::format(
+      "Answers with a confidence of {:.6g} or more: {:.1f} % of all, {:.1f} % of them wrong, at most {:.4g} % with probability {:.2f} "
+      "(--abstain-below {:.6g}).\n",
+      found->threshold, 100 * found->coverage, 100 * found->empirical_risk, 100 * risk, 1 - kGuaranteeDelta, found->threshold);
+}
+
+nlohmann::json GuaranteeJson(const std::vector<calibration::Row>& rows, double risk) {
+  const auto found = calibration::FindGuarantee(calibration::PointsOf(rows), risk, kGuaranteeDelta);
+  if (!found) return nullptr;
+  return {{"risk", risk},
+          {"confidence", 1 - kGuaranteeDelta},
+          {"threshold", found->threshold},
+          {"coverage", found->coverage},
+          {"empirical_risk", found->empirical_risk},
+          {"risk_bound", found->risk_bound}};
+}
+
+void PrintJson(const CalibrationArguments& arguments, const std::vector<calibration::Row>& rows,
+               const calibration::CalibrationSummary& summary, const calibration::SummaryOptions& options,
+               const calibration::PairedComparison* comparison) {
   nlohmann::json json = calibration::ToJson(summary);
   const auto slices = calibration::ComputeSlices(rows, options);
   if (!slices.empty()) json["slices"] = calibration::ToJson(slices);
   if (comparison != nullptr) json["versus"] = calibration::ToJson(*comparison);
+  if (arguments.risk > 0) json["guarantee"] = GuaranteeJson(rows, arguments.risk);
   std::printf("%s\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
@@ -60,6 +92,7 @@ void PrintTables(const CalibrationArguments& arguments, const std::vector<calibr
     std::printf("\n%s", calibration::DrawReliability(summary.bins10, chart).c_str());
     std::printf("\n%s", calibration::DrawRiskCoverage(calibration::PointsOf(rows), chart).c_str());
   }
+  if (arguments.risk > 0) std::printf("\n%s", GuaranteeText(rows, arguments.risk).c_str());
   const auto slices = calibration::ComputeSlices(rows, options);
   if (!slices.empty()) std::printf("\n%s", calibration::SliceTable(slices).c_str());
   if (comparison != nullptr)
@@ -86,7 +119,7 @@ Status Run(const CalibrationArguments& arguments) {
     std::fprintf(stderr, "candor calibration: %ld rows are left out: their label is unknown (the verifier failed), which is not wrong\n",
                  static_cast<long>(unknown));
   if (arguments.json) {
-    PrintJson(rows, summary, options, versus);
+    PrintJson(arguments, rows, summary, options, versus);
   } else {
     PrintTables(arguments, rows, summary, options, versus);
   }
@@ -109,6 +142,9 @@ int RunCalibration(int argc, const char* const* argv) {
   app.Add("--svg", &arguments.svg, "write the reliability diagram to this file");
   app.Add("--risk-svg", &arguments.risk_svg, "write the risk-coverage curve to this file");
   app.Add("--replicates", &arguments.replicates, "bootstrap replicates of the intervals (0: none)").Range(0, 10000).ShowDefault();
+  app.Add("--risk", &arguments.risk,
+          "the share of given answers that may be wrong: prints the lowest confidence from which on that holds with probability 0.95")
+      .Range(1e-6, 1.0);
   app.AddFlag("--ascii", &arguments.ascii, "draw with plain characters");
   app.AddFooter(kCalibrationExamples);
   if (const auto code = app.Parse(argc, argv)) return *code;

@@ -127,11 +127,15 @@ ApiResult<std::string> Answering::Whole() {
   }
   ended_ = true;
   std::vector<FinishedChoice> finished;
-  for (size_t i = 0; i < choices_.size(); ++i) {
-    const auto n = static_cast<size_t>(request_.n);
-    finished.push_back({std::string(choices_[i].text()), choices_[i].TakeTokens(), &groups_[i / n].traces_G[i % n]});
-  }
+  for (size_t i = 0; i < choices_.size(); ++i) finished.push_back(Finished(i));
   return ReplyJson(frame_, finished, CountUsage());
+}
+
+FinishedChoice Answering::Finished(size_t choice) {
+  const auto n = static_cast<size_t>(request_.n);
+  const Trace& trace = groups_[choice / n].traces_G[choice % n];
+  if (model_.withholds && model_.withholds(trace)) return {model_.abstain_text, {}, &trace};
+  return {std::string(choices_[choice].text()), choices_[choice].TakeTokens(), &trace};
 }
 
 std::string Answering::Events(int wait_ms) {
@@ -153,6 +157,7 @@ std::string Answering::Events(int wait_ms) {
 }
 
 void Answering::AddNews(std::string& events) {
+  if (model_.withholds) return;  // the confidence comes last: what it may withhold is not shown before
   for (size_t i = 0; i < choices_.size(); ++i) {
     if (fresh_[i].empty()) continue;
     events += Event(TextChunk(frame_, static_cast<int32_t>(i), fresh_[i], choices_[i].TakeTokens(), choices_[i].text()));
@@ -161,8 +166,12 @@ void Answering::AddNews(std::string& events) {
 }
 
 void Answering::AddEndings(std::string& events) {
-  const auto n = static_cast<size_t>(request_.n);
-  for (size_t i = 0; i < choices_.size(); ++i) events += Event(EndChunk(frame_, static_cast<int32_t>(i), groups_[i / n].traces_G[i % n]));
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    const auto index = static_cast<int32_t>(i);
+    const FinishedChoice choice = Finished(i);
+    if (model_.withholds) events += Event(TextChunk(frame_, index, choice.text, choice.tokens, choice.text));
+    events += Event(EndChunk(frame_, index, *choice.trace));
+  }
   if (request_.stream_usage) events += Event(UsageChunk(frame_, CountUsage()));
 }
 

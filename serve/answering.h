@@ -29,7 +29,8 @@ class Answering {
  private:
   Answering(ServedRequest request, const ServedModel& model);
   ApiResult<Generation> Prepare();
-  ApiResult<bool> Take(int wait_ms);  // tokens into choices; true: the ticket has ended
+  ApiResult<bool> Take(int wait_ms);       // tokens into choices; true: the ticket has ended
+  FinishedChoice Finished(size_t choice);  // once the ticket has ended
   void AddNews(std::string& events);
   void AddEndings(std::string& events);
   Usage CountUsage() const;

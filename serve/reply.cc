@@ -73,7 +73,13 @@ void AddEnding(const ReplyFrame& frame, const Trace& trace, Object& choice) {
     const std::optional<double> confidence = frame.model->confidence(trace);
     choice["confidence"] = confidence ? Object(*confidence) : Object(nullptr);
   }
+  const bool withheld = frame.model->withholds && frame.model->withholds(trace);
+  if (frame.model->withholds) choice["abstained"] = withheld;
   if (tags.tags.empty()) return;
+  if (withheld) {
+    choice["answer"] = frame.model->abstain_text;
+    return;
+  }
   const ParsedTags parsed = ParseTags(tags, trace.text);
   choice["answer"] = parsed.valid ? Object(parsed.answer) : Object(nullptr);
 }

@@ -1,5 +1,6 @@
 // Replies in OpenAI's shapes, whole and as chunks of a stream. Beyond them, a choice carries `confidence` (null where the reply did not
-// keep the format) when the model has one, and `answer` when the format has tags; a token's log-probabilities carry `id`. Pure; any thread.
+// keep the format) when the model has one, `answer` when the format has tags, and `abstained` where the server may withhold answers; a
+// token's log-probabilities carry `id`. Pure; any thread.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -26,6 +27,8 @@ struct ServedModel {
   std::function<Result<std::shared_ptr<const TurnFormat>>(const std::vector<std::string>& stop)> format;
   std::function<std::optional<double>(const Trace&)> confidence;
   std::function<int64_t(size_t prompt_tokens)> budget;
+  std::function<bool(const Trace&)> withholds = {};  // an answer whose confidence is too low to be given; empty: all are given
+  std::string abstain_text = {};                     // said in its place
 };
 
 struct Usage {

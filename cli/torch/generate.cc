@@ -22,6 +22,7 @@ struct GenerateArguments {
   int64_t samples = 0;  // 0: one greedy answer
   uint64_t seed = 1;
   double temperature = -1.0;  // < 0: greedy for a single answer, else 1
+  double abstain_below = 0.0;
   bool json = false;
   EngineOptions engine;
   SamplingOptions sampling{.max_new_tokens = kDefaultBudget};
@@ -32,6 +33,7 @@ constexpr char kGenerateExamples[] = R"(Examples:
   candor generate MODEL "What is the capital of France?"               any Hugging Face folder of a llama, qwen2 or qwen3 model
   candor generate MODEL "How many moons has Mars?" --confidence verbal  asks for the answer and a number in tags
   candor generate MODEL "Name a prime number." --samples 5 --seed 7     five sampled answers
+  candor generate runs/cities "Where is Xyzzyville?" --abstain-below 0.6  says "I don't know" where it is less sure
   candor generate MODEL --prompts questions.jsonl > answers.jsonl       one JSON line per answer; progress on stderr)";
 
 Json ToJson(const Speaker& speaker, const DataRow& row, const Trace& trace) {
@@ -41,7 +43,10 @@ Json ToJson(const Speaker& speaker, const DataRow& row, const Trace& trace) {
   line["sample"] = trace.index;
   line["prompt"] = row.prompt;
   line["text"] = trace.text;
-  line["answer"] = parsed.answer;
+  const bool withheld = Withholds(speaker, trace);
+  line["answer"] = withheld ? speaker.abstain_text : parsed.answer;
+  if (speaker.abstain_below) line["abstained"] = withheld;
+  if (withheld) line["withheld"] = parsed.answer;
   const std::optional<double> confidence = ConfidenceOf(speaker, trace);
   line["confidence"] = confidence ? Json(*confidence) : Json(nullptr);
   line["format_ok"] = parsed.valid;
@@ -61,7 +66,10 @@ std::string Bar(double p) {
 void PrintNicely(const Speaker& speaker, const Trace& trace) {
   const ParsedTags parsed = ParseTags(speaker.prompts->format(), trace.text);
   const bool tagged = !speaker.prompts->format().tags.empty();
-  std::printf("%s\n", parsed.valid || !tagged ? parsed.answer.c_str() : trace.text.c_str());
+  if (Withholds(speaker, trace))
+    std::printf("%s\n  (abstained: not as sure as %.2f)\n", speaker.abstain_text.c_str(), *speaker.abstain_below);
+  else
+    std::printf("%s\n", parsed.valid || !tagged ? parsed.answer.c_str() : trace.text.c_str());
   if (!parsed.valid) std::printf("  (not in the format asked for: %s)\n", parsed.error.c_str());
   if (trace.finish == FinishReason::kLength) std::printf("  (cut off: --max-new-tokens reached)\n");
   if (const auto confidence = ConfidenceOf(speaker, trace))
@@ -188,6 +196,11 @@ int RunGenerate(int argc, const char* const* argv) {
                                   "tokens of an answer (default: as the run was trained, else 256, or what the model has room for)")
                               .Range(1, 1 << 20);
   app.Add("--stop", &a.speaker.stop, "a text that ends an answer (may be repeated)");
+  const Argument abstain =
+      app.Add("--abstain-below", &a.abstain_below,
+              "answer --abstain-text where the confidence is lower, or missing (candor calibration --risk finds where)")
+          .Range(0.0, 1.0);
+  app.Add("--abstain-text", &a.speaker.abstain_text, "what an abstaining answer says").Needs(abstain).ShowDefault();
   app.Add("--slot-high", &a.speaker.slot_high, "token that says the answer is right");
   app.Add("--slot-low", &a.speaker.slot_low, "token that says it is wrong");
   app.Add("--device", &a.engine.device, "auto takes a GPU where one can be used").OneOf({"auto", "cpu", "cuda"}).ShowDefault();
@@ -199,6 +212,7 @@ int RunGenerate(int argc, const char* const* argv) {
   if (const auto code = app.Parse(argc, argv)) return *code;
   if (system.Given()) a.speaker.system = a.system;
   if (budget.Given()) a.speaker.max_new_tokens = a.sampling.max_new_tokens;
+  if (abstain.Given()) a.speaker.abstain_below = a.abstain_below;
   return ExitWith("generate", Generate(a));
 }
 

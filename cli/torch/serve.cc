@@ -22,6 +22,7 @@ temperature, top_p, max_tokens, logprobs and stream. Where the model was trained
 
 Examples:
   candor serve runs/cities                                     a run's policy on http://127.0.0.1:8000/v1
+  candor serve runs/cities --abstain-below 0.6                 says "I don't know" where it is less sure
   candor serve MODEL --port 0 --name judge                     any free port; clients say "model": "judge"
   candor serve MODEL --host 0.0.0.0 --api-key-file key.txt     for other machines, who send Authorization: Bearer
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \
@@ -30,6 +31,7 @@ Examples:
 struct ServeArguments {
   SpeakerOptions speaker;
   std::string system, name, key_file, key_env;
+  double abstain_below = 0.0;
   EngineOptions engine;
   ApiOptions api;
   int64_t max_new_tokens = kDefaultBudget, port = 8000, connections = 64, requests = 256, body_mb = 4;
@@ -59,6 +61,8 @@ ServedModel Describe(const ServeArguments& a, const Speaker& speaker) {
   };
   model.format = [&speaker](const std::vector<std::string>& stop) { return FormatWithStops(speaker, stop); };
   model.confidence = [&speaker](const Trace& trace) { return ConfidenceOf(speaker, trace); };
+  if (speaker.abstain_below) model.withholds = [&speaker](const Trace& trace) { return Withholds(speaker, trace); };
+  model.abstain_text = speaker.abstain_text;
   model.budget = [&speaker](size_t prompt_tokens) { return BudgetBehind(speaker, prompt_tokens); };
   return model;
 }
@@ -107,6 +111,11 @@ int RunServe(int argc, const char* const* argv) {
       app.Add("--max-new-tokens", &a.max_new_tokens, "tokens of a chat's reply where the request names no max_tokens").Range(1, 1 << 20);
   app.Add("--slot-high", &a.speaker.slot_high, "token that says the answer is right");
   app.Add("--slot-low", &a.speaker.slot_low, "token that says it is wrong");
+  const Argument abstain =
+      app.Add("--abstain-below", &a.abstain_below,
+              "reply with --abstain-text where the confidence is lower, or missing; streams then wait for the end of a reply")
+          .Range(0.0, 1.0);
+  app.Add("--abstain-text", &a.speaker.abstain_text, "what an abstaining reply says").Needs(abstain).ShowDefault();
   app.Add("--connections", &a.connections, "connections served at a time").Range(1, 4096).ShowDefault();
   app.Add("--max-requests", &a.requests, "open requests at most; beyond it clients get 429").Range(1, 1000000).ShowDefault();
   app.Add("--max-body-mb", &a.body_mb, "largest request").Range(1, 1024).ShowDefault();
@@ -118,6 +127,7 @@ int RunServe(int argc, const char* const* argv) {
   if (const auto code = app.Parse(argc, argv)) return *code;
   if (system.Given()) a.speaker.system = a.system;
   if (budget.Given()) a.speaker.max_new_tokens = a.max_new_tokens;
+  if (abstain.Given()) a.speaker.abstain_below = a.abstain_below;
   return ExitWith("serve", Serve(std::move(a)));
 }
 

@@ -72,6 +72,10 @@ Status MakeSpeaker(const SpeakerOptions& a, Speaker& speaker) {
   CANDOR_ASSIGN(speaker.chat_template, ChatTemplate::Load(speaker.folder));
   if (speaker.chat_template->is_default()) std::fprintf(stderr, "candor: %s\n", speaker.chat_template->note().c_str());
   CANDOR_ASSIGN(speaker.prompts, PromptBuilder::Make(&*speaker.tokenizer, &*speaker.chat_template, format));
+  if (a.abstain_below && format.confidence == "none")
+    return Fail(ErrorCode::kInvalidInput, "--abstain-below compares a confidence, and this model is not asked for one", a.model,
+                "--confidence slot or verbal");
+  speaker.abstain_below = a.abstain_below, speaker.abstain_text = a.abstain_text;
   CANDOR_ASSIGN(speaker.format, FormatWithStops(speaker, {}));
   if (!a.few_shot.empty()) CANDOR_TRY(ReadExamples(a.few_shot, speaker));
   return {};
@@ -116,6 +120,10 @@ std::optional<double> ConfidenceOf(const Speaker& speaker, const Trace& trace) {
   if (source != ConfidenceSource::kSlot || !speaker.recalibration) return at->second;
   const double logit = std::log(at->second) - std::log1p(-at->second);
   return 1.0 / (1.0 + std::exp(-(speaker.recalibration->a * logit + speaker.recalibration->b)));
+}
+
+bool Withholds(const Speaker& speaker, const Trace& trace) {
+  return speaker.abstain_below && ConfidenceOf(speaker, trace).value_or(0.0) < *speaker.abstain_below;
 }
 
 }  // namespace candor::cli

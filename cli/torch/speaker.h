@@ -21,6 +21,8 @@ struct SpeakerOptions {
   std::optional<std::string> system;
   std::optional<int64_t> max_new_tokens;
   std::vector<std::string> tags, stop;
+  std::optional<double> abstain_below;
+  std::string abstain_text = "I don't know";
 };
 
 // Everything between a question and its text: what must outlive the episodes.
@@ -36,6 +38,8 @@ struct Speaker {
   int64_t budget = 0;     // new tokens of an answer
   int64_t positions = 0;  // that the model has; 0: no limit
   bool budget_given = false;
+  std::optional<double> abstain_below;
+  std::string abstain_text;
 };
 
 inline constexpr int64_t kDefaultBudget = 256;
@@ -50,5 +54,7 @@ Result<std::shared_ptr<const TurnFormat>> FormatWithStops(const Speaker& speaker
 int64_t BudgetBehind(const Speaker& speaker, size_t prompt_tokens);
 // The confidence that the format asks for, recalibrated as the model's confidence.json says.
 std::optional<double> ConfidenceOf(const Speaker& speaker, const Trace& trace);
+// Whether the speaker abstains from this answer: it may, and the confidence is too low, or missing.
+bool Withholds(const Speaker& speaker, const Trace& trace);
 
 }  // namespace candor::cli

@@ -129,6 +129,19 @@ class Commands(unittest.TestCase):
         measured = json.loads(self.ok("calibration", answers, "--json").stdout)
         self.assertEqual(measured["rows"], 12)
         self.assertEqual(json.loads(self.ok("calibration", "-", "--json", input=answers.read_text()).stdout), measured)
+        self.assertNotIn("guarantee", measured)
+
+    def test_from_which_confidence_on_answers_may_be_given(self):
+        rows = self.folder / "rows.jsonl"
+        # 1,000 sure answers of which 2 % are wrong, 1,000 doubtful ones of which half are.
+        rows.write_text("".join(json.dumps({"confidence": 0.9 if i < 1000 else 0.4, "correct": i % 50 > 0 if i < 1000 else i % 2 > 0}) + "\n" for i in range(2000)))
+        said = json.loads(self.ok("calibration", rows, "--risk", "0.05", "--json").stdout)["guarantee"]
+        self.assertEqual((said["threshold"], said["coverage"], said["empirical_risk"]), (0.9, 0.5, 0.02))
+        self.assertTrue(0.02 < said["risk_bound"] <= 0.05, said)
+        self.assertIn("(--abstain-below 0.9)", self.ok("calibration", rows, "--risk", "0.05").stdout)
+        self.assertIsNone(json.loads(self.ok("calibration", rows, "--risk", "0.01", "--json").stdout)["guarantee"])
+        self.assertIn("allow more", self.ok("calibration", rows, "--risk", "0.01").stdout)
+        self.refused(2, ["calibration", rows, "--risk", "2"], "--risk")
 
     def test_stored_baseline_answers(self):
         out = self.folder / "new/baseline.jsonl"

@@ -196,6 +196,47 @@ class Serving(unittest.TestCase):
         self.fail("the request of a reader that left is still open")
 
 
+class Abstaining(unittest.TestCase):
+    questions = [f"echo {digit}" for digit in range(10)]
+
+    def test_answers_below_the_threshold_are_withheld(self):
+        server = Server(CANDOR, SOURCE, FOLDER / "tuned")
+        try:
+            free = [server.ask("/chat/completions", chat(question, temperature=0))["choices"][0] for question in self.questions]
+        finally:
+            server.stop()
+        self.assertFalse(any("abstained" in choice for choice in free))
+        ordered = sorted(choice["confidence"] for choice in free)
+        threshold = (ordered[4] + ordered[5]) / 2
+        server = Server(CANDOR, SOURCE, FOLDER / "tuned", "--abstain-below", repr(threshold), "--abstain-text", "No idea.")
+        try:
+            for question, before in zip(self.questions, free):
+                body = chat(question, temperature=0, logprobs=True)
+                choice = server.ask("/chat/completions", body)["choices"][0]
+                withheld = before["confidence"] < threshold
+                self.assertEqual(choice["abstained"], withheld, question)
+                self.assertAlmostEqual(choice["confidence"], before["confidence"], places=5)
+                self.assertEqual(choice["answer"], "No idea." if withheld else before["answer"])
+                self.assertEqual(choice["message"]["content"], "No idea." if withheld else before["message"]["content"])
+                self.assertEqual(choice["logprobs"]["content"] == [], withheld, "log-probabilities tell what was withheld")
+                pieces = [chunk["choices"][0] for chunk in server.chunks("/chat/completions", body)]
+                self.assertEqual("".join(piece["delta"].get("content", "") for piece in pieces), choice["message"]["content"])
+                self.assertEqual((pieces[-1]["abstained"], pieces[-1]["answer"]), (withheld, choice["answer"]))
+            self.assertTrue(server.ask("/completions", {"prompt": "no format", "max_tokens": 3})["choices"][0]["abstained"], "no confidence is not a high one")
+        finally:
+            server.stop()
+        prompts = FOLDER / "questions.jsonl"
+        prompts.write_text("".join(json.dumps({"prompt": question}) + "\n" for question in self.questions))
+        lines = {line["prompt"]: line for line in map(json.loads, run("generate", FOLDER / "tuned", "--prompts", prompts, "--abstain-below", repr(threshold), "--dtype", "fp32", "--device", "cpu").splitlines())}
+        for question, before in zip(self.questions, free):
+            line, withheld = lines[question], before["confidence"] < threshold
+            self.assertEqual((line["abstained"], line["answer"], line.get("withheld")), (withheld, "I don't know" if withheld else before["answer"], before["answer"] if withheld else None))
+
+    def test_without_a_confidence_there_is_nothing_to_compare(self):
+        with self.assertRaisesRegex(RuntimeError, "--abstain-below compares a confidence"):
+            Server(CANDOR, SOURCE, FOLDER / "tuned", "--confidence", "none", "--abstain-below", "0.5")
+
+
 class Guarded(unittest.TestCase):
     def test_others_need_a_token(self):
         with self.assertRaisesRegex(RuntimeError, "token"):
