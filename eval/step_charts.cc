@@ -49,15 +49,14 @@ double ValueOf(const std::map<std::string, double>& step, const char* key) {
   return found == step.end() ? std::nan("") : found->second;
 }
 
-// Where a step and a value lie in the picture.
+// Where a step (or what else goes to the right) and a value lie in the picture.
 struct Plane {
-  double last_step;
-  Axis axis;
-  double X(double step) const { return kLeft + (kWidth - kLeft - kRight) * step / last_step; }
+  Axis right, axis;
+  double X(double at) const { return kLeft + (kWidth - kLeft - kRight) * (at - right.low) / (right.high - right.low); }
   double Y(double value) const { return kTop + (kHeight - kTop - kBottom) * (1 - (value - axis.low) / (axis.high - axis.low)); }
 };
 
-std::string Ticks(const Plane& plane) {
+std::string Ticks(const Plane& plane, const char* to_the_right) {
   const std::string small = "fill=\"var(--soft)\" font-size=\"10\"";
   std::string svg;
   for (double tick = plane.axis.low; tick < plane.axis.high + plane.axis.step / 2; tick += plane.axis.step) {
@@ -66,8 +65,14 @@ std::string Ticks(const Plane& plane) {
     svg += Text(kLeft - 5, y + 3.5, "end", small, fmt::format("{:.4g}", std::abs(tick) < plane.axis.step / 1e6 ? 0.0 : tick));
   }
   const double below = kHeight - kBottom + 14;
-  svg += Text(kLeft, below, "middle", small, "0") + Text(kWidth - kRight, below, "end", small, fmt::format("{:.0f}", plane.last_step));
-  return svg + Text((kLeft + kWidth - kRight) / 2, below, "middle", small, "step");
+  svg += Text(kLeft, below, "middle", small, fmt::format("{:.4g}", plane.right.low)) +
+         Text(kWidth - kRight, below, "end", small, fmt::format("{:.4g}", plane.right.high));
+  return svg + Text((kLeft + kWidth - kRight) / 2, below, "middle", small, to_the_right);
+}
+
+std::string Begin(const char* title) {
+  return fmt::format("<figure><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", kWidth, kHeight, calibration::EscapeXml(title)) +
+         Text(kLeft, 14, "start", "fill=\"currentColor\" font-size=\"12\" font-weight=\"600\"", title);
 }
 
 std::string Curve(const Plane& plane, const Steps& steps, const char* key, const char* colour) {
@@ -89,10 +94,8 @@ std::string Draw(const Chart& chart, const Steps& steps) {
       if (const double value = ValueOf(step, line.key); std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
   }
   if (!(low <= high)) return "";
-  const Plane plane{last, AxisFor(low, high)};
-  std::string svg = fmt::format("<figure><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", kWidth, kHeight,
-                                calibration::EscapeXml(chart.title));
-  svg += Text(kLeft, 14, "start", "fill=\"currentColor\" font-size=\"12\" font-weight=\"600\"", chart.title) + Ticks(plane);
+  const Plane plane{{0, last, last}, AxisFor(low, high)};
+  std::string svg = Begin(chart.title) + Ticks(plane, "step");
   for (size_t i = 0; i < chart.lines.size(); ++i) {
     svg += Curve(plane, steps, chart.lines[i].key, kColours[i % 3]);
     if (chart.lines.size() == 1) continue;  // the title says it
@@ -101,6 +104,31 @@ std::string Draw(const Chart& chart, const Steps& steps) {
     svg += Text(x + 18, y, "start", "fill=\"currentColor\" font-size=\"10\"", chart.lines[i].name);
   }
   return svg + "</svg></figure>";
+}
+
+// A point per step, faint at the beginning and full at the end: does the policy grow overconfident as it grows sure of its words?
+std::string DrawEntropyAndGap(const Steps& steps) {
+  struct Point {
+    double entropy, gap;
+  };
+  std::vector<Point> points;
+  double low = 0, high = 0, least = std::numeric_limits<double>::infinity(), most = -least;
+  for (const auto& step : steps) {
+    const Point point{ValueOf(step, "entropy/all/mean"), ValueOf(step, "calibration/train/signed_gap")};
+    if (!std::isfinite(point.entropy) || !std::isfinite(point.gap)) continue;
+    points.push_back(point);
+    low = std::min(low, point.gap), high = std::max(high, point.gap);
+    least = std::min(least, point.entropy), most = std::max(most, point.entropy);
+  }
+  if (points.size() < 2) return "";
+  const Plane plane{AxisFor(least, most), AxisFor(low, high)};
+  std::string svg = Begin("Confidence - accuracy, against entropy") + Ticks(plane, "entropy per token (nats)");
+  svg += fmt::format("<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"var(--soft)\"/>", kLeft, plane.Y(0), kWidth - kRight);
+  for (size_t i = 0; i < points.size(); ++i)
+    svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.5\" fill=\"{}\" opacity=\"{:.2f}\"/>", plane.X(points[i].entropy),
+                       plane.Y(points[i].gap), kColours[0], 0.15 + 0.85 * static_cast<double>(i) / static_cast<double>(points.size() - 1));
+  return svg + Text(kLeft, kHeight - 8, "start", "fill=\"currentColor\" font-size=\"10\"", "a point per step, the last ones darkest") +
+         "</svg></figure>";
 }
 
 }  // namespace
@@ -122,6 +150,7 @@ Axis AxisFor(double low, double high) {
 std::string StepCharts(const Steps& steps) {
   std::string charts;
   for (const Chart& chart : Charts()) charts += Draw(chart, steps);
+  charts += DrawEntropyAndGap(steps);
   if (charts.empty()) return "";
   return "<h2>Over the steps</h2><p class=\"note\">Training prompts, sampled answers; small sets a step, so the curves are noisy.</p><div "
          "class=\"curves\">" +

@@ -1,4 +1,5 @@
-// The curves of a run over its steps, for the report: one small chart per question, as inline SVG.
+// The curves of a run over its steps, for the report: one small chart per question, as inline SVG; and how the signed gap (mean confidence
+// less accuracy) moves with the entropy, a point per step.
 #pragma once
 #include <map>
 #include <string>

@@ -126,6 +126,26 @@ TEST(StepCharts, AxesAreRoundAndBeginAtZeroWhereTheyCan) {
   EXPECT_GT(AxisFor(large, larger).step, 1e-3);
 }
 
+TEST(StepCharts, TheSignedGapStandsAgainstTheEntropyAPointPerStep) {
+  const auto step = [](double number, double entropy, double gap) {
+    return std::map<std::string, double>{{"step", number}, {"entropy/all/mean", entropy}, {"calibration/train/signed_gap", gap}};
+  };
+  const auto circles = [](const std::string& html) {
+    std::vector<std::string> found;
+    for (size_t at = html.find("<circle"); at != std::string::npos; at = html.find("<circle", at + 1))
+      found.push_back(html.substr(at, html.find("/>", at) - at));
+    return found;
+  };
+  const auto points = circles(StepCharts({step(1, 2.0, -0.2), {{"step", 2}}, step(3, 1.0, 0.2)}));
+  ASSERT_EQ(points.size(), 2u) << "a step without either has no point";
+  // The axes go from 1 to 2 and from -0.2 to 0.2: the first step to the right and below, faint, the last to the left and above, full.
+  EXPECT_THAT(points[0], HasSubstr("cx=\"310.0\" cy=\"150.0\""));
+  EXPECT_THAT(points[0], HasSubstr("opacity=\"0.15\""));
+  EXPECT_THAT(points[1], HasSubstr("cx=\"46.0\" cy=\"28.0\""));
+  EXPECT_THAT(points[1], HasSubstr("opacity=\"1.00\""));
+  EXPECT_TRUE(circles(StepCharts({step(1, 2.0, -0.2)})).empty()) << "one point is no course";
+}
+
 TEST(StepCharts, WithoutNumbersThereIsNothing) {
   EXPECT_EQ(StepCharts({}), "");
   EXPECT_EQ(StepCharts({{{"step", 1}}}), "");
