@@ -23,8 +23,9 @@ struct ScoringRule {
   double spread;
 };
 const double kLogSpread = std::log((1 - kLogRewardClip) / kLogRewardClip);
-const ScoringRule kRules[] = {{"brier", 1.0},          {"soft_brier", 1.0}, {"denoised_brier", 1.0}, {"spherical", 1.0},
-                              {"soft_spherical", 1.0}, {"log", kLogSpread}, {"soft_log", kLogSpread}};
+const ScoringRule kRules[] = {{"brier", 1.0},           {"soft_brier", 1.0},     {"denoised_brier", 1.0},
+                              {"spherical", 1.0},       {"soft_spherical", 1.0}, {"log", kLogSpread},
+                              {"soft_log", kLogSpread}, {"hybrid_brier", 1.0},   {"hybrid_gap", 1.0}};
 
 struct Weights {
   double accuracy = 0, calibration = 0, spread = 0;  // spread: sum of calibration weight times the rule's spread
@@ -210,6 +211,24 @@ void LintCurriculum(const Recipe& r, std::vector<Finding>& findings) {
                         "curriculum.retired_share = 0.1 (they train the slot alone)"});
 }
 
+// A stated confidence whose target is in part the group's mean.
+void LintHybrid(const Recipe& r, const ObjectiveOptions& o, std::vector<Finding>& findings) {
+  const bool gap = Reads(o, "hybrid_gap"), brier = Reads(o, "hybrid_brier");
+  const double share = r.reward.hybrid_group_share;
+  if (gap)
+    findings.push_back(
+        {"distance_is_no_rule", true, false, fmt::format("`{}` pays for the distance |c - t| itself", o.channel),
+         "it is least at the target's median, not at its mean: where 30 % of the answers are right and half of the target is "
+         "the group's mean, .15 earns more than .30",
+         "hybrid_brier, the squared distance, as DCPO's code has it"});
+  if ((gap || brier) && share > 0)
+    findings.push_back({"hybrid_target", false, false,
+                        fmt::format("the stated confidence's target is {:g} of the label and {:g} of the group's mean", 1 - share, share),
+                        "the mean of sampled answers is not the accuracy of the greedy one, nor of this answer: two answers to one "
+                        "question are stated with confidences that are drawn towards each other",
+                        "reward.hybrid_group_share = 0, or the channel brier, which gives P(correct | prompt, answer)"});
+}
+
 // Channels that are used against their purpose.
 void LintChannels(const ObjectiveOptions& o, std::vector<Finding>& findings) {
   if (o.segment == "slot" && (Reads(o, "majority") || Reads(o, "majority_true")))
@@ -286,6 +305,7 @@ std::vector<Finding> Lint(const Recipe& recipe) {
     if (o.loss == "policy_gradient") LintPolicyGradient(recipe, o, answer, breach, findings);
     LintSlot(recipe, o, findings);
     LintChannels(o, findings);
+    LintHybrid(recipe, o, findings);
     LintSignals(recipe, o, findings);
   }
   LintCurriculum(recipe, findings);

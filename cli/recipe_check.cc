@@ -75,7 +75,7 @@ std::string WhatFills(const std::string& name) {
            {" abstained thresholded tiar ", "name answers that decline: reward.abstain = [\"I don't know\"]"},
            {" rubric ", "add a [[criterion]] channel = \"...\""},
            {" contrast baseline ", "name the row's field with the stored answers' scores: reward.baseline_field = \"...\""},
-           {" brier spherical log soft_brier soft_spherical soft_log denoised_brier confidence ",
+           {" brier spherical log soft_brier soft_spherical soft_log denoised_brier confidence hybrid_brier hybrid_gap ",
             "set format.confidence = \"verbal\" or \"slot\""}})
     if (channels.find(" " + name + " ") != std::string::npos) return need;
   return "";

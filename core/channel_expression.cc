@@ -17,6 +17,8 @@ constexpr std::pair<std::string_view, std::string_view> kNamedRewards[] = {
     {"rlvr_code", "0.5*format + 0.5*accuracy"},
     {"sayself", "2*brier - 1"},
     {"rewarding_doubt", "10*((log + 3.4538776)*0.28961355 + 0.25*accuracy) - 19.9971*(1 - format)"},
+    {"dcpo_paper", "hybrid_gap"},
+    {"dcpo_code", "0.5*hybrid_brier"},
     {"truthrl", "2*accuracy + abstained - 1"},
     {"rlpr_paper", "0.9*rlpr + 0.1*format"},
     {"rlsf_verbal", "2*accuracy*confidence - confidence - (1 - format)"},

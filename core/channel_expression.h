@@ -11,6 +11,8 @@
 //   completion gets 0, the worst valid one 0.5 rlvr_code   0.5*format + 0.5*accuracy                 the same code's baseline
 //   sayself     2*brier - 1                               1 - 2 (a - q)^2, no accuracy in it (a negative control); an invalid completion -1
 //   rewarding_doubt  10*((log + 3.4538776)/3.4528771 + 0.25*accuracy), an invalid completion -30 (arXiv 2503.02623, scale 10)
+//   dcpo_paper  hybrid_gap                                -|q - t|, t half the answer's label, half the group's mean (arXiv 2603.09117)
+//   dcpo_code   0.5*hybrid_brier                          -0.5 (q - t)^2, as icip-cas/DCPO computes it; nothing stated is q = -1
 //   truthrl     2*accuracy + abstained - 1                correct 1, abstained 0, wrong -1 (arXiv 2509.25760)
 //   rlpr_paper  0.9*rlpr + 0.1*format                     the weights of OpenBMB/RLPR reproduce_qwen.sh
 //   rlsf_verbal 2*accuracy*confidence - confidence - (1 - format)   the stated confidence for a right answer, minus it for a wrong one: a

@@ -80,6 +80,8 @@ const char* Name(DropReason reason) {
       return "low_variance";
     case DropReason::kRetired:
       return "retired";
+    case DropReason::kTooHard:
+      return "too_hard";
   }
   return "?";
 }

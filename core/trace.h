@@ -30,14 +30,15 @@ enum class DropReason : uint8_t {
   kEvaluation = 6,
   kOutsideBand = 7,  // its pass rate lies outside the recipe's band
   kLowVariance = 8,  // its outcomes vary, but less than the recipe asks for
-  kRetired = 9       // its prompt is solved; a slice of such visits goes on training the confidence
+  kRetired = 9,      // its prompt is solved; a slice of such visits goes on training the confidence
+  kTooHard = 10      // no reasoning brings the reference answer within reach
 };
-inline constexpr DropReason kLastDropReason = DropReason::kRetired;
+inline constexpr DropReason kLastDropReason = DropReason::kTooHard;
 // Kept out of the policy gradient by a filter on outcomes: such a group still trains its slots and is still observed, because what is
 // filtered by its labels says nothing true about them.
 constexpr bool IsFiltered(DropReason reason) {
   return reason == DropReason::kNoVariance || reason == DropReason::kOutsideBand || reason == DropReason::kLowVariance ||
-         reason == DropReason::kRetired;
+         reason == DropReason::kRetired || reason == DropReason::kTooHard;
 }
 
 // Tokens [begin, end) of the completion; spans of a trace are consecutive and cover it.
@@ -65,6 +66,7 @@ struct Trace {
   // log p of each token of the row's reference answer R where it stands in for this trace's own answer, behind its reasoning; empty where
   // nobody asked for it (rollout/reference_scorer.h).
   std::vector<float> reference_log_probs_R;
+  std::vector<int32_t> reference_ranks_R;  // likewise, 1 + how many tokens the policy found likelier there
 };
 
 // Where a prompt comes from: the row of a data set that every role has loaded from the same file.

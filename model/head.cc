@@ -55,6 +55,12 @@ at::Tensor SelectRows(const at::Tensor& x_MD, const int64_t* rows, int64_t count
   return out;
 }
 
+int32_t Rank(const float* logits_V, int64_t vocab_size, int64_t target) {
+  int32_t above = 0;
+  for (int64_t v = 0; v < vocab_size; ++v) above += logits_V[v] > logits_V[target];
+  return 1 + above;
+}
+
 void AddAt(const at::Tensor& x, int64_t index, float value) {
   if (x.scalar_type() == at::kBFloat16) {
     at::BFloat16& place = x.mutable_data_ptr<at::BFloat16>()[index];
@@ -79,15 +85,17 @@ at::Tensor Logits(const Linear& head, const at::Tensor& hidden_MD, const Numeric
 }
 
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
-                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics, int64_t keep_bytes) {
+                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics, int64_t keep_bytes, bool ranks) {
   const int64_t rows = hidden_MD.size(0), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
   const auto extras = static_cast<int64_t>(extra_ids_E.size());
   CANDOR_CHECK(rows == static_cast<int64_t>(targets_M.size()));
   CheckIds(targets_M, vocab_size);
   CheckIds(extra_ids_E, vocab_size);
-  if (!hidden_MD.is_cpu()) return portable::ComputeTokenLogProbs(head, hidden_MD, targets_M, extra_ids_E);
+  if (!hidden_MD.is_cpu()) return portable::ComputeTokenLogProbs(head, hidden_MD, targets_M, extra_ids_E, ranks);
   const auto fp32 = hidden_MD.options().dtype(at::kFloat);
   TokenScores scores{at::empty({rows}, fp32), at::empty({rows}, fp32), at::empty({rows}, fp32), {}};
+  if (ranks) scores.ranks_M = at::empty({rows}, hidden_MD.options().dtype(at::kInt));
+  int32_t* rank = ranks ? scores.ranks_M.mutable_data_ptr<int32_t>() : nullptr;
   if (extras > 0) scores.selected_ME = at::empty({rows, extras}, fp32);
   float *log_probs = scores.log_probs_M.mutable_data_ptr<float>(), *entropy = scores.entropy_M.mutable_data_ptr<float>();
   float *log_sum_exp = scores.log_sum_exp_M.mutable_data_ptr<float>(),
@@ -113,6 +121,7 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
         log_probs[m] = z[target] - stats.log_sum_exp;
         entropy[m] = stats.entropy;
         log_sum_exp[m] = stats.log_sum_exp;
+        if (ranks) rank[m] = Rank(z, vocab_size, target);
         for (int64_t e = 0; e < extras; ++e) selected[m * extras + e] = z[extra_ids_E[static_cast<size_t>(e)]];
         if (m >= first_kept)
           kernels.log_prob_gradient(z, vocab_size, stats.log_sum_exp, target, -1.0f, kept + (m - first_kept) * row_bytes);

@@ -24,14 +24,16 @@ struct TokenScores {
   at::Tensor entropy_M;      // fp32, no gradient
   at::Tensor log_sum_exp_M;  // kept for backward
   at::Tensor selected_ME;    // fp32 raw logits of the extra ids; undefined when there are none
+  at::Tensor ranks_M = {};   // int32: 1 + how many tokens are likelier than the target; undefined unless asked for
   // On the CPU: softmax - onehot(target) of the last rows in the hidden states' format, for backward, which overwrites it.
   at::Tensor kept_KV = {};
 };
 // Bytes that a learner's pass keeps of the head: 2,700 rows of a vocabulary of 49,152 in bf16.
 inline constexpr int64_t kHeadKeepBytes = int64_t{256} << 20;
-// `keep_bytes`: room for kept_KV; 0: keep nothing.
+// `keep_bytes`: room for kept_KV; 0: keep nothing. `ranks`: fill ranks_M.
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
-                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics, int64_t keep_bytes = 0);
+                                 const std::vector<int32_t>& extra_ids_E, const Numerics& numerics, int64_t keep_bytes = 0,
+                                 bool ranks = false);
 // Upstream gradients of log_probs_M and selected_ME (on the host, whatever the device; either may be undefined: zero) -> d hidden [M, D] in
 // fp32; adds the head's gradient into grad_head (fp32 [V, D]). Rows whose upstream gradients are all zero cost nothing.
 at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,

@@ -53,7 +53,8 @@ constexpr const char* kMemoryFix = "if memory ran out, use smaller micro-batches
 // What leaves the pass: losses are host code.
 TokenScores OnHost(const TokenScores& scores) {
   return {scores.log_probs_M.cpu(), scores.entropy_M.cpu(), scores.log_sum_exp_M.cpu(),
-          scores.selected_ME.defined() ? scores.selected_ME.cpu() : at::Tensor()};
+          scores.selected_ME.defined() ? scores.selected_ME.cpu() : at::Tensor(),
+          scores.ranks_M.defined() ? scores.ranks_M.cpu() : at::Tensor()};
 }
 
 bool AllZero(const at::Tensor& x) { return !x.defined() || x.numel() == 0 || !at::any(x != 0).item<bool>(); }
@@ -111,7 +112,7 @@ Result<TokenScores> PolicyPass::RunForward(const PackedGroups& batch, const std:
   }
   CANDOR_ASSIGN(const Gathered unit, Gathered::Take(access_, HeadUnit(config_)));
   TokenScores scores = ComputeTokenLogProbs(BindHead(config_, unit.flat()), hidden_MD, batch.targets_M, extra_ids_E, numerics_,
-                                            options_.keep_for_backward ? kHeadKeepBytes : 0);
+                                            options_.keep_for_backward ? kHeadKeepBytes : 0, options_.ranks);
   if (options_.keep_for_backward) {
     batch_ = batch;
     extra_ids_E_ = extra_ids_E;
@@ -184,10 +185,10 @@ Status PolicyPass::RunBackward(const at::Tensor& dlog_probs_M, const at::Tensor&
 }
 
 Result<TokenScores> ScoreTokens(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics,
-                                const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E) {
+                                const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E, bool ranks) {
   WholeAccess access(parameters, nullptr);
   PassOptions options;
-  options.keep_for_backward = false;
+  options.keep_for_backward = false, options.ranks = ranks;
   PolicyPass pass(config, numerics, access, options);
   return pass.Forward(batch, extra_ids_E);
 }

@@ -51,6 +51,7 @@ class WholeAccess : public UnitAccess {
 struct PassOptions {
   bool recompute = false;  // keep only each block's input and run the block again in backward
   bool keep_for_backward = true;
+  bool ranks = false;  // fill TokenScores::ranks_M
 };
 
 class PolicyPass {
@@ -85,6 +86,6 @@ class PolicyPass {
 
 // log p of every answer token (no gradient): a convenience over the pass for `candor score` and forced scores.
 Result<TokenScores> ScoreTokens(const ModelConfig& config, const Parameters& parameters, const Numerics& numerics,
-                                const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E = {});
+                                const PackedGroups& batch, const std::vector<int32_t>& extra_ids_E = {}, bool ranks = false);
 
 }  // namespace candor

@@ -29,6 +29,7 @@ void ToWire(const Trace& from, wire::Trace* to) {
   to->set_finish(static_cast<wire::FinishReason>(from.finish));
   to->set_text(from.text);
   to->mutable_reference_log_probs()->Add(from.reference_log_probs_R.begin(), from.reference_log_probs_R.end());
+  to->mutable_reference_ranks()->Add(from.reference_ranks_R.begin(), from.reference_ranks_R.end());
 }
 
 std::vector<int32_t> TokensFromWire(const google::protobuf::RepeatedField<int32_t>& from, Checks& checks, const char* field) {
@@ -48,6 +49,14 @@ std::vector<float> FloatsFromWire(const google::protobuf::RepeatedField<float>& 
 std::vector<float> ReferenceFromWire(const google::protobuf::RepeatedField<float>& from, Checks& checks, const char* field) {
   checks.Require(from.size() <= kMaxTokens, fmt::format("{} are too many: {}", field, from.size()));
   return FloatsFromWire(from, from.size(), checks, field);
+}
+
+std::vector<int32_t> RanksFromWire(const wire::Trace& from, Checks& checks) {
+  std::vector<int32_t> to(from.reference_ranks().begin(), from.reference_ranks().end());
+  checks.Require(to.empty() || from.reference_ranks_size() == from.reference_log_probs_size(),
+                 fmt::format("a trace has {} reference_log_probs but {} reference_ranks", from.reference_log_probs_size(), to.size()));
+  for (int32_t rank : to) checks.Require(rank >= 1, fmt::format("reference_ranks hold {}, below 1", rank));
+  return to;
 }
 
 std::vector<uint64_t> VersionsFromWire(const google::protobuf::RepeatedField<uint64_t>& runs, int tokens, Checks& checks) {
@@ -102,6 +111,7 @@ Trace FromWire(const wire::Trace& from, Checks& checks) {
   to.finish = checks.Enum(from.finish(), FinishReason::kCancelled, "finish reason");
   to.text = from.text();
   to.reference_log_probs_R = ReferenceFromWire(from.reference_log_probs(), checks, "reference_log_probs");
+  to.reference_ranks_R = RanksFromWire(from, checks);
   return to;
 }
 

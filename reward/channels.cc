@@ -94,7 +94,7 @@ std::vector<std::string> FilledChannels(const RewardOptions& options, bool has_c
   std::vector<std::string> names = {"format", "accuracy", "soft", "ungated_accuracy", "denoised", "majority", "majority_true"};
   if (has_confidence)
     for (const Rule& rule : kRules) names.insert(names.end(), {rule.name, rule.soft_name});
-  if (has_confidence) names.insert(names.end(), {"denoised_brier", "confidence"});
+  if (has_confidence) names.insert(names.end(), {"denoised_brier", "confidence", "hybrid_brier", "hybrid_gap"});
   names.insert(names.end(), PolicyChannels().begin(), PolicyChannels().end());
   if (!options.abstain.empty()) names.insert(names.end(), {"abstained", "thresholded", "tiar"});
   if (!options.criteria.empty()) names.push_back("rubric");

@@ -24,9 +24,9 @@
 //   denoised_brier      with S(c, a) = 1 − (c − a)²: called correct ((1 − α) S(c, 1) − β S(c, 0))/(1 − α − β), called wrong
 //                       ((1 − β) S(c, 0) − α S(c, 1))/(1 − α − β). Its mean is the brier of the true label (Natarajan et al. 2013);
 //                       broken format: −α/(1 − α − β)
-// and those that look at the whole group (group_channels.h): tiar, majority, majority_true, rubric, contrast, baseline; and the policy's
-// own view of its answer (policy_channels.h): self_certainty, mean_log_prob, lowest_window, answer_span, answer_prob, answer_margin, rlpr,
-// reference_prob, dro.
+// and those that look at the whole group (group_channels.h): tiar, majority, majority_true, hybrid_brier, hybrid_gap, rubric, contrast,
+// baseline; and the policy's own view of its answer (policy_channels.h): self_certainty, mean_log_prob, lowest_window, answer_span,
+// answer_prob, answer_margin, rlpr, reference_prob, dro.
 //
 // accuracy + brier − 1 is the paper's RLCR reward a − (c − a)² (arXiv 2507.16806), 0.5·format + 0.5·accuracy + 0.5·brier its code's. A
 // completion that broke the format is wrong, not unknown: each channel gives it the least there is. Pure, any thread.

@@ -41,7 +41,8 @@ bool Agrees(std::span<const ScoredTrace> traces_G) {
 }  // namespace
 
 FilterRules FilterRules::From(const RewardOptions& options) {
-  FilterRules rules{FilterKind::kNone, options.filter_low, options.filter_high, options.filter_min_variance, options.filter_min_spread};
+  FilterRules rules{FilterKind::kNone,         options.filter_low,      options.filter_high,       options.filter_min_variance,
+                    options.filter_min_spread, options.filter_max_rank, options.filter_worst_share};
   if (options.filter == "accuracy") rules.kind = FilterKind::kAccuracy;
   if (options.filter == "agreement") rules.kind = FilterKind::kAgreement;
   if (options.filter == "mid_band") rules.kind = FilterKind::kMidBand;
@@ -63,7 +64,18 @@ static DropReason ZeroVariance(const Outcomes& out) {
   return out.sampled() + out.greedy > 0 ? DropReason::kNoVariance : DropReason::kAllUnknown;
 }
 
+// Behind every reasoning of which a rank is known.
+static bool TooHard(const FilterRules& rules, std::span<const ScoredTrace> traces_G) {
+  std::optional<double> least;
+  for (const ScoredTrace& scored : traces_G) {
+    const std::optional<double> rank = scored.trace.greedy ? std::nullopt : WorstRank(scored, rules.worst_share);
+    if (rank) least = std::min(least.value_or(*rank), *rank);
+  }
+  return rules.max_rank > 0.0 && least && *least > rules.max_rank;
+}
+
 static DropReason BySpread(const FilterRules& rules, std::span<const ScoredTrace> traces_G) {
+  if (TooHard(rules, traces_G)) return DropReason::kTooHard;
   const std::vector<double> spread_R = ReferenceSpread(traces_G);
   const bool varies = std::any_of(spread_R.begin(), spread_R.end(), [&](double s) { return s >= rules.min_spread; });
   return varies ? DropReason::kNone : DropReason::kLowVariance;

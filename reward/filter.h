@@ -9,9 +9,9 @@
 //   vcrl       drops also where k(n − k)/(n(n − 1)) is less than filter_min_variance of its largest value, n/(4(n − 1)) for even n
 //                                                                            (VCRL, arXiv 2509.19803)
 //   reference_spread  drops, without labels, where no token of the reference answer varies over the group's reasonings by a standard
-//   deviation
-//              of filter_min_spread: the statistic of the channel dro (policy_channels.h). DRO (arXiv 2506.13351) drops the lowest share of
-//              a round instead, and prompts that are too hard
+//              deviation of filter_min_spread: the statistic of the channel dro (policy_channels.h); and, where filter_max_rank is set, as
+//              too hard where behind every reasoning the worst tokens have a mean rank above it (WorstRank, the channel reference_rank).
+//              DRO (arXiv 2506.13351) drops the lowest share of a round instead of a fixed spread
 //   reward     drops where no value that a policy gradient learns from varies over the group (verl's metric "score"): for graded rewards
 //              without a confidence. With one in the value it hardly ever drops anything
 //   moving_std  measures that value's standard deviation (n - 1) into the channel value_std; the coordinator compares it with a threshold
@@ -39,7 +39,7 @@ enum class FilterKind : uint8_t {
 };
 struct FilterRules {
   FilterKind kind = FilterKind::kAccuracy;
-  double low = 0.0, high = 1.0, min_variance = 0.0, min_spread = 0.0;
+  double low = 0.0, high = 1.0, min_variance = 0.0, min_spread = 0.0, max_rank = 0.0, worst_share = 0.1;
   bool needs_label = true;  // false: an objective learns without labels, so that a group without any is kept where the kind allows it
   std::vector<ChannelExpression> values = {};  // kReward, kMovingStd (of the first): of the policy-gradient objectives
   static FilterRules From(const RewardOptions& options);

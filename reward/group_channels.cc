@@ -54,6 +54,24 @@ void AddMajority(const GroupChannelRules& rules, const std::vector<bool>& abstai
   }
 }
 
+constexpr double kNothingStated = -1.0;
+
+void AddHybrid(double group_share, std::vector<ScoredTrace>& traces_G) {
+  double correct = 0.0, known = 0.0;
+  for (const ScoredTrace& scored : traces_G) {
+    if (scored.trace.greedy || scored.label == Label::kUnknown) continue;
+    known += 1.0;
+    correct += scored.label == Label::kCorrect ? 1.0 : 0.0;
+  }
+  if (known == 0.0) return;
+  for (ScoredTrace& scored : traces_G) {
+    if (scored.label == Label::kUnknown) continue;
+    const double label = scored.label == Label::kCorrect ? 1.0 : 0.0, target = (1.0 - group_share) * label + group_share * correct / known;
+    const double off = (scored.format_ok && scored.confidence ? scored.confidence->value() : kNothingStated) - target;
+    scored.channels["hybrid_brier"] = -off * off, scored.channels["hybrid_gap"] = -std::abs(off);
+  }
+}
+
 void AddRubric(const std::vector<CriterionOptions>& criteria, ScoredTrace& scored) {
   double sum = 0.0, weights = 0.0;
   bool veto = false;
@@ -72,6 +90,7 @@ void AddGroupChannels(const GroupChannelRules& rules, const std::vector<bool>& a
                       std::vector<ScoredTrace>& traces_G) {
   if (rules.wanted.contains("tiar")) AddTiar(abstained_G, traces_G);
   if (rules.wanted.contains("majority") || rules.wanted.contains("majority_true")) AddMajority(rules, abstained_G, traces_G);
+  if (rules.wanted.contains("hybrid_brier") || rules.wanted.contains("hybrid_gap")) AddHybrid(rules.hybrid_group_share, traces_G);
   for (ScoredTrace& scored : traces_G) {
     auto accuracy = scored.channels.find("accuracy");
     if (rules.wanted.contains("contrast") && baseline && accuracy != scored.channels.end())

@@ -50,8 +50,8 @@ void Declare(OptionTable& t, VerifierOptions& o) {
   t.String("choices_field", &o.choices_field, {.help = "kind choice: the row's field with the choices; without it letters are compared"});
 }
 
-// What else outcomes can mean: bands of the filter, abstaining, votes, stored baselines, noise.
-static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
+// What the filters compare a group with.
+static void DeclareFilters(OptionTable& t, RewardOptions& o) {
   t.Double("filter_low", &o.filter_low, {.min = 0, .max = 1, .help = "filter mid_band: least pass rate of a group that is kept"});
   t.Double("filter_high", &o.filter_high, {.min = 0, .max = 1, .help = "filter mid_band: largest pass rate of a group that is kept"});
   t.Double("filter_min_variance", &o.filter_min_variance,
@@ -63,6 +63,13 @@ static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
             .unit = "nats",
             .help = "filter reference_spread: a group is kept where some token of the row's reference answer has at least this standard "
                     "deviation of its log-probability over the group's reasonings"});
+  t.Double("filter_max_rank", &o.filter_max_rank,
+           {.min = 0,
+            .max = 1e9,
+            .help = "filter reference_spread: a group is also dropped, as too hard, where behind every reasoning the worst tokens of the "
+                    "row's reference answer have a mean rank above this (1 = the policy's first choice); 0 = never"});
+  t.Double("filter_worst_share", &o.filter_worst_share,
+           {.min = 0, .max = 1, .help = "which tokens filter_max_rank looks at: this share, those of the highest rank, at least one"});
   t.Double("filter_beta", &o.filter_beta,
            {.min = 0,
             .max = 1e6,
@@ -73,6 +80,10 @@ static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
   t.Int("filter_average_from", &o.filter_average_from,
         {.min = 1, .help = "filter moving_std: the first step whose deviations are averaged; before filter_from all weigh the same"});
   t.Int("filter_from", &o.filter_from, {.min = 2, .help = "filter moving_std: the first step that is filtered"});
+}
+
+// What else outcomes can mean: reflection on the reference, abstaining, votes, stored baselines, noise.
+static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
   t.Double("dro_gamma", &o.dro_gamma,
            {.min = 0,
             .max = 100,
@@ -95,6 +106,11 @@ static void DeclareOutcomes(OptionTable& t, RewardOptions& o) {
             .max = 0.999,
             .help = "t of the channel thresholded: 1 correct, 0 abstained, -t/(1 - t) wrong, so that answering pays where the answer is "
                     "right with more than probability t"});
+  t.Double("hybrid_group_share", &o.hybrid_group_share,
+           {.min = 0,
+            .max = 1,
+            .help = "channels hybrid_brier and hybrid_gap: how much of a stated confidence's target is the mean of the group's labels; the "
+                    "rest is the answer's own"});
   t.Double("majority_min_share", &o.majority_min_share,
            {.min = 0, .max = 1, .help = "channel majority: least share of a group's votes that makes its most frequent answer a label"});
   t.String(
@@ -135,6 +151,7 @@ void Declare(OptionTable& t, RewardOptions& o) {
                     "how likely the row's reference answer is; reward, those in which no policy gradient's value varies; moving_std, those "
                     "in which it varies less than a share of the run's moving mean",
             .choices = {"accuracy", "none", "agreement", "mid_band", "vcrl", "reference_spread", "reward", "moving_std"}});
+  DeclareFilters(t, o);
   DeclareOutcomes(t, o);
   t.String("signal", &o.signal,
            {.help = "the confidence that is scored: slot or verbal; empty = as the format's confidence says",

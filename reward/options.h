@@ -46,6 +46,8 @@ struct RewardOptions {
   double filter_high = 0.8;
   double filter_min_variance = 0.5;
   double filter_min_spread = 0.1;
+  double filter_max_rank = 0.0;
+  double filter_worst_share = 0.1;
   double filter_beta = 0.5;
   double filter_ema = 0.99;
   int64_t filter_average_from = 6;
@@ -56,6 +58,7 @@ struct RewardOptions {
   std::vector<std::string> abstain;
   double answer_threshold = 0.5;
   double majority_min_share = 0.5;
+  double hybrid_group_share = 0.5;
   std::string baseline_field;
   double label_noise = 0.0;
   double label_false_positive = 0.0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 namespace candor {
@@ -157,6 +158,15 @@ std::vector<double> ReferenceSpread(std::span<const ScoredTrace> traces_G) {
     spread_R[j] = std::sqrt(std::max(0.0, squares / n - mean * mean));
   }
   return spread_R;
+}
+
+std::optional<double> WorstRank(const ScoredTrace& scored, double share) {
+  std::vector<int32_t> ranks_R = scored.trace.reference_ranks_R;
+  if (!scored.format_ok || ranks_R.empty()) return std::nullopt;
+  const auto size = static_cast<double>(ranks_R.size());
+  const auto worst = std::clamp<size_t>(static_cast<size_t>(std::ceil(share * size - 1e-9)), 1, ranks_R.size());
+  std::ranges::sort(ranks_R, std::greater<>());
+  return std::accumulate(ranks_R.begin(), ranks_R.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) / static_cast<double>(worst);
 }
 
 }  // namespace candor

@@ -54,5 +54,8 @@ size_t CountCharacters(std::string_view text);
 // s_j of `dro`: what its weights and the filter reference_spread both look at. Over sampled traces that kept the format and have as many
 // scores as the first of them; empty where there are none.
 std::vector<double> ReferenceSpread(std::span<const ScoredTrace> traces_G);
+// The mean rank of the `share` of the reference's tokens (at least one) that the policy ranked worst behind this trace's reasoning, 1 =
+// always its first choice; nullopt: no ranks, or the format broke. DRO drops prompts where no reasoning brings it down (arXiv 2506.13351).
+std::optional<double> WorstRank(const ScoredTrace& scored, double share);
 
 }  // namespace candor

@@ -53,7 +53,7 @@ Result<ScoreRules> ScoreRules::From(const TagFormat& format, const RewardOptions
   rules.reflection = {options.dro_gamma, options.dro_reflective, options.length_beta};
   CANDOR_ASSIGN(rules.noise, LabelNoiseOf(options));
   for (const std::string& answer : options.abstain) rules.abstain.insert(NormaliseAnswer(answer));
-  rules.group = {{channels.begin(), channels.end()}, options.majority_min_share, options.criteria};
+  rules.group = {{channels.begin(), channels.end()}, options.majority_min_share, options.hybrid_group_share, options.criteria};
   for (const std::string& value : values) {
     CANDOR_ASSIGN(ChannelExpression expression, ChannelExpression::Parse(value));
     rules.filter.values.push_back(std::move(expression));
@@ -115,6 +115,13 @@ ChannelInputs InputsOf(const ScoreRules& rules, const ScoredTrace& trace, const 
   return in;
 }
 
+// What filter_max_rank is compared with, to be watched.
+void AddRanks(const FilterRules& filter, std::vector<ScoredTrace>& traces_G) {
+  if (filter.kind != FilterKind::kReferenceSpread || filter.max_rank <= 0.0) return;
+  for (ScoredTrace& trace : traces_G)
+    if (const auto rank = WorstRank(trace, filter.worst_share)) trace.channels["reference_rank"] = *rank;
+}
+
 // An accepted answer is never an abstention, even where it reads like one.
 bool Abstained(const ScoreRules& rules, const ScoredTrace& trace) {
   return !rules.abstain.empty() && trace.format_ok && trace.label != Label::kCorrect &&
@@ -155,6 +162,7 @@ ScoredGroup ScoreGroup(const ScoreRules& rules, TraceGroup group, std::span<cons
   AddGroupChannels(rules.group, abstained_G, row.baseline, scored.traces_G);
   if (const auto deviation = rules.filter.kind == FilterKind::kMovingStd ? ValueStd(rules.filter, scored.traces_G) : std::nullopt)
     for (ScoredTrace& trace : scored.traces_G) trace.channels["value_std"] = *deviation;
+  AddRanks(rules.filter, scored.traces_G);
   scored.drop = IsEvaluation(scored.id) ? DropReason::kEvaluation : FilterGroup(rules.filter, scored.traces_G, abstained_G);
   return scored;
 }

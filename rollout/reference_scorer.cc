@@ -63,20 +63,25 @@ Result<ForcedReference> ForceReferenceWithoutReasoning(const Tokenizer& tokenize
 Status ReferenceScorer::Score(const std::string& reference, TraceGroup& group) const {
   if (reference.empty() || !format_.Has(PolicyTag::kAnswer)) return {};
   std::vector<std::vector<int32_t>> completions;
-  std::vector<std::pair<std::vector<float>*, size_t>> wanted;  // where the last so many log-probabilities of a completion go
-  const auto add = [&](ForcedReference forced, std::vector<float>& place) {
+  struct Place {  // where the scores of a completion's last tokens go
+    std::vector<float>* log_probs_R;
+    std::vector<int32_t>* ranks_R;  // null: not kept
+    std::ptrdiff_t tokens;
+  };
+  std::vector<Place> wanted;
+  const auto add = [&](ForcedReference forced, std::vector<float>* log_probs_R, std::vector<int32_t>* ranks_R) {
     const auto tokens = static_cast<int64_t>(group.prompt_tokens_P.size() + forced.tokens_T.size());
     if (const int64_t room = engine_.config().max_positions; forced.reference == 0 || (room > 0 && tokens > room)) return;
     completions.push_back(std::move(forced.tokens_T));
-    wanted.emplace_back(&place, forced.reference);
+    wanted.push_back({log_probs_R, ranks_R, static_cast<std::ptrdiff_t>(forced.reference)});
   };
   CANDOR_ASSIGN(const std::string prompt, tokenizer_.Decode(group.prompt_tokens_P, false));
   CANDOR_ASSIGN(ForcedReference base, ForceReferenceWithoutReasoning(tokenizer_, format_, prompt, reference));
-  add(std::move(base), group.reference_base_R);
+  add(std::move(base), &group.reference_base_R, nullptr);
   for (Trace& trace : group.traces_G) {
     if (trace.greedy) continue;
     CANDOR_ASSIGN(std::optional<ForcedReference> forced, ForceReference(tokenizer_, format_, trace.tokens_T, reference));
-    if (forced) add(std::move(*forced), trace.reference_log_probs_R);
+    if (forced) add(std::move(*forced), &trace.reference_log_probs_R, &trace.reference_ranks_R);
   }
   Scorer scorer(engine_);
   for (size_t first = 0, next = 0; first < completions.size(); first = next) {
@@ -85,10 +90,13 @@ Status ReferenceScorer::Score(const std::string& reference, TraceGroup& group) c
       rows += completions[next++].size();
     const std::vector<std::vector<int32_t>> pass(completions.begin() + static_cast<std::ptrdiff_t>(first),
                                                  completions.begin() + static_cast<std::ptrdiff_t>(next));
-    CANDOR_ASSIGN(const std::vector<ScoredTokens> scored, scorer.Score(group.prompt_tokens_P, pass));
-    for (size_t i = first; i < next; ++i)
-      wanted[i].first->assign(scored[i - first].log_probs_T.end() - static_cast<std::ptrdiff_t>(wanted[i].second),
-                              scored[i - first].log_probs_T.end());
+    CANDOR_ASSIGN(const std::vector<ScoredTokens> scored, scorer.Score(group.prompt_tokens_P, pass, true));
+    for (size_t i = first; i < next; ++i) {
+      const auto& [log_probs_R, ranks_R, tokens] = wanted[i];
+      const ScoredTokens& one = scored[i - first];
+      log_probs_R->assign(one.log_probs_T.end() - tokens, one.log_probs_T.end());
+      if (ranks_R) ranks_R->assign(one.ranks_T.end() - tokens, one.ranks_T.end());
+    }
   }
   return {};
 }

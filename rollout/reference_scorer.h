@@ -32,8 +32,8 @@ class ReferenceScorer {
   // All must outlive the scorer.
   ReferenceScorer(const Tokenizer& tokenizer, const TagFormat& format, Engine& engine)
       : tokenizer_(tokenizer), format_(format), engine_(engine) {}
-  // Fills reference_base_R and each sampled trace's reference_log_probs_R; they stay empty where the trace has no answer tag or the model
-  // no room. A format without tags has no reasoning: nothing is filled.
+  // Fills reference_base_R and each sampled trace's reference_log_probs_R and reference_ranks_R; they stay empty where the trace has no
+  // answer tag or the model no room. A format without tags has no reasoning: nothing is filled.
   Status Score(const std::string& reference, TraceGroup& group) const;
 
  private:

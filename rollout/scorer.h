@@ -12,13 +12,15 @@ namespace candor {
 struct ScoredTokens {
   std::vector<float> log_probs_T;  // log p at T = 1, nats
   std::vector<float> entropy_T;
+  std::vector<int32_t> ranks_T;  // 1 + how many tokens the policy found likelier; empty unless asked for
 };
 
 class Scorer {
  public:
   explicit Scorer(Engine& engine) : engine_(engine) {}
   // One result per completion, in order; all share the prompt, which is computed once. The prompt needs at least one token.
-  Result<std::vector<ScoredTokens>> Score(const std::vector<int32_t>& prompt_P, const std::vector<std::vector<int32_t>>& completions);
+  Result<std::vector<ScoredTokens>> Score(const std::vector<int32_t>& prompt_P, const std::vector<std::vector<int32_t>>& completions,
+                                          bool ranks = false);
   Result<ScoredTokens> ScoreOne(const std::vector<int32_t>& prompt_P, const std::vector<int32_t>& completion_T);
 
  private:

@@ -13,11 +13,12 @@ int64_t ChunkRows(int64_t vocab_size) { return std::max<int64_t>(16, (int64_t{25
 }  // namespace
 
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
-                                 const std::vector<int32_t>& extra_ids_E) {
+                                 const std::vector<int32_t>& extra_ids_E, bool ranks) {
   const int64_t rows = hidden_MD.size(0), vocab_size = head.weight_OI.size(0), chunk = ChunkRows(vocab_size);
   const auto fp32 = hidden_MD.options().dtype(at::kFloat);
   const at::Tensor targets_M1 = ToDevice(targets_M, hidden_MD.device()).unsqueeze(1), extra_E = ToDevice(extra_ids_E, hidden_MD.device());
   TokenScores scores{at::empty({rows}, fp32), at::empty({rows}, fp32), at::empty({rows}, fp32), {}};
+  if (ranks) scores.ranks_M = at::empty({rows}, hidden_MD.options().dtype(at::kInt));
   if (!extra_ids_E.empty()) scores.selected_ME = at::empty({rows, extra_E.size(0)}, fp32);
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
@@ -26,7 +27,9 @@ TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD
     ApplyToFloat(head, part(hidden_MD), logits_CV);
     const at::Tensor log_sum_exp_C1 = at::logsumexp(logits_CV, {1}, /*keepdim=*/true);
     part(scores.log_sum_exp_M).copy_(log_sum_exp_C1.squeeze(1));
-    part(scores.log_probs_M).copy_((logits_CV.gather(1, part(targets_M1)) - log_sum_exp_C1).squeeze(1));
+    const at::Tensor target_C1 = logits_CV.gather(1, part(targets_M1));
+    part(scores.log_probs_M).copy_((target_C1 - log_sum_exp_C1).squeeze(1));
+    if (ranks) part(scores.ranks_M).copy_((logits_CV > target_C1).sum(1).add_(1));
     if (scores.selected_ME.defined()) part(scores.selected_ME).copy_(logits_CV.index_select(1, extra_E));
     const at::Tensor surprise_CV = log_sum_exp_C1 - logits_CV;
     part(scores.entropy_M).copy_(surprise_CV.neg().exp_().mul_(surprise_CV).sum(1));

@@ -5,7 +5,7 @@
 namespace candor::portable {
 
 TokenScores ComputeTokenLogProbs(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
-                                 const std::vector<int32_t>& extra_ids_E);
+                                 const std::vector<int32_t>& extra_ids_E, bool ranks = false);
 // `active_rows`: the rows whose upstream gradients (on the host) are not all zero.
 at::Tensor TokenLogProbsBackward(const Linear& head, const at::Tensor& hidden_MD, const std::vector<int32_t>& targets_M,
                                  const std::vector<int32_t>& extra_ids_E, const TokenScores& scores, const at::Tensor& dlog_probs_M,

@@ -21,6 +21,12 @@ class ObjectivesRun(RunCase):
         balance = self.ledger()
         self.assertEqual((balance["in_flight"], balance["dropped"]), (0, 0), balance)
 
+    def test_a_target_that_is_partly_the_groups_mean(self):
+        lines = self.learn("dcpo")
+        self.assertTrue(all(-4 <= line["reward/hybrid_brier/mean"] <= 0 for line in lines), sorted(lines[-1]))
+        balance = self.ledger()
+        self.assertEqual((balance["in_flight"], balance["dropped"], balance["trained"]), (0, 0, 6 * 8), balance)
+
     def test_the_reference_answer_behind_each_reasoning(self):
         lines = self.learn("rlpr")
         means = [line["reward/rlpr/mean"] for line in lines if "reward/rlpr/mean" in line]
@@ -35,6 +41,13 @@ class ObjectivesRun(RunCase):
         self.assertTrue(filled, sorted(lines[-1]))
         self.assertTrue(all(0 <= line["reward/reference_length/mean"] <= 1 for line in filled))
         self.assertTrue(all(line["reward/dro_propagated/mean"] <= line["reward/dro/mean"] + 1e-9 for line in filled), "doubt only takes away")
+
+    def test_the_filter_of_dro_keeps_too_hard_prompts_out_of_the_policy_gradient(self):
+        lines = self.learn("dro", "reward.filter_max_rank=3")
+        self.assertTrue(all(line["reward/reference_rank/mean"] >= 1 for line in lines), sorted(lines[-1]))
+        self.assertGreater(sum(line.get("groups/drop/too_hard", 0) for line in lines), 0, "the filter dropped nothing")
+        balance = self.ledger()
+        self.assertEqual((balance["in_flight"], balance["dropped"], balance["trained"]), (0, 0, 6 * 8), balance)
 
     def test_the_moving_filter_goes_on_after_its_coordinator_was_killed(self):
         arguments = [f"stage_cache={self.folder.name}/stages", "trainer.steps=10", "trainer.ranks=1", "eval=[]"]

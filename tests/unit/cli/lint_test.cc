@@ -13,6 +13,7 @@ namespace candor::cli {
 namespace {
 
 using testing::Contains;
+using testing::ElementsAre;
 using testing::Not;
 
 constexpr char kHead[] = R"(name = "mine"
@@ -63,6 +64,20 @@ TEST_F(Lints, TheConditionOnWeightsFollowsTheRulesSpread) {
   EXPECT_FALSE(Refusals(Of(All("accuracy + 0.6*brier") + All("0.6*brier"))).empty());
   EXPECT_TRUE(Refusals(Of(All("accuracy", kOnAnswer) + All("log", kOnConfidence))).empty());
   EXPECT_TRUE(Refusals(Of(All("accuracy", "weight = 0.5\n" + kOnAnswer) + All("brier", "weight = 9.0\n" + kOnConfidence))).empty());
+}
+
+TEST_F(Lints, ATargetThatIsPartlyTheGroupsMeanIsExplained) {
+  const auto named = [&](const std::string& channel, const std::vector<std::string>& settings) {
+    std::vector<std::string> names;
+    for (const Finding& f : Of(All("accuracy", kOnAnswer) + All(channel, kOnConfidence), settings)) names.push_back(f.name);
+    return names;
+  };
+  EXPECT_THAT(named("hybrid_brier", {"reward.filter=none"}), ElementsAre("hybrid_target"));
+  EXPECT_THAT(named("dcpo_code", {"reward.filter=none", "reward.hybrid_group_share=0"}), testing::IsEmpty());
+  EXPECT_THAT(named("dcpo_paper", {"reward.filter=none"}), ElementsAre("distance_is_no_rule", "hybrid_target"));
+  EXPECT_THAT(Refusals(Of(All("accuracy", kOnAnswer) + All("dcpo_code", "advantage = \"group_std\"\n" + kOnConfidence))),
+              Contains("group_std_of_scoring_rule"));
+  EXPECT_THAT(Refusals(Of(All("accuracy + 1.1*hybrid_brier"))), Contains("calibration_outweighs_accuracy"));
 }
 
 std::string Scheduled(const std::string& channel, const std::string& schedule) {

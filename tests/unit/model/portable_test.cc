@@ -156,11 +156,12 @@ TEST(Portable, HeadEqualsTheKernel) {
     const std::vector<int32_t> targets = {3, 3, 69, 0, 12}, extra = {7, 20};
     at::Tensor dlog_probs = TestTensor({5}, 3), dselected = TestTensor({5, 2}, 4);
     dlog_probs[1] = 0.0, dselected[1].fill_(0.0);  // a row without a gradient
-    const TokenScores scores = portable::ComputeTokenLogProbs(head, hidden, targets, extra),
-                      want = ComputeTokenLogProbs(head, hidden, targets, extra, {});
+    const TokenScores scores = portable::ComputeTokenLogProbs(head, hidden, targets, extra, true),
+                      want = ComputeTokenLogProbs(head, hidden, targets, extra, {}, 0, true);
     EXPECT_LE(Difference(scores.log_probs_M, want.log_probs_M), 3e-6);
     EXPECT_LE(Difference(scores.entropy_M, want.entropy_M), 1e-5);
     EXPECT_LE(Difference(scores.selected_ME, want.selected_ME), 3e-6);
+    EXPECT_TRUE(at::equal(scores.ranks_M, want.ranks_M)) << scores.ranks_M << want.ranks_M;
     const Linear grad{at::zeros({vocab_size, width}), {}, {}}, want_grad{at::zeros({vocab_size, width}), {}, {}};
     const at::Tensor got = portable::TokenLogProbsBackward(head, hidden, targets, extra, scores, dlog_probs, dselected, {0, 2, 3, 4}, grad);
     EXPECT_LE(Difference(got, TokenLogProbsBackward(head, hidden, targets, extra, want, dlog_probs, dselected, want_grad, {})),

@@ -27,7 +27,7 @@ Trace SampleTrace(int index) {
   trace.signals = {{"slot", 0.75}, {"verbal", 1.0}, {"self_certainty", -12.5}};
   trace.finish = FinishReason::kBudget;
   trace.text = "<answer>Fran\xff</answer>";  // not UTF-8: a completion may be cut inside a character
-  trace.reference_log_probs_R = {-0.25f, -3.5f};
+  trace.reference_log_probs_R = {-0.25f, -3.5f}, trace.reference_ranks_R = {1, 49152};
   return trace;
 }
 
@@ -157,6 +157,7 @@ TEST(MessagesCodec, TraceContentIsEqual) {
   EXPECT_EQ(trace.signals, sample.signals);
   EXPECT_EQ(trace.text, sample.text);
   EXPECT_EQ(trace.reference_log_probs_R, sample.reference_log_probs_R);
+  EXPECT_EQ(trace.reference_ranks_R, sample.reference_ranks_R);
   EXPECT_EQ(group.reference_base_R, std::vector<float>{-1.5f});
   EXPECT_EQ(trace.finish, FinishReason::kBudget);
   ASSERT_EQ(trace.spans.size(), 3u);
@@ -249,6 +250,8 @@ TEST(MessagesCodec, BrokenTracesAreRefusedWithTheReason) {
   expect([](Trace& t) { t.set_finish(static_cast<wire::FinishReason>(99)); }, "finish reason");
   expect([](Trace& t) { t.mutable_signals(0)->set_value(NAN); }, "confidence signal");
   expect([](Trace& t) { t.set_reference_log_probs(1, NAN); }, "reference_log_probs");
+  expect([](Trace& t) { t.set_reference_ranks(0, 0); }, "reference_ranks hold 0, below 1");
+  expect([](Trace& t) { t.add_reference_ranks(1); }, "2 reference_log_probs but 3 reference_ranks");
   expect([](Trace& t) { *t.add_signals() = t.signals(0); }, "doubled or out of order");
   ExpectGroupRefused([](Trace&, wire::TraceGroup& g) { g.set_prompt_tokens(0, -5); }, "negative id -5");
   ExpectGroupRefused([](Trace&, wire::TraceGroup& g) { g.set_reference_base(0, INFINITY); }, "reference_base");

@@ -44,6 +44,45 @@ double Of(const ScoredGroup& group, size_t trace, const std::string& expression)
   return ChannelExpression::Parse(expression)->Evaluate(group.traces_G[trace].channels).value_or(NAN);
 }
 
+// The worked case of DCPO: four of eight right, one states nothing.
+TEST(Hybrid, TheTargetIsPartlyTheLabelAndPartlyTheGroupsMean) {
+  const std::vector<Answered> answers = {Right("0.9"), Right("0.6"), Wrong("0.9"), Wrong("0.2"),
+                                         Wrong("0.4"), Wrong("0.1"), Wrong("90%"), Right("0.8")};
+  const ScoredGroup group = Score({}, {"hybrid_brier", "hybrid_gap"}, answers);
+  const double expected[] = {-.022578125, -.003828125, -.253828125, -.000078125, -.022578125, -.003828125, -.705078125, -.006328125};
+  for (size_t i = 0; i < 8; ++i) {
+    EXPECT_NEAR(Of(group, i, "dcpo_code"), expected[i], 1e-9) << i;
+    EXPECT_NEAR(Of(group, i, "dcpo_paper"), -std::sqrt(-2 * expected[i]), 1e-9) << i;
+  }
+  RewardOptions own;
+  own.hybrid_group_share = 0;
+  const ScoredGroup alone = Score(own, {"hybrid_brier"}, answers);
+  EXPECT_NEAR(Of(alone, 0, "hybrid_brier + 1 - brier"), 0, 1e-12) << "without the group it is the Brier score";
+  own.hybrid_group_share = 1;
+  EXPECT_NEAR(Of(Score(own, {"hybrid_brier"}, answers), 0, "hybrid_brier"), -(.9 - .375) * (.9 - .375), 1e-12) << "of the group alone";
+  // An answer that nobody could grade has no target, and no part in the others'.
+  std::vector<Answered> more = answers;
+  more.push_back({"France", "0.7", {Label::kUnknown, 0.0, {}, "timed out"}});
+  const ScoredGroup graded = Score({}, {"hybrid_brier"}, more);
+  EXPECT_TRUE(std::isnan(Of(graded, 8, "hybrid_brier")));
+  EXPECT_NEAR(Of(graded, 0, "dcpo_code"), expected[0], 1e-9);
+  EXPECT_FALSE(Score({}, {"brier"}, answers).traces_G[0].channels.contains("hybrid_brier"));
+}
+
+// What a report q earns on average where answers are right with probability p, each on its own: least squares end at p, distances do not.
+TEST(Hybrid, TheSquareIsProperAndTheDistanceIsNot) {
+  const auto best = [](double p, auto&& paid) {
+    double most = -1e9, at = 0;
+    for (int i = 0; i <= 100; ++i) {
+      const double q = i / 100., right = .5 + .5 * p, wrong = .5 * p, earned = p * paid(q - right) + (1 - p) * paid(q - wrong);
+      if (earned > most + 1e-12) most = earned, at = q;
+    }
+    return at;
+  };
+  for (int k = 1; k < 10; ++k) EXPECT_NEAR(best(k / 10., [](double off) { return -off * off; }), k / 10., 1e-9) << k;
+  EXPECT_NEAR(best(.3, [](double off) { return -std::abs(off); }), .15, 1e-9);
+}
+
 TEST(ScoringRules, AgreeWithTheirDefinitionsAndABrokenFormatGetsTheLeast) {
   for (double c : {0.0, 0.1, 0.5, 0.9, 1.0})
     for (bool right : {true, false}) {

@@ -26,6 +26,7 @@ struct Written {
   Label label = Label::kCorrect;
   std::map<std::string, double> signals = {};
   bool greedy = false;
+  std::vector<int32_t> ranks_R = {};
 };
 
 ScoredGroup ScoreWritten(const std::vector<std::string>& channels, const std::vector<Written>& traces,
@@ -39,6 +40,7 @@ ScoredGroup ScoreWritten(const std::vector<std::string>& channels, const std::ve
   for (const Written& one : traces) {
     Trace trace = MakeTrace(static_cast<int>(read.size()), Verbal("France", one.confidence));
     trace.reference_log_probs_R = one.reference_R, trace.signals = one.signals, trace.greedy = one.greedy;
+    trace.reference_ranks_R = one.ranks_R;
     group.traces_G.push_back(trace);
     read.push_back(ReadTrace(rules, group.traces_G.back()));
     verdicts.push_back({one.label, one.label == Label::kCorrect ? 1.0 : 0.0, {}, ""});
@@ -98,6 +100,37 @@ TEST(Dro, WeighsTheTokensThatTheReasoningDecides) {
   std::vector<double> spread = ReferenceSpread(group.traces_G);
   const double sum = spread[0] + spread[1] + spread[2], weights[] = {.016, .963, .021};
   for (size_t j = 0; j < 3; ++j) EXPECT_NEAR(spread[j] / sum, weights[j], 1e-3) << j;
+}
+
+// Ranks of ten tokens behind three reasonings: the worst two of them have a mean rank of 60, 12 and 7.
+const std::vector<Written> kRanked = {{{-9.f}, "0.5", Label::kWrong, {}, false, {1, 1, 20, 2, 100, 1, 1, 3, 1, 1}},
+                                      {{-3.f}, "0.5", Label::kWrong, {}, false, {1, 1, 20, 2, 4, 1, 1, 3, 1, 1}},
+                                      {{-1.f}, "0.5", Label::kWrong, {}, false, {1, 1, 10, 2, 4, 1, 1, 3, 1, 1}}};
+
+TEST(Dro, TheFilterDropsWhatNoReasoningBringsWithinReach) {
+  RewardOptions options;
+  options.filter = "reference_spread", options.filter_worst_share = .2;
+  const auto drop = [&](double max_rank, const std::vector<Written>& traces) {
+    options.filter_max_rank = max_rank;
+    return ScoreWritten({"dro"}, traces, {}, options).drop;
+  };
+  EXPECT_EQ(drop(7, kRanked), DropReason::kNone) << "one reasoning suffices";
+  EXPECT_EQ(drop(6.9, kRanked), DropReason::kTooHard) << "although the answer's likelihood varies";
+  EXPECT_EQ(drop(0, kRanked), DropReason::kNone) << "off";
+  EXPECT_TRUE(IsFiltered(DropReason::kTooHard)) << "it still trains its slot";
+  std::vector<Written> more = kRanked;
+  more.back().greedy = true;
+  EXPECT_EQ(drop(8, more), DropReason::kTooHard) << "a greedy trace has no part";
+  more.back().greedy = false, more.back().confidence = "90%";
+  EXPECT_EQ(drop(8, more), DropReason::kTooHard) << "nor has one that broke the format";
+  EXPECT_EQ(drop(8, kReflections), DropReason::kNone) << "unknown ranks are not bad ones";
+  const ScoredGroup watched = ScoreWritten({"dro"}, kRanked, {}, options);
+  const double expected[] = {60, 12, 7};
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(ValueOf(watched, i, "reference_rank"), expected[i]) << i;
+  const double shares[] = {0, .1, .11, .2, 1}, means[] = {10, 10, 7, 7, 2.5};
+  for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(*WorstRank(watched.traces_G[2], shares[i]), means[i], 1e-12) << shares[i];
+  options.filter_max_rank = 0;
+  EXPECT_FALSE(ScoreWritten({"dro"}, kRanked, {}, options).traces_G[0].channels.contains("reference_rank"));
 }
 
 TEST(Dro, NeitherGreedyNorBrokenTracesEnterTheStatistic) {

@@ -24,6 +24,20 @@ class References : public testing::Test {
     const ScoredTokens scored = *Scorer(*engine_).ScoreOne(prompt_, completion);
     return {scored.log_probs_T.end() - static_cast<std::ptrdiff_t>(tail.size()), scored.log_probs_T.end()};
   }
+  // By asking for every token of the vocabulary in its place.
+  std::vector<int32_t> RankedAlone(const std::string& before, const std::string& reference) {
+    std::vector<int32_t> written = Ids(tokenizer_, before), ranks_R;
+    for (const int32_t target : Ids(tokenizer_, reference)) {
+      std::vector<std::vector<int32_t>> each(static_cast<size_t>(config_.vocab_size), written);
+      for (size_t v = 0; v < each.size(); ++v) each[v].push_back(static_cast<int32_t>(v));
+      const std::vector<ScoredTokens> scored = *Scorer(*engine_).Score(prompt_, each);
+      const float own = scored[static_cast<size_t>(target)].log_probs_T.back();
+      ranks_R.push_back(
+          1 + static_cast<int32_t>(std::ranges::count_if(scored, [&](const ScoredTokens& s) { return s.log_probs_T.back() > own; })));
+      written.push_back(target);
+    }
+    return ranks_R;
+  }
   Trace Saying(const std::string& text) const {
     Trace trace;
     trace.tokens_T = Ids(tokenizer_, text);
@@ -84,6 +98,18 @@ TEST_F(References, AreScoredAsIfEachSequenceStoodAlone) {
   EXPECT_NE(group.traces_G[0].reference_log_probs_R, group.traces_G[1].reference_log_probs_R) << "the reasoning matters";
   EXPECT_TRUE(group.traces_G[2].reference_log_probs_R.empty());
   EXPECT_TRUE(group.traces_G[3].reference_log_probs_R.empty()) << "a greedy trace trains only the slot";
+}
+
+TEST_F(References, AreRankedAmongAllTokensThatCouldStandThere) {
+  TraceGroup group;
+  group.prompt_tokens_P = prompt_;
+  group.traces_G = {Saying("<think>a</think><answer>Rome</answer>"), Saying("<think>bb b</think><answer>Oslo</answer>"), Saying("nothing")};
+  ASSERT_TRUE(ReferenceScorer(tokenizer_, format_, *engine_).Score("Lima", group));
+  EXPECT_EQ(group.traces_G[0].reference_ranks_R, RankedAlone("<think>a</think><answer>", "Lima"));
+  EXPECT_EQ(group.traces_G[1].reference_ranks_R, RankedAlone("<think>bb b</think><answer>", "Lima"));
+  EXPECT_NE(group.traces_G[0].reference_ranks_R, group.traces_G[1].reference_ranks_R);
+  EXPECT_TRUE(group.traces_G[2].reference_ranks_R.empty());
+  EXPECT_TRUE(Scorer(*engine_).ScoreOne(prompt_, {1, 2})->ranks_T.empty()) << "nobody asked";
 }
 
 TEST_F(References, WhatTheModelHasNoRoomForIsLeftOut) {
