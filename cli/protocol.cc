@@ -136,7 +136,7 @@ Status Protocol::Prepare() {
     }
   }
   CANDOR_TRY(CheckBudgets());
-  described_ = DescribeProtocol(file_, trials_AK_);
+  described_ = DescribeProtocol(file_, trials_AK_, folder_);
   if (arguments_.dry_run) {
     PrintPlan();
     return {};
@@ -155,6 +155,8 @@ Status Protocol::WriteDown() {
       return Fail(ErrorCode::kInvalidInput, "this folder holds another protocol: " + FirstDifference(described_.text, then), path,
                   "a protocol is not changed once it has begun: choose another folder with --dir");
   }
+  CANDOR_TRY(MakeFolders(folder_ + "/recipes"));
+  for (const auto& [run, text] : described_.recipes) CANDOR_TRY(WriteFileAtomic(ProtocolRecipePath(folder_, run), text));
   CANDOR_TRY(WriteFileAtomic(path, described_.text));
   std::fprintf(stderr, "protocol %s (%s)\n", described_.hash.c_str(), path.c_str());
   result_ = {{"protocol", described_.hash}, {"title", file_.title}, {"reference", file_.reference}, {"arms", json::array()}};

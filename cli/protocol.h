@@ -2,6 +2,7 @@
 // seeds, and the held-out answers are compared with each other and with baselines that need no RL. What will be done is written down first
 // (protocol.md) and its hash printed and recorded; a folder that holds another protocol is refused.
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,12 @@ struct ProtocolTrial {
 struct ProtocolText {
   std::string text, hash;
   bool complete = true;
+  std::map<std::string, std::string> recipes;  // by run: what the hashes of recipes in the text are of
 };
-// `trials_AK`: the K configurations of each arm.
-ProtocolText DescribeProtocol(const ProtocolFile& protocol, const std::vector<std::vector<ProtocolTrial>>& trials_AK);
+// `trials_AK`: the K configurations of each arm. `folder`: a recipe that was written there when the protocol began, by a program that may
+// have had fewer keys, keeps its text and hash where it means the same now.
+ProtocolText DescribeProtocol(const ProtocolFile& protocol, const std::vector<std::vector<ProtocolTrial>>& trials_AK,
+                              const std::string& folder);
+std::string ProtocolRecipePath(const std::string& folder, const std::string& run);
 
 }  // namespace candor::cli

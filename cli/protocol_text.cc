@@ -67,7 +67,9 @@ std::string SeedList(const ProtocolFile& p) {
 
 }  // namespace
 
-ProtocolText DescribeProtocol(const ProtocolFile& p, const std::vector<std::vector<ProtocolTrial>>& trials_AK) {
+std::string ProtocolRecipePath(const std::string& folder, const std::string& run) { return folder + "/recipes/" + run + ".toml"; }
+
+ProtocolText DescribeProtocol(const ProtocolFile& p, const std::vector<std::vector<ProtocolTrial>>& trials_AK, const std::string& folder) {
   ProtocolText described;
   std::string& text = described.text;
   text = "# " + p.title + "\n\nWritten by `candor sweep` before the first run; the protocol's hash is the XXH3-128 of this text.\n";
@@ -89,9 +91,12 @@ ProtocolText DescribeProtocol(const ProtocolFile& p, const std::vector<std::vect
   for (size_t a = 0; a < trials_AK.size(); ++a)
     for (size_t k = 0; k < trials_AK[a].size(); ++k) {
       Recipe recipe = trials_AK[a][k].run.recipe;
+      const std::string& run = trials_AK[a][k].point.name;
+      const std::string now = ResolvedText(recipe), then = ReadFile(ProtocolRecipePath(folder, run)).value_or("");
+      described.recipes[run] = AsWrittenNow(then) == now ? then : now;
       const TrainerOptions& t = recipe.trainer;
       text += fmt::format("| {} ({}) | {} | `{}` | {} x {} x {} | {} |\n", p.arms[a].name, p.arms[a].recipe, k + 1,
-                          p.arms[a].configurations[k], t.steps, t.prompts_per_step, t.group_size, HashHex(ResolvedText(recipe)));
+                          p.arms[a].configurations[k], t.steps, t.prompts_per_step, t.group_size, HashHex(described.recipes[run]));
       for (const std::string& path : InputsOf(recipe, trials_AK[a][k].evals))
         if (!files.contains(path)) files[path] = HashOrMissing(path, described.complete);
     }

@@ -156,4 +156,9 @@ std::string ResolvedText(Recipe& recipe) {
   return ToToml(table);
 }
 
+std::string AsWrittenNow(const std::string& stored) {
+  auto recipe = LoadSettings({}, {}, stored);
+  return recipe ? ResolvedText(*recipe) : stored;
+}
+
 }  // namespace candor::cli

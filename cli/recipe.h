@@ -104,5 +104,8 @@ Result<Recipe> LoadSettings(const std::vector<std::string>& files, const std::ve
 // RUN_DIR/resolved.toml, as `candor run` wrote and checked it.
 Result<Recipe> LoadResolvedRecipe(const std::string& run_dir);
 std::string ResolvedText(Recipe& recipe);
+// A recipe that was written down before, as ResolvedText writes it now: keys that an earlier program did not have are at their defaults.
+// The text itself where this program does not understand it.
+std::string AsWrittenNow(const std::string& stored);
 
 }  // namespace candor::cli

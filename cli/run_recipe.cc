@@ -40,7 +40,7 @@ Status OpenRunDir(const RunDir& run, Recipe& recipe, bool resume) {
   const std::string text = ResolvedText(recipe);
   if (exists) {
     CANDOR_ASSIGN(std::string before, ReadFile(run.Recipe()));
-    if (before != text)
+    if (AsWrittenNow(before) != text)
       std::fprintf(stderr, "note: the recipe differs from the one the run began with (%s); going on with the new one\n",
                    run.Recipe().c_str());
   }

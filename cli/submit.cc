@@ -60,7 +60,7 @@ const SlurmJob* JobOfFile(const SlurmPlan& plan, const std::string& file) {
 // candor join submitted) when they are what would be submitted now; else nothing may be there.
 Result<std::vector<SubmittedJob>> StillThere(const SlurmPlan& plan, Recipe& recipe, const RunDir& run, bool resume) {
   CANDOR_ASSIGN(const std::vector<SubmittedJob> before, ReadSubmitted(run));
-  const bool same_recipe = ReadFile(run.Recipe(), size_t{1} << 22).value_or("") == ResolvedText(recipe);
+  const bool same_recipe = AsWrittenNow(ReadFile(run.Recipe(), size_t{1} << 22).value_or("")) == ResolvedText(recipe);
   std::vector<SubmittedJob> kept;
   size_t planned = 0;
   for (const SubmittedJob& job : before) {

@@ -131,7 +131,7 @@ Status LookAtPoint(Recipe& recipe, SweepPoint& point) {
   const RunDir run{point.folder};
   if (!FileExists(run.Recipe())) return {};
   CANDOR_ASSIGN(const std::string then, ReadFile(run.Recipe()));
-  if (const std::string difference = FirstDifference(ResolvedText(recipe), then); !difference.empty())
+  if (const std::string difference = FirstDifference(ResolvedText(recipe), AsWrittenNow(then)); !difference.empty())
     return Fail(ErrorCode::kInvalidInput, "this point was begun with another recipe: " + difference, point.folder,
                 "choose another folder with --dir, or remove this one to run it again");
   point.state = IsRunDone(run) ? PointState::kFinished : PointState::kInterrupted;

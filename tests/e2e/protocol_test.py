@@ -114,6 +114,17 @@ class Protocol(unittest.TestCase):
         self.assertEqual(shown.returncode, 0, shown.stderr)
         self.assertEqual(json.loads(shown.stdout), self.result)
         self.assertEqual((self.folder / "seed-11-rlvr/done.json").stat().st_mtime_ns, stamp, "a finished run was run again")
+        # A recipe keeps the text and the hash it began with, from a program that had fewer keys, where it means the same now.
+        recipe = self.folder / "recipes/tune-1-rlvr.toml"
+        text = recipe.read_text()
+        self.assertEqual(text.count("\nfill_batches = 1"), 1)
+        hash_now = lambda: self.call("--dry-run").stdout.split("\nprotocol ")[1].split()[0]
+        try:
+            for then, kept in ((text, True), (text.replace("\nfill_batches = 1", ""), False), (text.replace("\nfill_batches = 1", "\nfill_batches = 3"), True)):
+                recipe.write_text(then)
+                self.assertEqual(hash_now() == self.result["protocol"], kept)
+        finally:
+            recipe.write_text(text)
         changed = self.call("trainer.lr=5e-4")
         self.assertEqual(changed.returncode, 3, changed.stdout)
         self.assertIn("another", changed.stderr)

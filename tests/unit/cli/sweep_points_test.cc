@@ -82,6 +82,29 @@ TEST(SweepPoints, AFolderOfAnotherRecipeIsRefusedWithTheLine) {
   EXPECT_THAT(other.error().Message(), testing::HasSubstr("now `group_size = 16`, then `group_size = 4`"));
 }
 
+// As an earlier program wrote it, which did not have the key.
+std::string Without(std::string text, const std::string& line) {
+  const size_t at = text.find("\n" + line);
+  EXPECT_NE(at, std::string::npos) << line;
+  return text.erase(at, line.size() + 1);
+}
+
+TEST(SweepPoints, ARunOfAnEarlierProgramGoesOnWhereItsRecipeMeansTheSame) {
+  const std::string folder = testing::TempDir() + "/candor_sweep_earlier";
+  std::filesystem::create_directories(folder);
+  Recipe recipe;
+  recipe.run.name = "a", recipe.run.model = "m";
+  SweepPoint point;
+  point.folder = folder;
+  const std::string then = Without(ResolvedText(recipe), "group_size = 4");
+  ASSERT_TRUE(WriteFileAtomic(folder + "/recipe.toml", then));
+  EXPECT_TRUE(LookAtPoint(recipe, point)) << "a key at its default";
+  EXPECT_EQ(AsWrittenNow(then), ResolvedText(recipe));
+  recipe.trainer.group_size = 16;
+  EXPECT_FALSE(LookAtPoint(recipe, point));
+  EXPECT_EQ(AsWrittenNow("no = recipe = \n"), "no = recipe = \n");
+}
+
 std::string ArmsFileWith(const std::string& text) {
   const std::string folder = testing::TempDir() + "/candor_sweep_arms";
   std::filesystem::create_directories(folder);
