@@ -6,9 +6,8 @@
 //   majority       F·1[the answer is the group's most frequent one], among sampled traces that kept the format and did not abstain; missing
 //                  for the whole group where the first two tie or the first has less than [reward] majority_min_share of the votes (TTRL)
 //   majority_true  1 where majority agrees with the verifier, missing where either is; for watching, not for training
-//   hybrid_brier   −(q − t)², t = (1 − λ)·a + λ·(mean of a over the group's sampled traces), λ = [reward] hybrid_group_share; q = −1 where
-//   the
-//                  format broke or nothing was stated, as in the released code of DCPO (arXiv 2603.09117). λ = 1: CoCA (arXiv 2603.05881)
+//   hybrid_brier   −(q − t)², t = (1 − λ)·a + λ·(mean of a over the group's sampled traces), λ = [reward] hybrid_group_share; nothing
+//                  stated, or a broken format, is q = −1, as in the released code of DCPO (arXiv 2603.09117). λ = 1: CoCA (2603.05881)
 //   hybrid_gap     −|q − t|, the same as DCPO's paper writes it: no proper rule
 //   rubric         Σ weight·channel / Σ weight over [[criterion]]; 0 where a criterion lies below its veto; missing where any is missing,
 //                  since a judge that did not answer has not said no
