@@ -34,7 +34,7 @@ constexpr const char* kCheckpointExamples = R"(Examples:
   candor checkpoint export runs/cities/checkpoints/step_00000040 out --dtype fp32)";
 constexpr const char* kFigures[] = {"brier", "ece", "auroc", "accuracy"};
 
-std::string CheckpointsOf(const std::string& run_dir) { return run_dir + "/checkpoints"; }
+std::string CheckpointsOf(const std::string& run_dir) { return RunDir{run_dir}.Checkpoints(); }
 bool IsCheckpoint(const std::string& path) { return FileExists(path + "/manifest.json"); }
 
 uint64_t BytesIn(const std::string& folder) {

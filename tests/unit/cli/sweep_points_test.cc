@@ -63,17 +63,25 @@ TEST(SweepPoints, WhatCannotBeSweptIsNamed) {
   EXPECT_THAT(ErrorOf({"r.toml", long_list, "trainer.lr" + long_list.substr(4)}), testing::HasSubstr("more than 1000"));
 }
 
-TEST(SweepPoints, AFolderOfAnotherRecipeIsRefusedWithTheLine) {
-  const std::string folder = testing::TempDir() + "/candor_sweep_point";
-  std::filesystem::create_directories(folder);
+// A recipe of few words, and the point of a sweep whose folder is there and holds no run yet.
+struct OnePoint {
+  explicit OnePoint(const std::string& name) {
+    recipe.run.name = "a", recipe.run.model = "m";
+    point.folder = testing::TempDir() + "/" + name;
+    std::filesystem::create_directories(point.folder);
+    std::filesystem::remove(stored());
+  }
+  std::string stored() const { return point.folder + "/recipe.toml"; }
   Recipe recipe;
-  recipe.run.name = "a", recipe.run.model = "m";
   SweepPoint point;
-  point.folder = folder;
-  std::filesystem::remove(folder + "/recipe.toml");
+};
+
+TEST(SweepPoints, AFolderOfAnotherRecipeIsRefusedWithTheLine) {
+  OnePoint one("candor_sweep_point");
+  auto& [recipe, point] = one;
   ASSERT_TRUE(LookAtPoint(recipe, point));
   EXPECT_EQ(point.state, PointState::kWaiting);
-  ASSERT_TRUE(WriteFileAtomic(folder + "/recipe.toml", ResolvedText(recipe)));
+  ASSERT_TRUE(WriteFileAtomic(one.stored(), ResolvedText(recipe)));
   ASSERT_TRUE(LookAtPoint(recipe, point));
   EXPECT_EQ(point.state, PointState::kInterrupted);
   recipe.trainer.group_size = 16;
@@ -90,14 +98,10 @@ std::string Without(std::string text, const std::string& line) {
 }
 
 TEST(SweepPoints, ARunOfAnEarlierProgramGoesOnWhereItsRecipeMeansTheSame) {
-  const std::string folder = testing::TempDir() + "/candor_sweep_earlier";
-  std::filesystem::create_directories(folder);
-  Recipe recipe;
-  recipe.run.name = "a", recipe.run.model = "m";
-  SweepPoint point;
-  point.folder = folder;
+  OnePoint one("candor_sweep_earlier");
+  auto& [recipe, point] = one;
   const std::string then = Without(ResolvedText(recipe), "group_size = 4");
-  ASSERT_TRUE(WriteFileAtomic(folder + "/recipe.toml", then));
+  ASSERT_TRUE(WriteFileAtomic(one.stored(), then));
   EXPECT_TRUE(LookAtPoint(recipe, point)) << "a key at its default";
   EXPECT_EQ(AsWrittenNow(then), ResolvedText(recipe));
   recipe.trainer.group_size = 16;
